@@ -1,0 +1,2 @@
+//! vmswitch.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Pure reconciliation: desired state and facts in, named actions out.

@@ -1,0 +1,2 @@
+//! vmswitchd.
+fn main() {}

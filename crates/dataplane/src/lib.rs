@@ -1,0 +1,1 @@
+//! Worker loops: receive, decide, deliver, count.

@@ -1,0 +1,1 @@
+//! The pure switching logic: MAC table, pipeline, verdicts.

@@ -1,0 +1,1 @@
+//! Ports: TAP, AF_PACKET, unix sockets, test ports.

@@ -1,0 +1,1 @@
+//! Namespaces, cables, physical switches, far hosts and guests for demo and tests.

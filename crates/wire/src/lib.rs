@@ -1,0 +1,11 @@
+//! Typed headers to and from bytes: Ethernet, IP, TCP, UDP, checksums, offload headers.
+//!
+//! Nothing here allocates, reads a clock or touches the outside; every function works on slices that the
+//! caller owns. A view checks its length once and cannot fail afterwards.
+#![no_std]
+
+mod mac;
+mod vnet;
+
+pub use mac::{MacAddr, ParseMacError};
+pub use vnet::{GsoKind, VNET_HDR_LEN, VnetHdr};
