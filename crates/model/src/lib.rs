@@ -1,1 +1,27 @@
 //! What a switch is: names, configuration, status, events, drop reasons, and their validation.
+//!
+//! The words of the API, the state file and the engine. Input is checked once: [`DesiredState::validate`] makes a
+//! [`ValidState`], and only that can be installed.
+#![cfg_attr(not(feature = "schema"), no_std)]
+
+extern crate alloc;
+
+mod api;
+mod config;
+mod counters;
+mod event;
+mod name;
+mod status;
+mod validate;
+
+pub use api::{ChangePort, ChangeSwitch, FlushMacs, NewSwitch, Plan, Problem};
+pub use config::{
+    Attachment, DEFAULT_AGEING_S, DEFAULT_LEARN_LIMIT, DEFAULT_MAC_TABLE_SIZE, DesiredState,
+    MAX_MAC_TABLE_SIZE, MAX_PORTS, PortConfig, STATE_VERSION, SwitchConfig, SwitchKind,
+};
+pub use counters::{DropCounts, DropReason, PortCounters, SwitchCounters};
+pub use event::{Event, EventKind};
+pub use name::{IfName, Name, NameError};
+pub use status::{MacEntry, MacKind, PortState, PortStatus, SwitchStatus};
+pub use validate::{Invalid, ValidState};
+pub use wire::MacAddr;

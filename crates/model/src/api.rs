@@ -1,0 +1,121 @@
+//! What the REST API takes and answers beside configuration and status.
+
+use crate::{IfName, Name, SwitchKind};
+use alloc::{string::String, vec::Vec};
+use serde::{Deserialize, Serialize};
+use wire::MacAddr;
+
+/// `POST /v1/switches`: a switch to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct NewSwitch {
+    /// Its name.
+    pub name: Name,
+    /// What it joins.
+    pub kind: SwitchKind,
+    /// The NIC to take over: exactly one for an external switch, none otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uplinks: Vec<IfName>,
+    /// Whether the host gets a vNIC; unset: yes, but on a private switch no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<bool>,
+    /// Name of the host vNIC's interface; unset: the switch's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_ifname: Option<IfName>,
+    /// The most entries of its MAC table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac_table_size: Option<u32>,
+    /// Seconds after which an unseen learned entry is forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ageing_s: Option<u32>,
+    /// Roll the switch back by itself unless it is confirmed within so many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_s: Option<u64>,
+}
+
+/// `PATCH /v1/switches/{switch}`: what to change; what is unset stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ChangeSwitch {
+    /// Convert to this kind, in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<SwitchKind>,
+    /// The NIC to take over where the switch becomes external.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uplinks: Vec<IfName>,
+    /// Whether the host has a vNIC `host`; no removes every host vNIC of the switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<bool>,
+    /// The most entries of its MAC table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac_table_size: Option<u32>,
+    /// Seconds after which an unseen learned entry is forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ageing_s: Option<u32>,
+    /// Roll the change back by itself unless it is confirmed within so many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_s: Option<u64>,
+}
+
+/// `PATCH /v1/switches/{switch}/ports/{port}`: what to change; what is unset stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ChangePort {
+    /// The vNIC's MAC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
+    pub mac: Option<MacAddr>,
+    /// MAC spoofing protection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<bool>,
+    /// Further source MACs that the guard lets pass; replaces the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<Vec<String>>))]
+    pub allow_macs: Option<Vec<MacAddr>>,
+    /// Reserved multicast addresses that may pass from this vNIC; replaces the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<Vec<String>>))]
+    pub allow_reserved: Option<Vec<MacAddr>>,
+    /// The most addresses that may be learned on the port at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learn_limit: Option<u32>,
+    /// Bytes of the largest layer 3 packet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+}
+
+/// `POST /v1/switches/{switch}/macs/flush`: which learned entries to forget.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct FlushMacs {
+    /// Only those of this port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<Name>,
+}
+
+/// What a change does, step by step, in the order of execution.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Plan {
+    /// One sentence a step.
+    pub steps: Vec<String>,
+}
+
+/// An error of the API: a problem document (RFC 9457, application/problem+json).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Problem {
+    /// A URI that names the kind of problem: `/problems/NAME`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind of problem in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What went wrong, why, and what to do.
+    pub detail: String,
+}

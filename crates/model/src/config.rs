@@ -1,0 +1,220 @@
+//! Desired state: what the state file, `apply` and `export` hold.
+
+use crate::{IfName, Name};
+use alloc::{string::String, vec::Vec};
+use serde::{Deserialize, Serialize};
+use wire::MacAddr;
+
+/// The format of the state file that this program reads and writes.
+pub const STATE_VERSION: u32 = 1;
+/// Entries of a MAC table unless told otherwise.
+pub const DEFAULT_MAC_TABLE_SIZE: u32 = 65_536;
+/// The most entries a MAC table can be given.
+pub const MAX_MAC_TABLE_SIZE: u32 = 1_048_576;
+/// Seconds after which an entry that was not seen is forgotten (Hyper-V's and IEEE 802.1Q's default).
+pub const DEFAULT_AGEING_S: u32 = 300;
+/// Addresses that a port without guard may have learned at once.
+pub const DEFAULT_LEARN_LIMIT: u32 = 4096;
+/// The most ports of one switch.
+pub const MAX_PORTS: usize = 4096;
+
+/// All switches of a host as they should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct DesiredState {
+    /// Format version: 1.
+    pub version: u32,
+    /// The switches.
+    #[serde(default, rename = "switch", skip_serializing_if = "Vec::is_empty")]
+    pub switches: Vec<SwitchConfig>,
+}
+
+impl Default for DesiredState {
+    fn default() -> Self {
+        Self { version: STATE_VERSION, switches: Vec::new() }
+    }
+}
+
+/// What a switch joins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum SwitchKind {
+    /// VMs, host and the network outside, through an uplink.
+    External,
+    /// VMs and host.
+    Internal,
+    /// VMs only.
+    Private,
+}
+
+impl SwitchKind {
+    /// The word used in the API, the state file and the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::External => "external",
+            Self::Internal => "internal",
+            Self::Private => "private",
+        }
+    }
+}
+
+/// One switch as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct SwitchConfig {
+    /// Its name.
+    pub name: Name,
+    /// What it joins.
+    pub kind: SwitchKind,
+    /// The most entries of its MAC table.
+    #[serde(default = "default_mac_table_size")]
+    pub mac_table_size: u32,
+    /// Seconds after which an unseen learned entry is forgotten.
+    #[serde(default = "default_ageing_s")]
+    pub ageing_s: u32,
+    /// Its ports; an external switch has exactly one uplink among them.
+    #[serde(default, rename = "port", skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortConfig>,
+}
+
+impl SwitchConfig {
+    /// The port of that name.
+    #[must_use]
+    pub fn port(&self, name: &str) -> Option<&PortConfig> {
+        self.ports.iter().find(|p| p.name.as_str() == name)
+    }
+
+    /// The NIC of the uplink.
+    #[must_use]
+    pub fn uplink(&self) -> Option<&IfName> {
+        self.ports.iter().find_map(|p| match &p.attach {
+            Attachment::Uplink(nic) => Some(nic),
+            _ => None,
+        })
+    }
+}
+
+/// One port as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct PortConfig {
+    /// Its name, unique on its switch.
+    pub name: Name,
+    /// What it is attached to.
+    pub attach: Attachment,
+    /// The vNIC's MAC. Unset, one is handed out and written down; the host vNIC `host` of an external switch takes
+    /// the NIC's. An uplink has none of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, example = "0a:76:73:00:00:01"))]
+    pub mac: Option<MacAddr>,
+    /// MAC spoofing protection. An uplink has none.
+    #[serde(default = "default_guard")]
+    pub guard: bool,
+    /// Further source MACs that the guard lets pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
+    pub allow_macs: Vec<MacAddr>,
+    /// Reserved multicast addresses (01-80-C2-00-00-00 to -0F) that may pass from this vNIC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
+    pub allow_reserved: Vec<MacAddr>,
+    /// The most addresses that may be learned on the port at once while its guard is off.
+    #[serde(default = "default_learn_limit")]
+    pub learn_limit: u32,
+    /// Bytes of the largest layer 3 packet. Unset: the uplink's, or 1500.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Queues of a vNIC that vmswitch makes (TAP).
+    #[serde(default = "default_queues")]
+    pub queues: u16,
+}
+
+impl PortConfig {
+    /// A port with every setting at its default.
+    #[must_use]
+    pub fn new(name: Name, attach: Attachment) -> Self {
+        Self {
+            name,
+            guard: !matches!(attach, Attachment::Uplink(_)),
+            attach,
+            mac: None,
+            allow_macs: Vec::new(),
+            allow_reserved: Vec::new(),
+            learn_limit: DEFAULT_LEARN_LIMIT,
+            mtu: None,
+            queues: 1,
+        }
+    }
+}
+
+/// What a port is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum Attachment {
+    /// A physical NIC, taken over from the host.
+    Uplink(IfName),
+    /// A host vNIC: an interface that vmswitch makes on the host.
+    Host(IfName),
+    /// A TAP that a VMM opens.
+    Tap(IfName),
+    /// Any existing interface.
+    Netdev(IfName),
+    /// A vNIC that vmswitch makes inside a network namespace.
+    Netns {
+        /// Name of the namespace, as `ip netns` shows it.
+        netns: Name,
+        /// Name of the vNIC in it.
+        ifname: IfName,
+    },
+    /// A unix stream socket on which vmswitch listens (QEMU `-netdev stream`).
+    UnixStream(String),
+    /// A unix datagram socket that vmswitch binds (QEMU `-netdev dgram`).
+    UnixDgram(String),
+}
+
+impl Attachment {
+    /// The word for the port's kind in the API and on the command line.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Uplink(_) => "uplink",
+            Self::Host(_) => "host",
+            Self::Tap(_) => "tap",
+            Self::Netdev(_) => "netdev",
+            Self::Netns { .. } => "netns",
+            Self::UnixStream(_) => "unix-stream",
+            Self::UnixDgram(_) => "unix-dgram",
+        }
+    }
+
+    /// The interface in the host's own namespace that the port is attached to.
+    #[must_use]
+    pub const fn host_interface(&self) -> Option<&IfName> {
+        match self {
+            Self::Uplink(name) | Self::Host(name) | Self::Tap(name) | Self::Netdev(name) => Some(name),
+            Self::Netns { .. } | Self::UnixStream(_) | Self::UnixDgram(_) => None,
+        }
+    }
+}
+
+const fn default_mac_table_size() -> u32 {
+    DEFAULT_MAC_TABLE_SIZE
+}
+const fn default_ageing_s() -> u32 {
+    DEFAULT_AGEING_S
+}
+const fn default_learn_limit() -> u32 {
+    DEFAULT_LEARN_LIMIT
+}
+const fn default_guard() -> bool {
+    true
+}
+const fn default_queues() -> u16 {
+    1
+}

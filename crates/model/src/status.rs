@@ -1,0 +1,124 @@
+//! Status: what is, as `show` and `list` print it.
+
+use crate::{Name, PortConfig, PortCounters, SwitchCounters, SwitchKind};
+use alloc::{string::String, vec::Vec};
+use serde::{Deserialize, Serialize};
+use wire::MacAddr;
+
+/// A switch as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct SwitchStatus {
+    /// Its name.
+    pub name: Name,
+    /// What it joins.
+    pub kind: SwitchKind,
+    /// The NICs of its uplinks.
+    pub uplinks: Vec<String>,
+    /// Names of all its ports, the uplink's and the host vNICs' among them.
+    pub ports: Vec<Name>,
+    /// The most entries of its MAC table.
+    pub mac_table_size: u32,
+    /// Entries in its MAC table now.
+    pub mac_entries: u32,
+    /// Seconds after which an unseen learned entry is forgotten.
+    pub ageing_s: u32,
+    /// Seconds left to confirm the switch before it is rolled back; absent where nothing waits for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within_s: Option<u64>,
+    /// What passed it.
+    pub stats: SwitchCounters,
+}
+
+/// Whether frames can pass a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum PortState {
+    /// Frames pass.
+    Up,
+    /// What the port is attached to is away or down; it comes back by itself.
+    Down,
+    /// The vNIC broke the rules of its interface; it stays stopped until it is attached anew.
+    Faulted,
+}
+
+impl PortState {
+    /// The word in the API and on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Faulted => "faulted",
+        }
+    }
+}
+
+/// A port as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct PortStatus {
+    /// Its name.
+    pub name: Name,
+    /// The switch's name.
+    pub switch: Name,
+    /// What kind of thing it is attached to: uplink, host, tap, netdev, netns, unix-stream, unix-dgram.
+    pub kind: String,
+    /// The vNIC's MAC; the NIC's for an uplink. Absent while it is not known.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
+    pub mac: Option<MacAddr>,
+    /// Whether frames can pass.
+    pub state: PortState,
+    /// Why not, where they cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Bytes of the largest layer 3 packet.
+    pub mtu: u32,
+    /// The port as it should be.
+    pub config: PortConfig,
+    /// What passed it.
+    pub stats: PortCounters,
+}
+
+/// How an entry came into the MAC table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum MacKind {
+    /// A guarded port's own MAC: it never moves.
+    Pinned,
+    /// Put in by hand (a guarded port's allow list).
+    Static,
+    /// Seen as a source.
+    Learned,
+}
+
+impl MacKind {
+    /// The word in the API and on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pinned => "pinned",
+            Self::Static => "static",
+            Self::Learned => "learned",
+        }
+    }
+}
+
+/// An entry of the MAC table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct MacEntry {
+    /// The address.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
+    pub mac: MacAddr,
+    /// The VLAN; 0 is the untagged one.
+    pub vlan: u16,
+    /// Where frames to the address go.
+    pub port: Name,
+    /// How it came here.
+    pub kind: MacKind,
+    /// Seconds since the address was last seen as a source; 0 for entries that do not age.
+    pub age_s: u64,
+}

@@ -1,0 +1,267 @@
+//! Validation: the one way from input to something that can be installed.
+
+use crate::{
+    Attachment, DesiredState, IfName, MAX_MAC_TABLE_SIZE, MAX_PORTS, Name, PortConfig, STATE_VERSION,
+    SwitchConfig, SwitchKind,
+};
+use alloc::{collections::BTreeMap, collections::BTreeSet, string::String, string::ToString};
+use core::ops::RangeInclusive;
+use wire::MacAddr;
+
+/// Bytes of a layer 3 packet: from IPv4's least (RFC 791) to what a frame of 64 KiB holds.
+const MTUS: RangeInclusive<u32> = 68..=65_521;
+const TABLE_SIZES: RangeInclusive<u32> = 16..=MAX_MAC_TABLE_SIZE;
+/// Up to a week: stamps are kept in milliseconds of 32 bits, which wrap after 49 days.
+const AGEING_S: RangeInclusive<u32> = 1..=604_800;
+const QUEUES: RangeInclusive<u16> = 1..=16;
+
+/// Why a desired state cannot be installed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the message is the documentation")]
+pub enum Invalid {
+    #[error("state version {0} is not known: this program reads version {STATE_VERSION}")]
+    Version(u32),
+    #[error("two switches are named '{0}': give one of them another name")]
+    DuplicateSwitch(Name),
+    #[error("switch '{switch}' has two ports named '{port}': give one of them another name")]
+    DuplicatePort { switch: Name, port: Name },
+    #[error(
+        "MAC {mac} is given to port '{first}' and to port '{second}' of switch '{switch}': MACs are unique on a switch"
+    )]
+    DuplicateMac { switch: Name, mac: MacAddr, first: Name, second: Name },
+    #[error("interface '{ifname}' is used by {first} and by {second}: an interface can be one port only")]
+    DuplicateInterface { ifname: IfName, first: String, second: String },
+    #[error("'{place}' is used by {first} and by {second}: each port needs its own")]
+    DuplicatePlace { place: String, first: String, second: String },
+    #[error("{mac} on port '{port}' is {what}: a vNIC's MAC is a unicast address")]
+    BadMac { port: Name, mac: MacAddr, what: &'static str },
+    #[error(
+        "{mac} on port '{port}' is not reserved: only 01:80:c2:00:00:00 to 01:80:c2:00:00:0f can be allowed"
+    )]
+    NotReserved { port: Name, mac: MacAddr },
+    #[error("switch '{0}' is external and has no uplink: name a NIC, or make it internal or private")]
+    NoUplink(Name),
+    #[error("switch '{0}' has {1} uplinks: teams of several NICs are not supported, name one NIC")]
+    SeveralUplinks(Name, usize),
+    #[error("switch '{switch}' is {} and has the uplink '{nic}': only an external switch has one", kind.as_str())]
+    UplinkNotAllowed { switch: Name, kind: SwitchKind, nic: IfName },
+    #[error(
+        "switch '{switch}' is private and has the host vNIC '{port}': make it internal, or leave the host out"
+    )]
+    HostOnPrivate { switch: Name, port: Name },
+    #[error(
+        "'{nic}' is a host vNIC of switch '{owner}' and cannot be a port of switch '{switch}': a switch is no uplink"
+    )]
+    OwnUplink { switch: Name, nic: IfName, owner: Name },
+    #[error("{what} {value} on '{place}' is out of range: {least} to {most}")]
+    OutOfRange { what: &'static str, place: Name, value: u64, least: u64, most: u64 },
+    #[error("switch '{0}' has more than {MAX_PORTS} ports")]
+    TooManyPorts(Name),
+    #[error("port '{port}' is an uplink and has no {what} of its own")]
+    NotOnUplink { port: Name, what: &'static str },
+    #[error("'{path}' on port '{port}' is no path of a socket: use an absolute path of at most 107 bytes")]
+    BadPath { port: Name, path: String },
+}
+
+/// A desired state that was checked: the only form that can be installed.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ValidState(DesiredState);
+
+impl ValidState {
+    /// The state.
+    #[must_use]
+    pub const fn desired(&self) -> &DesiredState {
+        &self.0
+    }
+
+    /// The switch of that name.
+    #[must_use]
+    pub fn switch(&self, name: &str) -> Option<&SwitchConfig> {
+        self.0.switches.iter().find(|s| s.name.as_str() == name)
+    }
+}
+
+impl DesiredState {
+    /// Checks everything that can be checked without looking at the host.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn validate(self) -> Result<ValidState, Invalid> {
+        if self.version != STATE_VERSION {
+            return Err(Invalid::Version(self.version));
+        }
+        let mut names = BTreeSet::new();
+        for switch in &self.switches {
+            if !names.insert(&switch.name) {
+                return Err(Invalid::DuplicateSwitch(switch.name.clone()));
+            }
+            check_switch(switch)?;
+        }
+        check_interfaces(&self.switches)?;
+        check_places(&self.switches)?;
+        Ok(ValidState(self))
+    }
+}
+
+fn check_switch(switch: &SwitchConfig) -> Result<(), Invalid> {
+    in_range("MAC table size", &switch.name, switch.mac_table_size, &TABLE_SIZES)?;
+    in_range("ageing time in seconds", &switch.name, switch.ageing_s, &AGEING_S)?;
+    if switch.ports.len() > MAX_PORTS {
+        return Err(Invalid::TooManyPorts(switch.name.clone()));
+    }
+    check_kind(switch)?;
+    let mut names = BTreeSet::new();
+    let mut macs = BTreeMap::new();
+    for port in &switch.ports {
+        if !names.insert(&port.name) {
+            return Err(Invalid::DuplicatePort { switch: switch.name.clone(), port: port.name.clone() });
+        }
+        check_port(port)?;
+        for mac in port.mac.iter().chain(&port.allow_macs) {
+            if let Some(first) = macs.insert(*mac, &port.name) {
+                let (first, second) = (first.clone(), port.name.clone());
+                return Err(Invalid::DuplicateMac { switch: switch.name.clone(), mac: *mac, first, second });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_kind(switch: &SwitchConfig) -> Result<(), Invalid> {
+    let uplinks = switch.ports.iter().filter(|p| matches!(p.attach, Attachment::Uplink(_))).count();
+    let host = switch.ports.iter().find(|p| matches!(p.attach, Attachment::Host(_)));
+    match (switch.kind, switch.uplink(), host) {
+        (SwitchKind::External, None, _) => Err(Invalid::NoUplink(switch.name.clone())),
+        (SwitchKind::External, Some(_), _) if uplinks > 1 => {
+            Err(Invalid::SeveralUplinks(switch.name.clone(), uplinks))
+        }
+        (SwitchKind::Internal | SwitchKind::Private, Some(nic), _) => Err(Invalid::UplinkNotAllowed {
+            switch: switch.name.clone(),
+            kind: switch.kind,
+            nic: nic.clone(),
+        }),
+        (SwitchKind::Private, None, Some(port)) => {
+            Err(Invalid::HostOnPrivate { switch: switch.name.clone(), port: port.name.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_port(port: &PortConfig) -> Result<(), Invalid> {
+    if matches!(port.attach, Attachment::Uplink(_)) {
+        check_uplink(port)?;
+    }
+    if let Some(mtu) = port.mtu {
+        in_range("MTU", &port.name, mtu, &MTUS)?;
+    }
+    in_range("number of queues", &port.name, port.queues, &QUEUES)?;
+    for mac in port.mac.iter().chain(&port.allow_macs) {
+        check_unicast(port, *mac)?;
+    }
+    if let Some(mac) = port.allow_reserved.iter().find(|m| !m.is_bridge_reserved()) {
+        return Err(Invalid::NotReserved { port: port.name.clone(), mac: *mac });
+    }
+    match &port.attach {
+        Attachment::UnixStream(path) | Attachment::UnixDgram(path) => check_path(port, path),
+        _ => Ok(()),
+    }
+}
+
+fn check_uplink(port: &PortConfig) -> Result<(), Invalid> {
+    let refused = |what| Err(Invalid::NotOnUplink { port: port.name.clone(), what });
+    if port.guard {
+        return refused("guard");
+    }
+    if port.mac.is_some() || !port.allow_macs.is_empty() {
+        return refused("MAC");
+    }
+    if port.mtu.is_some() { refused("MTU") } else { Ok(()) }
+}
+
+fn check_unicast(port: &PortConfig, mac: MacAddr) -> Result<(), Invalid> {
+    let what = match (mac.is_zero(), mac.is_multicast()) {
+        (true, _) => "zero",
+        (_, true) => "a multicast address",
+        _ => return Ok(()),
+    };
+    Err(Invalid::BadMac { port: port.name.clone(), mac, what })
+}
+
+/// `sockaddr_un` holds 108 bytes with the closing zero.
+fn check_path(port: &PortConfig, path: &str) -> Result<(), Invalid> {
+    if path.starts_with('/') && path.len() <= 107 && !path.contains('\0') {
+        return Ok(());
+    }
+    Err(Invalid::BadPath { port: port.name.clone(), path: path.into() })
+}
+
+fn check_interfaces(switches: &[SwitchConfig]) -> Result<(), Invalid> {
+    let mut used: BTreeMap<&IfName, (&Name, &PortConfig)> = BTreeMap::new();
+    for switch in switches {
+        for port in &switch.ports {
+            let Some(ifname) = port.attach.host_interface() else { continue };
+            if let Some((owner, other)) = used.insert(ifname, (&switch.name, port)) {
+                return Err(interface_clash(ifname, (owner, other), (&switch.name, port)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn interface_clash(ifname: &IfName, a: (&Name, &PortConfig), b: (&Name, &PortConfig)) -> Invalid {
+    let is_host = |p: &PortConfig| matches!(p.attach, Attachment::Host(_));
+    let own_uplink = |owner: &Name, switch: &Name| Invalid::OwnUplink {
+        switch: switch.clone(),
+        nic: ifname.clone(),
+        owner: owner.clone(),
+    };
+    match (is_host(a.1), is_host(b.1)) {
+        (true, false) => own_uplink(a.0, b.0),
+        (false, true) => own_uplink(b.0, a.0),
+        _ => Invalid::DuplicateInterface {
+            ifname: ifname.clone(),
+            first: place(a.0, a.1),
+            second: place(b.0, b.1),
+        },
+    }
+}
+
+fn check_places(switches: &[SwitchConfig]) -> Result<(), Invalid> {
+    let mut used: BTreeMap<String, String> = BTreeMap::new();
+    for switch in switches {
+        for port in &switch.ports {
+            let what = match &port.attach {
+                Attachment::Netns { netns, ifname } => alloc::format!("{ifname} in namespace {netns}"),
+                Attachment::UnixStream(path) | Attachment::UnixDgram(path) => path.clone(),
+                _ => continue,
+            };
+            let second = place(&switch.name, port);
+            if let Some(first) = used.insert(what.clone(), second.clone()) {
+                return Err(Invalid::DuplicatePlace { place: what, first, second });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn place(switch: &Name, port: &PortConfig) -> String {
+    let mut text = switch.to_string();
+    text.push('/');
+    text.push_str(port.name.as_str());
+    text
+}
+
+fn in_range<T>(what: &'static str, place: &Name, value: T, range: &RangeInclusive<T>) -> Result<(), Invalid>
+where
+    T: PartialOrd + Copy + Into<u64>,
+{
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let (value, least, most) = (value.into(), (*range.start()).into(), (*range.end()).into());
+    Err(Invalid::OutOfRange { what, place: place.clone(), value, least, most })
+}
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

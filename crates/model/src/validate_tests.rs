@@ -1,0 +1,106 @@
+use super::*;
+use alloc::{vec, vec::Vec};
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+fn ifname(text: &str) -> IfName {
+    text.parse().unwrap()
+}
+fn tap(port: &str) -> PortConfig {
+    PortConfig::new(name(port), Attachment::Tap(ifname(port)))
+}
+fn switch(kind: SwitchKind, ports: Vec<PortConfig>) -> SwitchConfig {
+    SwitchConfig { name: name("lan"), kind, mac_table_size: 1024, ageing_s: 300, ports }
+}
+fn uplink(nic: &str) -> PortConfig {
+    PortConfig::new(name(nic), Attachment::Uplink(ifname(nic)))
+}
+fn host(interface: &str) -> PortConfig {
+    PortConfig::new(name("host"), Attachment::Host(ifname(interface)))
+}
+fn check(switches: Vec<SwitchConfig>) -> Result<ValidState, Invalid> {
+    DesiredState { switches, ..Default::default() }.validate()
+}
+fn refused(switches: Vec<SwitchConfig>, part: &str) {
+    let message = check(switches).unwrap_err().to_string();
+    assert!(message.contains(part), "{message}");
+}
+
+#[test]
+fn a_whole_external_switch_is_valid() {
+    assert!(check(vec![switch(SwitchKind::External, vec![uplink("eth0"), host("lan"), tap("vm1")])]).is_ok());
+}
+
+#[test]
+fn an_unknown_version_is_refused() {
+    assert_eq!(DesiredState { version: 2, switches: vec![] }.validate(), Err(Invalid::Version(2)));
+}
+
+#[test]
+fn duplicates_are_refused() {
+    refused(vec![switch(SwitchKind::Private, vec![]), switch(SwitchKind::Private, vec![])], "two switches");
+    refused(vec![switch(SwitchKind::Private, vec![tap("a"), tap("a")])], "two ports named 'a'");
+    let own = MacAddr([2, 0, 0, 0, 0, 1]);
+    let mac = Some(own);
+    let ports = vec![PortConfig { mac, ..tap("a") }, PortConfig { mac, ..tap("b") }];
+    refused(vec![switch(SwitchKind::Private, ports)], "port 'a' and to port 'b'");
+    let allowed = PortConfig { allow_macs: vec![own], ..tap("b") };
+    refused(
+        vec![switch(SwitchKind::Private, vec![PortConfig { mac, ..tap("a") }, allowed])],
+        "unique on a switch",
+    );
+    let other = PortConfig { name: name("b"), ..tap("a") };
+    refused(vec![switch(SwitchKind::Private, vec![tap("a"), other])], "lan/a and by lan/b");
+}
+
+#[test]
+fn a_switch_type_says_which_ports_it_has() {
+    refused(vec![switch(SwitchKind::External, vec![tap("a")])], "has no uplink");
+    refused(vec![switch(SwitchKind::External, vec![uplink("e0"), uplink("e1")])], "teams");
+    refused(vec![switch(SwitchKind::Internal, vec![uplink("e0")])], "only an external switch");
+    refused(vec![switch(SwitchKind::Private, vec![host("lan")])], "make it internal");
+}
+
+#[test]
+fn a_switch_is_no_uplink() {
+    let other = SwitchConfig { name: name("wan"), ..switch(SwitchKind::External, vec![uplink("lan")]) };
+    refused(vec![switch(SwitchKind::Internal, vec![host("lan")]), other], "a switch is no uplink");
+}
+
+#[test]
+fn addresses_that_no_vnic_can_have_are_refused() {
+    let with = |mac| vec![switch(SwitchKind::Private, vec![PortConfig { mac: Some(mac), ..tap("a") }])];
+    refused(with(MacAddr([1, 0, 0, 0, 0, 1])), "multicast");
+    refused(with(MacAddr::default()), "zero");
+}
+
+#[test]
+fn numbers_out_of_range_are_refused() {
+    let one = |port| vec![switch(SwitchKind::Private, vec![port])];
+    refused(one(PortConfig { mtu: Some(67), ..tap("a") }), "MTU 67 on 'a' is out of range: 68 to 65521");
+    refused(one(PortConfig { queues: 0, ..tap("a") }), "queues");
+    refused(
+        vec![SwitchConfig { mac_table_size: 15, ..switch(SwitchKind::Private, vec![]) }],
+        "MAC table size 15",
+    );
+    refused(vec![SwitchConfig { ageing_s: 0, ..switch(SwitchKind::Private, vec![]) }], "ageing");
+}
+
+#[test]
+fn an_uplink_has_no_policies_of_a_vnic() {
+    let with = |port| vec![switch(SwitchKind::External, vec![port])];
+    refused(with(PortConfig { guard: true, ..uplink("e0") }), "no guard");
+    refused(with(PortConfig { mtu: Some(1500), ..uplink("e0") }), "no MTU");
+}
+
+#[test]
+fn socket_paths_are_absolute_and_fit() {
+    let with = |path: &str| {
+        let port = PortConfig::new(name("a"), Attachment::UnixStream(path.into()));
+        vec![switch(SwitchKind::Private, vec![port])]
+    };
+    refused(with("relative"), "no path of a socket");
+    refused(with(&alloc::format!("/{}", "x".repeat(107))), "no path of a socket");
+    assert!(check(with("/run/vm.sock")).is_ok());
+}
