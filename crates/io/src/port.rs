@@ -1,0 +1,67 @@
+//! The one interface of everything that frames come from and go to.
+
+use crate::Batch;
+use model::DropReason;
+use std::{fmt, os::fd::BorrowedFd};
+
+/// Why a port stopped. It stays its own trouble: the worker takes the port out and says so.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// What the port is attached to went away or down; it can be opened again later.
+    #[error("{0}")]
+    Down(String),
+    /// The peer broke the rules of the interface.
+    #[error("{0}")]
+    Faulted(String),
+}
+
+/// What became of the frames that a port was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Frames delivered, the segments of one that was cut counted each.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Frames beyond those given: a frame cut into n segments adds n - 1.
+    pub copies: u64,
+    /// Frames given that were not delivered: the receiver did not take them.
+    pub full: u64,
+    /// Frames given that were not delivered: the vNIC is switched off inside the VM or namespace.
+    pub down: u64,
+    /// Frames given that were not delivered: their offload header does not fit them.
+    pub bad_offload: u64,
+}
+
+impl Sent {
+    /// Frames not delivered, by reason.
+    #[must_use]
+    pub const fn drops(&self) -> [(DropReason, u64); 3] {
+        [
+            (DropReason::ReceiverFull, self.full),
+            (DropReason::PortDown, self.down),
+            (DropReason::BadOffload, self.bad_offload),
+        ]
+    }
+}
+
+/// Something that frames come from and go to.
+///
+/// No call blocks. A port belongs to one worker at a time.
+pub trait Port: Send + fmt::Debug {
+    /// Appends received frames to `batch` until it is full or nothing is left. Received bytes stay where they are in
+    /// the batch until they were sent on.
+    ///
+    /// # Errors
+    /// The port cannot go on; frames appended before that are good.
+    fn receive(&mut self, batch: &mut Batch) -> Result<(), PortError>;
+
+    /// Sends the frames of `batch` that `which` names, in that order, and says what became of each. A frame above the
+    /// MTU passes whole where the receiver takes it so, else it is cut here; likewise for partial checksums.
+    ///
+    /// # Errors
+    /// The port cannot go on. Frames that were not counted in the result are the caller's to count.
+    fn transmit(&mut self, batch: &Batch, which: &[u16]) -> Result<Sent, PortError>;
+
+    /// The descriptors that become readable when there is something to receive; they stay the same while the port lives.
+    fn poll_fds(&self) -> Vec<BorrowedFd<'_>>;
+}
