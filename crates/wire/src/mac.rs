@@ -128,7 +128,14 @@ mod tests {
 
     #[test]
     fn malformed_text_is_refused() {
-        for text in ["", "02:00:5e:10:00", "02:00:5e:10:00:ab:cd", "02:00:5e:10:00:+1", "2:0:5e:10:0:ab", "02005e1000ab"] {
+        for text in [
+            "",
+            "02:00:5e:10:00",
+            "02:00:5e:10:00:ab:cd",
+            "02:00:5e:10:00:+1",
+            "2:0:5e:10:0:ab",
+            "02005e1000ab",
+        ] {
             assert_eq!(text.parse::<MacAddr>(), Err(ParseMacError), "{text}");
         }
     }

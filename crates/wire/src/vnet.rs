@@ -69,6 +69,19 @@ impl VnetHdr {
         self.flags & Self::NEEDS_CSUM != 0
     }
 
+    /// The header of the same frame with `bytes` more before what is checksummed, as [`crate::vlan::insert`] puts
+    /// there. The offsets of a header that has none stay zero.
+    #[must_use]
+    pub const fn behind_inserted(mut self, bytes: u16) -> Self {
+        if self.needs_checksum() {
+            self.csum_start = self.csum_start.saturating_add(bytes);
+        }
+        if self.hdr_len != 0 {
+            self.hdr_len = self.hdr_len.saturating_add(bytes);
+        }
+        self
+    }
+
     /// How the frame is to be cut; `None` for a frame that goes as it is and for a kind that is not known.
     #[must_use]
     pub const fn gso_kind(self) -> Option<GsoKind> {
@@ -87,8 +100,23 @@ mod tests {
 
     #[test]
     fn header_round_trips() {
-        let hdr = VnetHdr { flags: 1, gso_type: 0x81, hdr_len: 66, gso_size: 1448, csum_start: 34, csum_offset: 16 };
+        let hdr = VnetHdr {
+            flags: 1,
+            gso_type: 0x81,
+            hdr_len: 66,
+            gso_size: 1448,
+            csum_start: 34,
+            csum_offset: 16,
+        };
         assert_eq!(VnetHdr::from_bytes(&hdr.to_bytes()), hdr);
         assert_eq!(hdr.gso_kind(), Some(GsoKind::TcpV4));
+    }
+
+    #[test]
+    fn an_inserted_tag_moves_the_offsets_that_are_set() {
+        let hdr = VnetHdr { flags: 1, hdr_len: 54, csum_start: 34, csum_offset: 16, ..VnetHdr::default() };
+        let moved = hdr.behind_inserted(4);
+        assert_eq!((moved.hdr_len, moved.csum_start, moved.csum_offset), (58, 38, 16));
+        assert_eq!(VnetHdr::default().behind_inserted(4), VnetHdr::default());
     }
 }
