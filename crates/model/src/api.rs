@@ -97,6 +97,24 @@ pub struct FlushMacs {
     pub port: Option<Name>,
 }
 
+/// What a flush did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Flushed {
+    /// Learned entries that were forgotten.
+    pub flushed: u64,
+}
+
+/// `GET /v1/version`: which daemon answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Version {
+    /// The daemon's version.
+    pub version: String,
+    /// The version of the state file that it reads and writes.
+    pub state_version: u32,
+}
+
 /// What a change does, step by step, in the order of execution.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]

@@ -14,7 +14,7 @@ mod name;
 mod status;
 mod validate;
 
-pub use api::{ChangePort, ChangeSwitch, FlushMacs, NewSwitch, Plan, Problem};
+pub use api::{ChangePort, ChangeSwitch, FlushMacs, Flushed, NewSwitch, Plan, Problem, Version};
 pub use config::{
     Attachment, DEFAULT_AGEING_S, DEFAULT_LEARN_LIMIT, DEFAULT_MAC_TABLE_SIZE, DesiredState,
     MAX_MAC_TABLE_SIZE, MAX_PORTS, PortConfig, STATE_VERSION, SwitchConfig, SwitchKind,
