@@ -1,0 +1,3 @@
+//! vmswitchd: REST, take-over, persistence.
+
+pub mod api;
