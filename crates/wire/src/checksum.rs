@@ -2,6 +2,8 @@
 //!
 //! Sums are kept in memory order and swapped once at the end: RFC 1071 section 2(B), byte order independence.
 
+use crate::partial;
+
 /// A one's complement sum in the making.
 ///
 /// 64 bits take 2^32 wide adds before they could overflow; each call folds, so no chain of them can.
@@ -43,6 +45,14 @@ impl Sum {
             sum += u64::from(u16::from_ne_bytes([*last, 0]));
         }
         Self(fold32(self.0) + fold32(sum))
+    }
+
+    /// Adds bytes that begin at an odd offset (RFC 1071 section 2(B): swapping bytes swaps the sum's).
+    #[inline]
+    #[must_use]
+    pub fn odd_bytes(self, bytes: &[u8]) -> Self {
+        let swapped = fold16(Self::default().bytes(bytes).0).swap_bytes();
+        Self(fold32(self.0) + u64::from(swapped))
     }
 
     /// Adds one 16-bit field.
@@ -103,13 +113,39 @@ pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
 
 /// Does what VIRTIO_NET_HDR_F_NEEDS_CSUM asks for: sums from `csum_start` to the end of the frame, over the
 /// pseudo header's sum that waits in the field, and writes the checksum at `csum_start + csum_offset`.
+///
+/// The end is the frame's, not the IP packet's, as VIRTIO 1.2 section 5.1.6.2 words it and Linux
+/// (`skb_checksum_help`) does it: the sender's own kernel would get the same result, protocols without a length are
+/// served too, and padding, where there is any, is zero and adds nothing. All ones stand for a result of zero
+/// whatever the protocol, also as in Linux.
+#[inline]
 pub fn complete(frame: &mut [u8], csum_start: u16, csum_offset: u16) -> Result<(), CompleteError> {
+    complete_gathered(frame, &[], csum_start, csum_offset)
+}
+
+/// [`complete`] for a frame in two pieces: `header`, a private copy of its first bytes, which the field has to lie
+/// in, and `payload`, all the rest of it, which stays where it is.
+///
+/// Refuses to write anything but a checksum: after a frame was judged by its addresses, tags and ports, a hostile
+/// `csum_start` could otherwise rewrite them, and so get past the guard.
+pub fn complete_gathered(
+    header: &mut [u8],
+    payload: &[u8],
+    csum_start: u16,
+    csum_offset: u16,
+) -> Result<(), CompleteError> {
     let start = usize::from(csum_start);
     let at = start + usize::from(csum_offset);
-    let part = frame.get(start..).ok_or(CompleteError::OutsideFrame)?;
-    let checksum = Sum::default().bytes(part).checksum();
-    let field = frame.get_mut(at..at + 2).ok_or(CompleteError::OutsideFrame)?;
-    field.copy_from_slice(&never_zero(checksum).to_be_bytes());
+    if at + 2 > header.len() {
+        return Err(CompleteError::OutsideFrame);
+    }
+    if !partial::may_be_checksum(header, start, at) {
+        return Err(CompleteError::NotAChecksum);
+    }
+    let sum = Sum::default().bytes(&header[start..]);
+    let sum =
+        if (header.len() - start).is_multiple_of(2) { sum.bytes(payload) } else { sum.odd_bytes(payload) };
+    header[at..at + 2].copy_from_slice(&never_zero(sum.checksum()).to_be_bytes());
     Ok(())
 }
 
@@ -118,3 +154,6 @@ pub fn complete(frame: &mut [u8], csum_start: u16, csum_offset: u16) -> Result<(
 pub(crate) const fn never_zero(checksum: u16) -> u16 {
     if checksum == 0 { 0xffff } else { checksum }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,19 @@
 
 pub mod checksum;
 pub mod ethernet;
+pub mod ip;
 mod mac;
+mod partial;
+pub mod segment;
+pub mod transport;
 pub mod vlan;
 mod vnet;
 
+pub use checksum::{CompleteError, Sum};
 pub use ethernet::{EthernetHeader, Truncated};
+pub use ip::{Fragment, IpError, Ipv4View, Ipv6View};
 pub use mac::{MacAddr, ParseMacError};
+pub use segment::{HeaderBuffer, Segment, SegmentError, Segments};
+pub use transport::{IpVersion, Layers, LocateError, TcpView, UdpView};
 pub use vlan::VlanTag;
 pub use vnet::{GsoKind, VNET_HDR_LEN, VnetHdr};
