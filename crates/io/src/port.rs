@@ -33,6 +33,12 @@ pub struct Sent {
 }
 
 impl Sent {
+    /// Counts a frame of `len` bytes that was delivered as it is.
+    pub(crate) const fn delivered(&mut self, len: usize) {
+        self.frames += 1;
+        self.bytes += len as u64;
+    }
+
     /// Frames not delivered, by reason.
     #[must_use]
     pub const fn drops(&self) -> [(DropReason, u64); 3] {

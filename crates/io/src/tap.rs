@@ -1,0 +1,257 @@
+//! A TAP interface: the port of the host vNIC and of vNICs inside network namespaces.
+//!
+//! Frames pass with their vnet header, so that segments of up to 64 KiB and partial checksums cross whole. The far end
+//! is the kernel, which takes both from every sender (linux/if_tun.h): nothing has to be cut or completed here.
+
+mod flow;
+
+use crate::{
+    Batch, Port, PortError, Sent,
+    interface::{BadInterfaceName, IfReq, Request, TunSetting},
+};
+use rustix::{
+    fs::{Mode, OFlags, open},
+    io::{Errno, read, write},
+    net::{AddressFamily, SocketFlags, SocketType, netdevice::name_to_index, socket_with},
+};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+use wire::{MacAddr, VNET_HDR_LEN};
+
+const DEVICE: &str = "/dev/net/tun";
+
+/// What a TAP is to be like.
+#[derive(Clone, Debug)]
+pub struct TapConfig {
+    /// Its name, 1 to 15 bytes.
+    pub ifname: String,
+    /// Queues the kernel spreads its sending over, 1 or more.
+    pub queues: u16,
+    /// Its MAC address, which is what the host or the namespace sends from; a random one where none is given.
+    pub mac: Option<MacAddr>,
+    /// Its MTU; the kernel's 1500 where none is given.
+    pub mtu: Option<u32>,
+    /// Whether the interface outlives this process, with its addresses and routes.
+    pub persist: bool,
+    /// Whether to switch it on.
+    pub up: bool,
+    /// Whether its kernel may send partial checksums and segments above the MTU.
+    pub offloads: bool,
+}
+
+impl TapConfig {
+    /// One queue, switched on, offloads, gone with the process.
+    #[must_use]
+    pub fn new(ifname: &str) -> Self {
+        let ifname = ifname.to_owned();
+        Self { ifname, queues: 1, mac: None, mtu: None, persist: false, up: true, offloads: true }
+    }
+}
+
+/// Why a TAP could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum TapError {
+    /// The name cannot be an interface's.
+    #[error("{0:?} cannot be the name of a TAP; choose another")]
+    Name(String, #[source] BadInterfaceName),
+    /// No TUN driver, or no permission.
+    #[error("{DEVICE} cannot be opened; it takes the tun module and CAP_NET_ADMIN")]
+    Device(#[source] io::Error),
+    /// Somebody else has it open.
+    #[error("TAP {0} is in use by another program; stop that, or choose another name")]
+    Busy(String),
+    /// An interface of that name is something else.
+    #[error(
+        "interface {0} exists already and is no TAP, or a TAP with another queue mode; remove it, or choose another name"
+    )]
+    NotATap(String),
+    /// The kernel did not want to make it so.
+    #[error("TAP {ifname}: {action} failed")]
+    Setup {
+        /// Its name.
+        ifname: String,
+        /// What was being done.
+        action: &'static str,
+        /// What the kernel said.
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// An open TAP, all its queues.
+#[derive(Debug)]
+pub struct Tap {
+    ifname: String,
+    queues: Vec<OwnedFd>,
+    /// Where the next receive begins, so that no queue starves behind another.
+    next: usize,
+}
+
+impl Tap {
+    /// Creates a TAP in the namespace of the calling thread, or takes up one that persisted.
+    ///
+    /// # Errors
+    /// See [`TapError`]. A TAP that was created for this is gone again.
+    pub fn open(config: &TapConfig) -> Result<Self, TapError> {
+        let queues = (0..config.queues.max(1)).map(|_| open_queue(config)).collect::<Result<_, _>>()?;
+        let tap = Self { ifname: config.ifname.clone(), queues, next: 0 };
+        let setup = |(action, error)| TapError::Setup { ifname: config.ifname.clone(), action, error };
+        tap.set_up(config).map_err(setup)?;
+        Ok(tap)
+    }
+
+    /// Its interface's name.
+    #[must_use]
+    pub fn ifname(&self) -> &str {
+        &self.ifname
+    }
+
+    /// Its MAC address as it is now, whichever namespace the interface is in.
+    ///
+    /// # Errors
+    /// The interface was removed.
+    pub fn mac(&self) -> io::Result<MacAddr> {
+        let request = IfReq::new(&self.ifname).map_err(io::Error::other)?;
+        request.send(self.first_queue()?, Request::Mac).map(|answer| answer.mac())
+    }
+
+    /// Removes the interface, also a persistent one.
+    ///
+    /// # Errors
+    /// The interface was removed already.
+    pub fn remove(self) -> io::Result<()> {
+        TunSetting::Persist(false).apply(self.first_queue()?)
+    }
+
+    fn first_queue(&self) -> io::Result<BorrowedFd<'_>> {
+        self.queues.first().map(AsFd::as_fd).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Persistence comes last: what fails before leaves nothing behind.
+    fn set_up(&self, config: &TapConfig) -> Result<(), (&'static str, io::Error)> {
+        let at = |action| move |error: io::Error| (action, error);
+        let request = || IfReq::new(&self.ifname).map_err(io::Error::other);
+        let queue = self.first_queue().map_err(at("opening a queue"))?;
+        let control = control_socket().map_err(at("opening a socket"))?;
+        if let Some(mac) = config.mac {
+            let set = |r: IfReq| r.with_mac(mac).send(queue, Request::SetMac);
+            request().and_then(set).map_err(at("setting its MAC address"))?;
+        }
+        if let Some(mtu) = config.mtu {
+            let set = |r: IfReq| r.with_mtu(mtu.cast_signed()).send(control.as_fd(), Request::SetMtu);
+            request().and_then(set).map_err(at("setting its MTU"))?;
+        }
+        if config.up {
+            request().and_then(|r| switch_on(r, control.as_fd())).map_err(at("switching it on"))?;
+        }
+        TunSetting::Persist(config.persist).apply(queue).map_err(at("setting its persistence"))
+    }
+
+    fn receive_from(queue: BorrowedFd<'_>, batch: &mut Batch) -> Result<(), PortError> {
+        while !batch.is_full() {
+            let Some(slot) = batch.vacant().next() else { break };
+            match read(queue, slot) {
+                Ok(len) if len > VNET_HDR_LEN => batch.push(len),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(error) => return Err(removed(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn queue_for(&self, frame: &[u8]) -> usize {
+        match self.queues.len() {
+            1 => 0,
+            n => flow::hash(frame) as usize % n,
+        }
+    }
+}
+
+impl Port for Tap {
+    fn receive(&mut self, batch: &mut Batch) -> Result<(), PortError> {
+        let count = self.queues.len();
+        for turn in 0..count {
+            Self::receive_from(self.queues[(self.next + turn) % count].as_fd(), batch)?;
+        }
+        self.next = (self.next + 1) % count;
+        Ok(())
+    }
+
+    fn transmit(&mut self, batch: &Batch, which: &[u16]) -> Result<Sent, PortError> {
+        let mut sent = Sent::default();
+        for (done, &index) in which.iter().enumerate() {
+            let frame = batch.frame(index);
+            let queue = &self.queues[self.queue_for(frame)];
+            match write(queue, batch.with_vnet(index)) {
+                Ok(_) => sent.delivered(frame.len()),
+                // The interface is switched off (tun_get_user).
+                Err(Errno::IO) => sent.down += 1,
+                Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => sent.full += 1,
+                Err(Errno::INVAL) => sent.bad_offload += 1,
+                Err(error) if done == 0 => return Err(removed(error)),
+                Err(_) => {
+                    // Receiving meets the same error and reports it.
+                    sent.down += (which.len() - done) as u64;
+                    break;
+                }
+            }
+        }
+        Ok(sent)
+    }
+
+    fn poll_fds(&self) -> Vec<BorrowedFd<'_>> {
+        self.queues.iter().map(AsFd::as_fd).collect()
+    }
+}
+
+fn removed(error: Errno) -> PortError {
+    PortError::Down(format!("interface removed, or its driver stopped: {error}"))
+}
+
+fn open_queue(config: &TapConfig) -> Result<OwnedFd, TapError> {
+    let ifname = || config.ifname.clone();
+    let setup = |action| move |error| TapError::Setup { ifname: config.ifname.clone(), action, error };
+    let request = IfReq::new(&config.ifname).map_err(|bad| TapError::Name(ifname(), bad))?;
+    let queue = open(DEVICE, OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| TapError::Device(error.into()))?;
+    let several = if config.queues > 1 { libc::IFF_MULTI_QUEUE } else { 0 };
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | several;
+    request.with_flags(flags).send(queue.as_fd(), Request::AttachTap).map_err(|error| {
+        match error.raw_os_error() {
+            Some(libc::EBUSY) => TapError::Busy(ifname()),
+            Some(libc::EINVAL) if exists(&config.ifname) => TapError::NotATap(ifname()),
+            _ => setup("attaching to it")(error),
+        }
+    })?;
+    set_offloads(queue.as_fd(), config.offloads).map_err(setup("setting its offloads"))?;
+    Ok(queue)
+}
+
+fn set_offloads(queue: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    TunSetting::VnetHdrLen(VNET_HDR_LEN as libc::c_int).apply(queue)?;
+    TunSetting::LittleEndian.apply(queue)?;
+    if !on {
+        return TunSetting::Offloads(0).apply(queue);
+    }
+    let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+    // UDP segmentation offload came with Linux 6.2, both versions of IP or none.
+    let udp = libc::TUN_F_USO4 | libc::TUN_F_USO6;
+    TunSetting::Offloads(tcp | udp).apply(queue).or_else(|_| TunSetting::Offloads(tcp).apply(queue))
+}
+
+fn control_socket() -> io::Result<OwnedFd> {
+    Ok(socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?)
+}
+
+fn exists(ifname: &str) -> bool {
+    control_socket().is_ok_and(|socket| name_to_index(socket, ifname).is_ok())
+}
+
+fn switch_on(request: IfReq, control: BorrowedFd<'_>) -> io::Result<IfReq> {
+    let answer = request.send(control, Request::Flags)?;
+    let flags = answer.flags() | libc::IFF_UP;
+    answer.with_flags(flags).send(control, Request::SetFlags)
+}
