@@ -1,1 +1,46 @@
-//! The pure switching logic: MAC table, pipeline, verdicts.
+//! The pure switching logic: frames in, verdicts out.
+//!
+//! A [`Switch`] turns (batch of headers, [`Snapshot`], tables, now) into [`Verdict`]s and [`EngineEvent`]s. It does no
+//! I/O, reads no clock, allocates nothing per frame and knows no randomness but its seed: the same calls give the same
+//! answers, however a stream of frames is cut into batches.
+//!
+//! ```
+//! use engine::{FrameIn, Flood, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict};
+//! # extern crate alloc;
+//! # use alloc::{sync::Arc, vec::Vec};
+//!
+//! let guarded = |mac| PortPolicy { mac: Some(mac), ..PortPolicy::new(Role::Vnic) };
+//! let (a, b) = (wire::MacAddr([2, 0, 0, 0, 0, 1]), wire::MacAddr([2, 0, 0, 0, 0, 2]));
+//! let snapshot = Snapshot::new(vec![(PortIndex(0), guarded(a)), (PortIndex(1), guarded(b))]);
+//! let mut switch = Switch::new(TableConfig::default(), [1, 2]);
+//! switch.install(Arc::new(snapshot), Millis(0));
+//!
+//! let header = [b.0, a.0, [0x08, 0, 0, 0, 0, 0]].concat();
+//! let mut verdicts = Vec::new();
+//! switch.process(PortIndex(0), &[FrameIn { header: &header, len: 60 }], Millis(0), &mut verdicts);
+//! assert_eq!(verdicts, [Verdict::Forward(PortIndex(1))]);
+//! ```
+#![no_std]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+extern crate alloc;
+
+mod events;
+mod hash;
+mod mac_table;
+mod pipeline;
+mod policy;
+mod snapshot;
+mod switch;
+
+pub use events::{EVENT_INTERVAL, EngineEvent, MAX_EVENTS};
+pub use mac_table::{Entry, TableConfig};
+pub use pipeline::{FrameIn, Verdict};
+pub use policy::{PortIndex, PortPolicy, Role};
+pub use snapshot::{Flood, Snapshot};
+pub use switch::Switch;
+
+/// A moment or a span, in milliseconds. The caller's clock may start anywhere; time that goes backwards is taken to
+/// stand still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Millis(pub u64);

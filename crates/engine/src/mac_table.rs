@@ -1,0 +1,459 @@
+//! The MAC table: where an address was last seen.
+//!
+//! # What it is
+//!
+//! A map from (VLAN, MAC) to a port. Entries are *learned* from the sources of frames and forgotten when they have not
+//! been seen for the ageing time; or they are *fixed* (pinned, static), follow from the ports' policies, and stay.
+//!
+//! # What makes it more than a hash map
+//!
+//! * **The keys are chosen by attackers.** A guest without guard sends from whatever addresses it likes, as fast as it can.
+//!   Colliding ones would make each look-up slow: the hash is keyed (`hash`), and a probe is bounded (`index`).
+//!   Random ones would fill the table and push everybody else out: a vNIC may hold so many and no more, and a full table
+//!   takes from the port that holds most (`fullest`), so a flood takes from itself first. Fixed entries are never taken.
+//! * **It is read twice for each frame**, and written for most new ones. So entries are small, the index smaller still,
+//!   and no operation of the frame path depends on how many entries or ports there are, except for the logarithm of the
+//!   ports in `fullest`.
+//! * **A million entries have to age.** Scanning them takes milliseconds, during which the worker switches nothing. The
+//!   entries of one port are therefore in a list by age (`slab`): what expired is at the heads. The same lists give a
+//!   full table its victim, a port its count, and flushing a port exactly the entries that it has to touch.
+//! * **Expiry must not depend on when somebody swept.** An entry that is due counts as absent everywhere (look-up, learning,
+//!   moves, quota, a full table) from that millisecond on, whether or not its place was reclaimed. Sweeping only frees memory
+//!   earlier, in steps as small as the caller wants.
+//!
+//! # Time
+//!
+//! A frame of a known source would move its entry to the tail of its list, which touches three entries more. So an entry is
+//! stamped anew only when its stamp is a second old, or 1/256 of the ageing time if that is less (`Ageing::grain`). The lists stay
+//! in the exact order of the stamps; an entry that is refreshed all the time can expire up to a grain sooner than the
+//! ageing time after its last frame, never later.
+//!
+//! # The VLAN in the key
+//!
+//! Ports have no VLAN modes yet: all are transparent, a tagged frame and an untagged one of the same address come from the same
+//! place, and every key has VLAN 0 (shared learning, as a bridge does without VLAN filtering). The key has room for it because
+//! the entry would otherwise have to grow when they get them.
+//!
+//! # Cost
+//!
+//! | | bytes |
+//! | --- | --- |
+//! | entry: key and kind 8, stamp and port 8, list links 2 × 4 | 24 |
+//! | index: two words of 4 for each entry that fits, so that it is at most half full | 8 |
+//! | **each entry of a full table** | **32** |
+//!
+//! A port adds 12 bytes for its list and up to 32 for the tournament; a switch at least 32 KiB for the index, of which only
+//! what is used becomes resident.
+//!
+//! Look-up, learn, refresh, move: O(1). Learn at a full table: O(log ports). Sweep: O(1) for each entry reclaimed, plus a round over
+//! the ports for each time that something became due.
+
+mod fullest;
+mod index;
+mod slab;
+
+use crate::{
+    Millis, PortIndex,
+    hash::{self, Seed},
+};
+use alloc::{vec, vec::Vec};
+use fullest::Fullest;
+use index::{Index, MAX_SLOTS};
+use model::MacKind;
+use slab::{List, Node, Slab, Slot};
+use wire::MacAddr;
+
+/// How much a MAC table remembers, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableConfig {
+    /// The most entries. Fixed entries count, but always find a place.
+    pub capacity: u32,
+    /// An entry is forgotten when its address was not seen for so long.
+    pub ageing_ms: u64,
+}
+
+impl Default for TableConfig {
+    fn default() -> Self {
+        Self { capacity: model::DEFAULT_MAC_TABLE_SIZE, ageing_ms: 1000 * u64::from(model::DEFAULT_AGEING_S) }
+    }
+}
+
+impl TableConfig {
+    fn expires_at(self, stamp: Stamp) -> Millis {
+        Millis(stamp.0.saturating_add(self.ageing_ms))
+    }
+
+    /// How old a stamp gets before it is worth a new one.
+    fn grain(self) -> u64 {
+        (self.ageing_ms / 256).clamp(1, 1000)
+    }
+}
+
+/// An entry as listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Entry {
+    /// The address.
+    pub mac: MacAddr,
+    /// Its VLAN; 0 as long as ports are VLAN-transparent.
+    pub vlan: u16,
+    /// Where it is.
+    pub port: PortIndex,
+    /// How it got there.
+    pub kind: MacKind,
+    /// Milliseconds since it was stamped; 0 for entries that do not age.
+    pub age_ms: u64,
+}
+
+/// A VLAN and a MAC: VLAN in bits 48 to 59.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key(u64);
+
+impl Key {
+    /// The key of an address on a VLAN-transparent port: VLAN 0.
+    #[inline]
+    pub(crate) const fn of(mac: MacAddr) -> Self {
+        Self(mac.to_u64())
+    }
+
+    const fn mac(self) -> MacAddr {
+        MacAddr::from_u64(self.0)
+    }
+
+    const fn vlan(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+}
+
+/// When an entry was last seen, to within a grain: milliseconds, 48 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Stamp(u64);
+
+/// The end of time: what 48 bits can hold.
+const LAST: Millis = Millis((1 << 48) - 1);
+
+/// What the table knows of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Nothing.
+    Unknown,
+    /// It was learned on `port`.
+    Learned { slot: Slot, port: PortIndex },
+    /// It belongs to that port.
+    Fixed(PortIndex),
+}
+
+/// What learning did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Learned {
+    /// The source is in the table, on this port.
+    Yes,
+    /// It is now; before it was on that one.
+    MovedFrom(PortIndex),
+    /// It is not: the port is at its limit, or the table is full of fixed entries.
+    No,
+}
+
+/// The MAC table of one switch.
+#[derive(Debug)]
+pub(crate) struct MacTable {
+    config: TableConfig,
+    seed: Seed,
+    index: Index,
+    slab: Slab,
+    /// The learned entries of each port.
+    learned: Vec<List>,
+    fixed: List,
+    fullest: Fullest,
+    now: Millis,
+    /// Nothing expires before then.
+    next_expiry: Millis,
+    /// Where the search for expired entries goes on.
+    cursor: usize,
+}
+
+impl MacTable {
+    pub(crate) fn new(config: TableConfig, seed: Seed) -> Self {
+        Self::sized(config, seed, 0, 0, Millis(0))
+    }
+
+    fn sized(config: TableConfig, seed: Seed, ports: usize, fixed: usize, now: Millis) -> Self {
+        let slots = (config.capacity as usize).max(fixed).min(MAX_SLOTS);
+        Self {
+            config,
+            seed,
+            index: Index::new(slots),
+            slab: Slab::new(slots),
+            learned: vec![List::EMPTY; ports],
+            fixed: List::EMPTY,
+            fullest: Fullest::new(ports),
+            now,
+            next_expiry: Millis(0),
+            cursor: 0,
+        }
+    }
+
+    /// Lets time pass. It never goes back: the lists are in the order of the stamps.
+    pub(crate) fn advance(&mut self, now: Millis) {
+        self.now = self.now.max(now).min(LAST);
+    }
+
+    pub(crate) const fn now(&self) -> Millis {
+        self.now
+    }
+
+    pub(crate) const fn config(&self) -> TableConfig {
+        self.config
+    }
+
+    /// The entries that take a place, whether or not they have expired.
+    pub(crate) const fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// The bytes of the index and of the entries.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.index.bytes() + self.slab.bytes()
+    }
+
+    #[inline]
+    fn hash(&self, key: Key) -> u64 {
+        hash::hash(self.seed, key.0)
+    }
+
+    #[inline]
+    fn find(&self, key: Key) -> Option<Slot> {
+        self.index.find(self.hash(key), |slot| self.slab.node(slot).key() == key)
+    }
+
+    #[inline]
+    fn is_expired(&self, node: &Node) -> bool {
+        node.is_learned() && self.config.expires_at(node.stamp()) <= self.now
+    }
+
+    /// The port that frames to `key` go to.
+    #[inline]
+    pub(crate) fn look_up(&self, key: Key) -> Option<PortIndex> {
+        let node = self.slab.node(self.find(key)?);
+        (!self.is_expired(node)).then(|| node.port())
+    }
+
+    /// What is known of a source. Forgets it first, where it has expired.
+    #[inline]
+    pub(crate) fn source(&mut self, key: Key) -> Source {
+        let Some(slot) = self.find(key) else { return Source::Unknown };
+        let node = self.slab.node(slot);
+        if !node.is_learned() {
+            return Source::Fixed(node.port());
+        }
+        if self.is_expired(node) {
+            self.remove(slot);
+            return Source::Unknown;
+        }
+        Source::Learned { slot, port: node.port() }
+    }
+
+    /// Learns that `key`, of which `source` is known, is on `port`, which may hold `limit` entries.
+    #[inline]
+    pub(crate) fn learn(&mut self, key: Key, source: Source, port: PortIndex, limit: u32) -> Learned {
+        match source {
+            Source::Learned { slot, port: at } if at == port => self.refresh(slot, port),
+            Source::Learned { slot, port: from } => self.move_from(slot, from, port, limit),
+            Source::Unknown => self.learn_new(key, port, limit),
+            Source::Fixed(_) => Learned::Yes,
+        }
+    }
+
+    #[inline]
+    fn refresh(&mut self, slot: Slot, port: PortIndex) -> Learned {
+        if self.now.0 - self.slab.node(slot).stamp().0 >= self.config.grain() {
+            self.slab.restamp(&mut self.learned[usize::from(port.0)], slot, Stamp(self.now.0));
+        }
+        Learned::Yes
+    }
+
+    fn move_from(&mut self, slot: Slot, from: PortIndex, to: PortIndex, limit: u32) -> Learned {
+        if !self.has_quota(to, limit) {
+            return Learned::No;
+        }
+        self.slab.hand_over(&mut self.learned, slot, to, Stamp(self.now.0));
+        self.count_changed(from);
+        self.count_changed(to);
+        Learned::MovedFrom(from)
+    }
+
+    fn learn_new(&mut self, key: Key, port: PortIndex, limit: u32) -> Learned {
+        let learned = self.has_quota(port, limit)
+            && self.has_place()
+            && self.insert(Node::new(key, MacKind::Learned, port, Stamp(self.now.0)));
+        if learned { Learned::Yes } else { Learned::No }
+    }
+
+    /// True where `port` may hold one more. It never holds more than its limit, so at the limit it is enough that the
+    /// oldest of its entries has expired.
+    fn has_quota(&mut self, port: PortIndex, limit: u32) -> bool {
+        self.learned[usize::from(port.0)].len() < limit || self.reclaim_head(port)
+    }
+
+    /// Makes room for one entry: an expired one goes, or else the oldest of the port that holds most.
+    fn has_place(&mut self) -> bool {
+        self.len() < self.config.capacity as usize || self.reclaim_one() || self.evict_one()
+    }
+
+    fn evict_one(&mut self) -> bool {
+        let oldest = self.fullest.port().and_then(|port| self.learned[usize::from(port.0)].head());
+        oldest.map(|slot| self.remove(slot)).is_some()
+    }
+
+    /// Takes the oldest entry of `port` out where it has expired.
+    fn reclaim_head(&mut self, port: PortIndex) -> bool {
+        let head = self.learned[usize::from(port.0)].head();
+        let expired = head.filter(|slot| self.is_expired(self.slab.node(*slot)));
+        expired.map(|slot| self.remove(slot)).is_some()
+    }
+
+    /// Takes one expired entry out; false where there is none.
+    ///
+    /// A port's entries are tried until none is due, then the next port's. A whole round without success tells when the
+    /// next entry is due, and until then the answer costs nothing. So a caller that asks again and again pays for the
+    /// entries that it gets, and a round over the ports for each time that something became due.
+    pub(crate) fn reclaim_one(&mut self) -> bool {
+        if self.now < self.next_expiry {
+            return false;
+        }
+        let mut next_expiry = self.config.expires_at(Stamp(self.now.0));
+        for _ in 0..self.learned.len() {
+            if let Some(head) = self.learned[self.cursor].head() {
+                let node = self.slab.node(head);
+                if self.is_expired(node) {
+                    self.remove(head);
+                    return true;
+                }
+                next_expiry = next_expiry.min(self.config.expires_at(node.stamp()));
+            }
+            self.cursor = (self.cursor + 1) % self.learned.len();
+        }
+        self.next_expiry = next_expiry;
+        false
+    }
+
+    /// Follows a new snapshot of `ports` ports: entries above a port's limit go, and the fixed entries are `fixed`. An address
+    /// that is in there twice belongs to the first.
+    pub(crate) fn install(
+        &mut self,
+        ports: usize,
+        limit: impl Fn(PortIndex) -> u32,
+        fixed: &[(MacAddr, PortIndex, MacKind)],
+    ) {
+        while self.reclaim_one() {}
+        self.ports().for_each(|port| self.trim(port, limit(port)));
+        while let Some(slot) = self.fixed.head() {
+            self.remove(slot);
+        }
+        if ports != self.learned.len() || fixed.len() > self.slab.slots() {
+            self.rebuild(ports, fixed.len());
+        }
+        for (mac, port, kind) in fixed {
+            self.fix(Node::new(Key::of(*mac), *kind, *port, Stamp(0)));
+        }
+    }
+
+    /// Enters a fixed entry in place of a learned one of that address, or of the one that a full table can spare.
+    fn fix(&mut self, node: Node) {
+        match self.find(node.key()) {
+            Some(slot) if self.slab.node(slot).is_learned() => self.remove(slot),
+            Some(_) => return,
+            None => {}
+        }
+        self.has_place();
+        self.insert(node);
+    }
+
+    /// Changes size and ageing. What does not fit goes, as from a full table.
+    pub(crate) fn configure(&mut self, config: TableConfig) {
+        while self.reclaim_one() {}
+        self.config = config;
+        self.next_expiry = Millis(0);
+        while self.len() > config.capacity as usize && (self.reclaim_one() || self.evict_one()) {}
+        self.rebuild(self.learned.len(), self.fixed.len() as usize);
+    }
+
+    /// Moves all entries to new memory, in the order of their lists.
+    fn rebuild(&mut self, ports: usize, fixed: usize) {
+        let new = Self::sized(self.config, self.seed, ports, fixed, self.now);
+        let old = core::mem::replace(self, new);
+        for node in old.learned.iter().chain([&old.fixed]).flat_map(|list| old.slab.iter(list)) {
+            self.insert(*node);
+        }
+    }
+
+    /// Forgets what was learned on `port`; says how many of the entries had not expired.
+    pub(crate) fn flush(&mut self, port: PortIndex) -> usize {
+        while self.reclaim_head(port) {}
+        let mut flushed = 0;
+        while let Some(head) = self.learned.get(usize::from(port.0)).and_then(List::head) {
+            self.remove(head);
+            flushed += 1;
+        }
+        flushed
+    }
+
+    /// The ports that can have learned entries.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = PortIndex> + use<> {
+        (0..=u16::MAX).take(self.learned.len()).map(PortIndex)
+    }
+
+    /// Forgets the oldest entries of `port` above `limit`.
+    pub(crate) fn trim(&mut self, port: PortIndex, limit: u32) {
+        while let Some(head) = self.learned[usize::from(port.0)].head().filter(|_| self.count(port) > limit) {
+            self.remove(head);
+        }
+    }
+
+    fn count(&self, port: PortIndex) -> u32 {
+        self.learned[usize::from(port.0)].len()
+    }
+
+    fn insert(&mut self, node: Node) -> bool {
+        let hash = self.hash(node.key());
+        if self.slab.len() >= MAX_SLOTS || !self.index.insert(hash, self.slab.next_slot()) {
+            return false;
+        }
+        if node.is_learned() {
+            self.slab.insert(&mut self.learned[usize::from(node.port().0)], node);
+            self.count_changed(node.port());
+        } else {
+            self.slab.insert(&mut self.fixed, node);
+        }
+        true
+    }
+
+    fn remove(&mut self, slot: Slot) {
+        let node = *self.slab.node(slot);
+        self.index.remove(self.hash(node.key()), slot);
+        if node.is_learned() {
+            self.slab.remove(&mut self.learned[usize::from(node.port().0)], slot);
+            self.count_changed(node.port());
+        } else {
+            self.slab.remove(&mut self.fixed, slot);
+        }
+    }
+
+    fn count_changed(&mut self, port: PortIndex) {
+        self.fullest.set(port, self.count(port));
+    }
+
+    /// The entries that have not expired at `now`.
+    pub(crate) fn entries(&self, now: Millis) -> impl Iterator<Item = Entry> + '_ {
+        let now = self.now.max(now);
+        let nodes = self.learned.iter().chain([&self.fixed]).flat_map(|list| self.slab.iter(list));
+        let listed = nodes.map(move |node| Entry {
+            mac: node.key().mac(),
+            vlan: node.key().vlan(),
+            port: node.port(),
+            kind: node.kind(),
+            age_ms: if node.is_learned() { now.0 - node.stamp().0 } else { 0 },
+        });
+        let ageing = self.config.ageing_ms;
+        listed.filter(move |entry| entry.kind != MacKind::Learned || entry.age_ms < ageing)
+    }
+}

@@ -1,0 +1,117 @@
+//! The hash index: from a hash to slots of the entries.
+//!
+//! Open addressing with linear probing, at most half full, one 32-bit word for each place:
+//!
+//! ```text
+//!   31                  21 20                                0
+//!  ┌──────────┬───────────┬───────────────────────────────────┐
+//!  │ tag      │ home      │ slot + 1; 0: the place is free     │
+//!  │ 3 bits   │ 8 bits    │ 21 bits                            │
+//!  └──────────┴───────────┴───────────────────────────────────┘
+//! ```
+//!
+//! *Home* is where the hash says that the word should be, its low bits. They tell how far from home a word is, so
+//! removing one can move its followers back without looking at their entries, and no tombstones are needed. They also
+//! keep neighbours of another home apart at look-up; the *tag*, more bits of the hash, does so for those of the same home:
+//! a look-up reads a wrong entry once in about fifteen times.
+//!
+//! No word is further from home than [`REACH`], which bounds the work of a look-up whatever happens. At half load the chance that
+//! an address finds no place within that reach is below 1e-15; such an address is not entered.
+
+use alloc::{vec, vec::Vec};
+
+const SLOT_BITS: u32 = 21;
+const HOME_BITS: u32 = 8;
+const TAG_SHIFT: u32 = SLOT_BITS + HOME_BITS;
+const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
+
+/// How many places, from its home on, a word may be in.
+const REACH: usize = 1 << HOME_BITS;
+/// Fewer places are not worth it: the last home needs `REACH` places too, so a small index would be fuller than half.
+const MIN_PLACES: usize = 1 << 13;
+
+/// The most slots that a word can tell apart.
+pub(super) const MAX_SLOTS: usize = SLOT_MASK as usize;
+
+/// The index of one table.
+#[derive(Debug)]
+pub(super) struct Index {
+    words: Vec<u32>,
+    homes: u64,
+}
+
+impl Index {
+    /// An index for up to `slots` entries.
+    pub(super) fn new(slots: usize) -> Self {
+        let places = (2 * slots).max(MIN_PLACES);
+        // No home has fewer than REACH places before the end, so a probe never wraps around.
+        Self { words: vec![0; places], homes: (places - REACH + 1) as u64 }
+    }
+
+    /// The bytes it takes.
+    pub(super) const fn bytes(&self) -> usize {
+        self.words.len() * size_of::<u32>()
+    }
+
+    /// Where a hash belongs. The high half of the hash is scaled to the number of homes, which need not be a power of two.
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        (((hash >> 32) * self.homes) >> 32) as usize
+    }
+
+    /// Tag and home, as they stand in a word.
+    #[inline]
+    const fn mark(hash: u64, home: usize) -> u32 {
+        (hash as u32) << TAG_SHIFT | (home as u32 & (REACH as u32 - 1)) << SLOT_BITS
+    }
+
+    /// The places in which a word of this home may be.
+    #[inline]
+    fn reach(&self, home: usize) -> &[u32] {
+        &self.words[home..home + REACH]
+    }
+
+    /// The slot of this hash for which `is_it` is true.
+    #[inline]
+    pub(super) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        let home = self.home(hash);
+        let mark = Self::mark(hash, home);
+        let words = self.reach(home).iter().take_while(|word| **word != 0);
+        words
+            .filter(|word| **word & !SLOT_MASK == mark)
+            .map(|word| (word & SLOT_MASK) - 1)
+            .find(|slot| is_it(*slot))
+    }
+
+    /// Enters a slot; false where there is no free place within reach.
+    pub(super) fn insert(&mut self, hash: u64, slot: u32) -> bool {
+        let home = self.home(hash);
+        let Some(distance) = self.reach(home).iter().position(|word| *word == 0) else { return false };
+        self.words[home + distance] = Self::mark(hash, home) | (slot + 1);
+        true
+    }
+
+    /// Takes a slot out again, and moves what had to make way for it back towards home.
+    pub(super) fn remove(&mut self, hash: u64, slot: u32) {
+        let home = self.home(hash);
+        let word = Self::mark(hash, home) | (slot + 1);
+        let Some(distance) = self.reach(home).iter().position(|w| *w == word) else { return };
+        let mut hole = home + distance;
+        for place in hole + 1..self.words.len() {
+            let word = self.words[place];
+            if word == 0 {
+                break;
+            }
+            if Self::distance_from_home(word, place) >= place - hole {
+                self.words[hole] = word;
+                hole = place;
+            }
+        }
+        self.words[hole] = 0;
+    }
+
+    /// How far behind its home a word at `place` is: less than `REACH`, so the low bits of both tell.
+    const fn distance_from_home(word: u32, place: usize) -> usize {
+        place.wrapping_sub((word >> SLOT_BITS) as usize) & (REACH - 1)
+    }
+}

@@ -1,0 +1,64 @@
+//! What one port may do.
+
+use alloc::vec::Vec;
+use wire::MacAddr;
+
+/// A port of one switch: a small dense number.
+///
+/// Whoever hands the number of a removed port to another one [flushes](crate::Switch::flush) it first, or lets a
+/// snapshot without it be installed in between; otherwise the new port inherits what was learned on the old one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortIndex(pub u16);
+
+/// On which side of the switch a port is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A physical NIC: the network outside is behind it.
+    Uplink,
+    /// A VM, a container or the host.
+    Vnic,
+}
+
+/// The policy of a port, as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortPolicy {
+    /// Uplink or vNIC.
+    pub role: Role,
+    /// The vNIC's MAC: pinned to the port while its guard is on, otherwise only what the vNIC is expected to use.
+    pub mac: Option<MacAddr>,
+    /// MAC spoofing protection. An uplink has none, whatever is set here.
+    pub guard: bool,
+    /// Further source MACs that the guard lets pass: static entries of the MAC table.
+    pub allow_macs: Vec<MacAddr>,
+    /// Bit i set: 01-80-C2-00-00-0i may be sent from this vNIC.
+    pub allow_reserved: u16,
+    /// The most addresses that may be learned on a vNIC at once. An uplink's limit is the table's.
+    pub learn_limit: u32,
+    /// Bytes of the largest layer 3 packet.
+    pub mtu: u32,
+    /// False: frames to this port are dropped.
+    pub up: bool,
+}
+
+impl PortPolicy {
+    /// A port as it is unless told otherwise: up, MTU 1500; a vNIC is guarded.
+    #[must_use]
+    pub const fn new(role: Role) -> Self {
+        Self {
+            role,
+            mac: None,
+            guard: matches!(role, Role::Vnic),
+            allow_macs: Vec::new(),
+            allow_reserved: 0,
+            learn_limit: model::DEFAULT_LEARN_LIMIT,
+            mtu: 1500,
+            up: true,
+        }
+    }
+
+    /// True where only the port's own addresses may be a source.
+    #[must_use]
+    pub const fn is_guarded(&self) -> bool {
+        self.guard && matches!(self.role, Role::Vnic)
+    }
+}
