@@ -18,7 +18,7 @@ pub fn hand_out(seed: u64, used: &BTreeSet<MacAddr>) -> Option<MacAddr> {
 }
 
 fn first_unused(start: u64, size: u64, used: &BTreeSet<MacAddr>) -> Option<MacAddr> {
-    (0..size).map(|n| MacAddr::from_u64(PREFIX | (start + n) % size)).find(|mac| !used.contains(mac))
+    (0..size).map(|n| MacAddr::from_u64(PREFIX | ((start + n) % size))).find(|mac| !used.contains(mac))
 }
 
 /// The finaliser of `SplitMix64`: neighbouring seeds (a counter, a clock) must not give neighbouring addresses.

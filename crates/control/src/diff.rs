@@ -1,0 +1,146 @@
+//! What must be done to come from one desired state to another: the pure half of `apply`.
+//!
+//! Removals come first, because what is added may need a name, an interface or a socket that a removal sets free. A port
+//! whose attachment changed is removed and added: there is nothing of it that could stay.
+
+use model::{DesiredState, Name, PortConfig, SwitchConfig, SwitchKind, ValidState};
+use std::fmt;
+
+/// One change. A switch is added without ports; its ports follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the documentation")]
+pub enum Change {
+    RemovePort { switch: Name, port: Name },
+    RemoveSwitch { switch: Name },
+    AddSwitch(SwitchConfig),
+    ConvertSwitch { switch: Name, from: SwitchKind, to: SwitchKind },
+    ChangeSwitch { switch: Name, mac_table_size: u32, ageing_s: u32 },
+    AddPort { switch: Name, port: PortConfig },
+    ChangePort { switch: Name, port: PortConfig },
+}
+
+/// The changes from `old` to `new`, in the order in which to make them.
+#[must_use]
+pub fn changes(old: &ValidState, new: &ValidState) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for switch in &old.desired().switches {
+        changes.extend(removals(switch, new.switch(switch.name.as_str())));
+    }
+    for switch in &new.desired().switches {
+        changes.extend(alterations(switch, old.switch(switch.name.as_str())));
+    }
+    for switch in &new.desired().switches {
+        changes.extend(additions(switch, old.switch(switch.name.as_str())));
+    }
+    changes
+}
+
+fn removals(old: &SwitchConfig, new: Option<&SwitchConfig>) -> Vec<Change> {
+    let stays = |port: &PortConfig| new.and_then(|s| successor(s, port)).is_some();
+    let mut changes: Vec<_> = old
+        .ports
+        .iter()
+        .filter(|p| !stays(p))
+        .map(|p| Change::RemovePort { switch: old.name.clone(), port: p.name.clone() })
+        .collect();
+    if new.is_none() {
+        changes.push(Change::RemoveSwitch { switch: old.name.clone() });
+    }
+    changes
+}
+
+/// The port of that name and attachment.
+fn successor<'a>(switch: &'a SwitchConfig, port: &PortConfig) -> Option<&'a PortConfig> {
+    switch.port(port.name.as_str()).filter(|p| p.attach == port.attach)
+}
+
+fn alterations(new: &SwitchConfig, old: Option<&SwitchConfig>) -> Vec<Change> {
+    let Some(old) = old else {
+        return vec![Change::AddSwitch(SwitchConfig { ports: vec![], ..new.clone() })];
+    };
+    let switch = new.name.clone();
+    let mut changes = Vec::new();
+    if old.kind != new.kind {
+        changes.push(Change::ConvertSwitch { switch: switch.clone(), from: old.kind, to: new.kind });
+    }
+    if (old.mac_table_size, old.ageing_s) != (new.mac_table_size, new.ageing_s) {
+        let (mac_table_size, ageing_s) = (new.mac_table_size, new.ageing_s);
+        changes.push(Change::ChangeSwitch { switch, mac_table_size, ageing_s });
+    }
+    changes
+}
+
+fn additions(new: &SwitchConfig, old: Option<&SwitchConfig>) -> Vec<Change> {
+    let change = |port: &PortConfig| {
+        let (switch, before) = (new.name.clone(), old.and_then(|s| successor(s, port)));
+        match before {
+            None => Some(Change::AddPort { switch, port: port.clone() }),
+            Some(before) if before != port => Some(Change::ChangePort { switch, port: port.clone() }),
+            Some(_) => None,
+        }
+    };
+    new.ports.iter().filter_map(change).collect()
+}
+
+impl Change {
+    /// Makes the change in a desired state.
+    pub fn apply(&self, state: &mut DesiredState) {
+        match self {
+            Self::AddSwitch(switch) => state.switches.push(switch.clone()),
+            Self::RemoveSwitch { switch } => state.switches.retain(|s| &s.name != switch),
+            Self::RemovePort { switch, .. }
+            | Self::ConvertSwitch { switch, .. }
+            | Self::ChangeSwitch { switch, .. }
+            | Self::AddPort { switch, .. }
+            | Self::ChangePort { switch, .. } => {
+                if let Some(switch) = state.switches.iter_mut().find(|s| &s.name == switch) {
+                    self.apply_to(switch);
+                }
+            }
+        }
+    }
+
+    fn apply_to(&self, state: &mut SwitchConfig) {
+        match self {
+            Self::RemovePort { port, .. } => state.ports.retain(|p| &p.name != port),
+            Self::ConvertSwitch { to, .. } => state.kind = *to,
+            Self::ChangeSwitch { mac_table_size, ageing_s, .. } => {
+                (state.mac_table_size, state.ageing_s) = (*mac_table_size, *ageing_s);
+            }
+            Self::AddPort { port, .. } => state.ports.push(port.clone()),
+            Self::ChangePort { port, .. } => {
+                state.ports.iter_mut().filter(|p| p.name == port.name).for_each(|p| *p = port.clone());
+            }
+            Self::AddSwitch(_) | Self::RemoveSwitch { .. } => {}
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RemovePort { switch, port } => write!(f, "remove port {switch}/{port}"),
+            Self::RemoveSwitch { switch } => write!(f, "remove switch {switch}"),
+            Self::AddSwitch(switch) => write!(f, "add {} switch {}", switch.kind.as_str(), switch.name),
+            Self::ConvertSwitch { switch, from, to } => {
+                write!(f, "convert switch {switch} from {} to {}", from.as_str(), to.as_str())
+            }
+            Self::ChangeSwitch { switch, mac_table_size, ageing_s } => {
+                write!(
+                    f,
+                    "set switch {switch} to {mac_table_size} MAC table entries and {ageing_s} s of ageing"
+                )
+            }
+            Self::AddPort { switch, port } => {
+                write!(f, "add {} port {switch}/{}", port.attach.kind(), port.name)
+            }
+            Self::ChangePort { switch, port } => {
+                write!(f, "change the settings of port {switch}/{}", port.name)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "diff_tests.rs"]
+mod tests;
