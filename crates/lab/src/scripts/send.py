@@ -1,0 +1,14 @@
+# Sends frames out of an interface exactly as given: one frame in hexadecimal on each line of standard input, one
+# line of answer, "ok" or the error, once the kernel took the frame.
+import os, socket, sys
+
+sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+sock.setsockopt(socket.SOL_SOCKET, 32, 16 << 20)  # SO_SNDBUFFORCE
+sock.bind((sys.argv[1], 0))
+print("sending", file=sys.stderr, flush=True)
+for line in sys.stdin:
+    try:
+        sock.send(bytes.fromhex(line))
+        print("ok", flush=True)
+    except OSError as error:
+        print(os.strerror(error.errno), flush=True)
