@@ -16,7 +16,7 @@ use axum::{
 };
 use std::sync::Arc;
 use tokio::{sync::watch, task, time};
-use utoipa::openapi::{Info, License, OpenApi, OpenApiBuilder};
+use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// What handlers are given.
@@ -68,7 +68,7 @@ pub(super) fn router(backend: Arc<dyn Backend>, limits: Limits, closing: watch::
 
 /// The routes that carry their own description, so that none can be missing from it.
 fn described() -> OpenApiRouter<Shared> {
-    OpenApiRouter::with_openapi(about())
+    OpenApiRouter::with_openapi(About::openapi())
         .routes(routes!(routes::switches::list, routes::switches::add))
         .routes(routes!(routes::switches::show, routes::switches::change, routes::switches::remove))
         .routes(routes!(routes::switches::confirm))
@@ -81,12 +81,17 @@ fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(routes::version::version))
 }
 
-fn about() -> OpenApi {
-    let mut info = Info::new("vmswitch", env!("CARGO_PKG_VERSION"));
-    info.description = Some("Switches, ports and MAC tables of this host. Served on a unix socket.".into());
-    info.license = Some(License::new("Apache-2.0 OR MIT"));
-    OpenApiBuilder::new().info(info).build()
-}
+/// What is not part of a route. Problem is named here since utoipa does not collect it from `Refusal`.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "vmswitch",
+        description = "Switches, ports and MAC tables of this host. Served on a unix socket.",
+        license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
+    ),
+    components(schemas(model::Problem))
+)]
+struct About;
 
 async fn in_time(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let limit = shared.limits.request_time;

@@ -21,7 +21,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What happens from now on, as server-sent events: `id` is the event's id, `data` the event as JSON. A client that
 /// reads too slowly gets an event named `missed` whose data is the number of events it did not get.
-#[utoipa::path(get, path = "/v1/events", tag = "daemon", responses(
+#[utoipa::path(get, path = "/v1/events", tag = "daemon", operation_id = "follow_events", responses(
     (status = 200, description = "The stream, which ends only with the daemon", body = Event,
         content_type = "text/event-stream"), Refusal))]
 pub(in crate::api) async fn follow(

@@ -5,7 +5,7 @@ use axum::extract::State;
 use model::{FlushMacs, Flushed, MacEntry, Name};
 
 /// The MAC table of a switch.
-#[utoipa::path(get, path = "/v1/switches/{switch}/macs", tag = "macs",
+#[utoipa::path(get, path = "/v1/switches/{switch}/macs", tag = "macs", operation_id = "list_macs",
     params(("switch" = Name, Path, description = "Name of the switch")),
     responses((status = 200, description = "Its entries", body = [MacEntry]), Refusal))]
 pub(in crate::api) async fn list(
@@ -16,7 +16,7 @@ pub(in crate::api) async fn list(
 }
 
 /// Forgets learned entries.
-#[utoipa::path(post, path = "/v1/switches/{switch}/macs/flush", tag = "macs", request_body = FlushMacs,
+#[utoipa::path(post, path = "/v1/switches/{switch}/macs/flush", tag = "macs", operation_id = "flush_macs", request_body = FlushMacs,
     params(("switch" = Name, Path, description = "Name of the switch")),
     responses((status = 200, description = "How many were forgotten", body = Flushed), Refusal))]
 pub(in crate::api) async fn flush(

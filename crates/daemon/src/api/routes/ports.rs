@@ -5,7 +5,7 @@ use axum::{extract::State, http::StatusCode};
 use model::{ChangePort, Name, PortConfig, PortStatus};
 
 /// All ports of a switch.
-#[utoipa::path(get, path = "/v1/switches/{switch}/ports", tag = "ports",
+#[utoipa::path(get, path = "/v1/switches/{switch}/ports", tag = "ports", operation_id = "list_ports",
     params(("switch" = Name, Path, description = "Name of the switch")),
     responses((status = 200, description = "The ports as they are", body = [PortStatus]), Refusal))]
 pub(in crate::api) async fn list(
@@ -16,7 +16,7 @@ pub(in crate::api) async fn list(
 }
 
 /// Makes a port.
-#[utoipa::path(post, path = "/v1/switches/{switch}/ports", tag = "ports", request_body = PortConfig,
+#[utoipa::path(post, path = "/v1/switches/{switch}/ports", tag = "ports", operation_id = "add_port", request_body = PortConfig,
     params(("switch" = Name, Path, description = "Name of the switch")),
     responses((status = 201, description = "The new port", body = PortStatus), Refusal))]
 pub(in crate::api) async fn add(
@@ -29,7 +29,7 @@ pub(in crate::api) async fn add(
 }
 
 /// One port.
-#[utoipa::path(get, path = "/v1/switches/{switch}/ports/{port}", tag = "ports",
+#[utoipa::path(get, path = "/v1/switches/{switch}/ports/{port}", tag = "ports", operation_id = "show_port",
     params(("switch" = Name, Path, description = "Name of the switch"),
         ("port" = Name, Path, description = "Name of the port")),
     responses((status = 200, description = "The port as it is", body = PortStatus), Refusal))]
@@ -41,7 +41,7 @@ pub(in crate::api) async fn show(
 }
 
 /// Changes a port in place.
-#[utoipa::path(patch, path = "/v1/switches/{switch}/ports/{port}", tag = "ports", request_body = ChangePort,
+#[utoipa::path(patch, path = "/v1/switches/{switch}/ports/{port}", tag = "ports", operation_id = "change_port", request_body = ChangePort,
     params(("switch" = Name, Path, description = "Name of the switch"),
         ("port" = Name, Path, description = "Name of the port")),
     responses((status = 200, description = "The port as it is now", body = PortStatus), Refusal))]
@@ -57,7 +57,7 @@ pub(in crate::api) async fn change(
 }
 
 /// Removes a port.
-#[utoipa::path(delete, path = "/v1/switches/{switch}/ports/{port}", tag = "ports",
+#[utoipa::path(delete, path = "/v1/switches/{switch}/ports/{port}", tag = "ports", operation_id = "remove_port",
     params(("switch" = Name, Path, description = "Name of the switch"),
         ("port" = Name, Path, description = "Name of the port")),
     responses((status = 204, description = "The port is removed"), Refusal))]

@@ -14,7 +14,7 @@ use model::{DesiredState, Plan};
 use serde::Deserialize;
 
 /// All switches as they should be: JSON, or TOML where `Accept` asks for it.
-#[utoipa::path(get, path = "/v1/state", tag = "state", responses(
+#[utoipa::path(get, path = "/v1/state", tag = "state", operation_id = "export_state", responses(
     (status = 200, description = "The desired state", content(
         (DesiredState = "application/json"), (String = "application/toml"))), Refusal))]
 pub(in crate::api) async fn export(
@@ -47,7 +47,7 @@ pub(in crate::api) struct How {
 }
 
 /// Makes this the desired state, and the host follow it.
-#[utoipa::path(put, path = "/v1/state", tag = "state", params(How),
+#[utoipa::path(put, path = "/v1/state", tag = "state", operation_id = "apply_state", params(How),
     request_body(content((DesiredState = "application/json"), (String = "application/toml"))),
     responses((status = 200, description = "What was done, or would be", body = Plan), Refusal))]
 pub(in crate::api) async fn apply(

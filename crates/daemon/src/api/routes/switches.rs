@@ -5,7 +5,7 @@ use axum::{extract::State, http::StatusCode};
 use model::{ChangeSwitch, Name, NewSwitch, SwitchStatus};
 
 /// All switches.
-#[utoipa::path(get, path = "/v1/switches", tag = "switches", responses(
+#[utoipa::path(get, path = "/v1/switches", tag = "switches", operation_id = "list_switches", responses(
     (status = 200, description = "The switches as they are", body = [SwitchStatus]), Refusal))]
 pub(in crate::api) async fn list(
     State(shared): State<Shared>,
@@ -14,7 +14,7 @@ pub(in crate::api) async fn list(
 }
 
 /// Makes a switch.
-#[utoipa::path(post, path = "/v1/switches", tag = "switches", request_body = NewSwitch, responses(
+#[utoipa::path(post, path = "/v1/switches", tag = "switches", operation_id = "add_switch", request_body = NewSwitch, responses(
     (status = 201, description = "The new switch", body = SwitchStatus), Refusal))]
 pub(in crate::api) async fn add(
     State(shared): State<Shared>,
@@ -25,7 +25,7 @@ pub(in crate::api) async fn add(
 }
 
 /// One switch.
-#[utoipa::path(get, path = "/v1/switches/{switch}", tag = "switches",
+#[utoipa::path(get, path = "/v1/switches/{switch}", tag = "switches", operation_id = "show_switch",
     params(("switch" = Name, Path, description = "Name of the switch")),
     responses((status = 200, description = "The switch as it is", body = SwitchStatus), Refusal))]
 pub(in crate::api) async fn show(
@@ -36,7 +36,7 @@ pub(in crate::api) async fn show(
 }
 
 /// Changes a switch in place.
-#[utoipa::path(patch, path = "/v1/switches/{switch}", tag = "switches", request_body = ChangeSwitch,
+#[utoipa::path(patch, path = "/v1/switches/{switch}", tag = "switches", operation_id = "change_switch", request_body = ChangeSwitch,
     params(("switch" = Name, Path, description = "Name of the switch")),
     responses((status = 200, description = "The switch as it is now", body = SwitchStatus), Refusal))]
 pub(in crate::api) async fn change(
@@ -48,7 +48,7 @@ pub(in crate::api) async fn change(
 }
 
 /// Removes a switch and gives the host back what the switch had taken.
-#[utoipa::path(delete, path = "/v1/switches/{switch}", tag = "switches",
+#[utoipa::path(delete, path = "/v1/switches/{switch}", tag = "switches", operation_id = "remove_switch",
     params(("switch" = Name, Path, description = "Name of the switch")),
     responses((status = 204, description = "The switch is removed"), Refusal))]
 pub(in crate::api) async fn remove(
@@ -59,7 +59,7 @@ pub(in crate::api) async fn remove(
 }
 
 /// Keeps a switch that would be rolled back otherwise.
-#[utoipa::path(post, path = "/v1/switches/{switch}/confirm", tag = "switches",
+#[utoipa::path(post, path = "/v1/switches/{switch}/confirm", tag = "switches", operation_id = "confirm_switch",
     params(("switch" = Name, Path, description = "Name of the switch")),
     responses((status = 200, description = "The switch, which stays", body = SwitchStatus), Refusal))]
 pub(in crate::api) async fn confirm(

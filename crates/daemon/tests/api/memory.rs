@@ -1,0 +1,201 @@
+//! A backend that keeps its switches in memory and has no host.
+
+use daemon::api::{Backend, Refused, RefusedKind};
+use model::{
+    Attachment, ChangePort, ChangeSwitch, DesiredState, Event, FlushMacs, MacEntry, MacKind, NewSwitch, Plan,
+    PortConfig, PortState, PortStatus, SwitchConfig, SwitchCounters, SwitchStatus,
+};
+use std::{sync::Mutex, thread, time::Duration};
+use tokio::sync::broadcast;
+
+pub struct Memory {
+    state: Mutex<DesiredState>,
+    pub events: broadcast::Sender<Event>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { state: Mutex::default(), events: broadcast::Sender::new(4) }
+    }
+}
+
+fn not_found(what: &str) -> Refused {
+    Refused::new(RefusedKind::NotFound, format!("there is no '{what}'"))
+}
+
+impl Memory {
+    /// Changes a copy, and keeps it if it is valid.
+    fn edit<T>(&self, change: impl FnOnce(&mut DesiredState) -> Result<T, Refused>) -> Result<T, Refused> {
+        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        let mut new = state.clone();
+        let answer = change(&mut new)?;
+        let valid = new.validate().map_err(|e| Refused::new(RefusedKind::Invalid, e.to_string()))?;
+        *state = valid.desired().clone();
+        Ok(answer)
+    }
+
+    fn config(&self, name: &str) -> Result<SwitchConfig, Refused> {
+        self.export().switches.into_iter().find(|s| s.name.as_str() == name).ok_or_else(|| not_found(name))
+    }
+}
+
+fn find<'a>(state: &'a mut DesiredState, name: &str) -> Result<&'a mut SwitchConfig, Refused> {
+    state.switches.iter_mut().find(|s| s.name.as_str() == name).ok_or_else(|| not_found(name))
+}
+
+fn status(switch: SwitchConfig) -> SwitchStatus {
+    SwitchStatus {
+        uplinks: switch.uplink().map(ToString::to_string).into_iter().collect(),
+        ports: switch.ports.iter().map(|p| p.name.clone()).collect(),
+        name: switch.name,
+        kind: switch.kind,
+        mac_table_size: switch.mac_table_size,
+        mac_entries: 0,
+        ageing_s: switch.ageing_s,
+        confirm_within_s: None,
+        stats: SwitchCounters::default(),
+    }
+}
+
+fn port_status(switch: &SwitchConfig, port: &PortConfig) -> PortStatus {
+    PortStatus {
+        name: port.name.clone(),
+        switch: switch.name.clone(),
+        kind: port.attach.kind().into(),
+        mac: port.mac,
+        state: PortState::Up,
+        reason: None,
+        mtu: port.mtu.unwrap_or(1500),
+        config: port.clone(),
+        stats: Default::default(),
+    }
+}
+
+impl Backend for Memory {
+    fn switches(&self) -> Vec<SwitchStatus> {
+        self.export().switches.into_iter().map(status).collect()
+    }
+
+    /// Some names misbehave.
+    fn switch(&self, name: &str) -> Result<SwitchStatus, Refused> {
+        match name {
+            "panics" => panic!("a defect"),
+            "slow" => thread::sleep(Duration::from_millis(400)),
+            "stuck" => thread::sleep(Duration::from_secs(2)),
+            "secret" => return Err(Refused::new(RefusedKind::Forbidden, "not yours")),
+            _ => {}
+        }
+        self.config(name).map(status)
+    }
+
+    fn add_switch(&self, new: NewSwitch) -> Result<SwitchStatus, Refused> {
+        if let Some(nic) = new.uplinks.iter().find(|nic| nic.as_str() == "missing0") {
+            return Err(Refused::new(RefusedKind::HostRefused, format!("this host has no NIC '{nic}'")));
+        }
+        let ports = new.uplinks.iter().map(|nic| {
+            let name = nic.as_str().parse().unwrap();
+            PortConfig::new(name, Attachment::Uplink(nic.clone()))
+        });
+        let (name, kind, ports) = (new.name, new.kind, ports.collect());
+        let switch = SwitchConfig { name, kind, mac_table_size: 1024, ageing_s: 300, ports };
+        self.edit(|state| {
+            if state.switches.iter().any(|s| s.name == switch.name) {
+                return Err(Refused::new(
+                    RefusedKind::Conflict,
+                    format!("'{}' is there already", switch.name),
+                ));
+            }
+            state.switches.push(switch.clone());
+            Ok(status(switch))
+        })
+    }
+
+    fn change_switch(&self, name: &str, change: ChangeSwitch) -> Result<SwitchStatus, Refused> {
+        self.edit(|state| {
+            let switch = find(state, name)?;
+            switch.ageing_s = change.ageing_s.unwrap_or(switch.ageing_s);
+            Ok(status(switch.clone()))
+        })
+    }
+
+    fn remove_switch(&self, name: &str) -> Result<(), Refused> {
+        self.edit(|state| {
+            find(state, name)?;
+            state.switches.retain(|s| s.name.as_str() != name);
+            Ok(())
+        })
+    }
+
+    fn confirm_switch(&self, name: &str) -> Result<SwitchStatus, Refused> {
+        self.switch(name)
+    }
+
+    fn ports(&self, switch: &str) -> Result<Vec<PortStatus>, Refused> {
+        let switch = self.config(switch)?;
+        Ok(switch.ports.iter().map(|p| port_status(&switch, p)).collect())
+    }
+
+    fn port(&self, switch: &str, port: &str) -> Result<PortStatus, Refused> {
+        let switch = self.config(switch)?;
+        switch.port(port).map(|p| port_status(&switch, p)).ok_or_else(|| not_found(port))
+    }
+
+    fn add_port(&self, switch: &str, port: PortConfig) -> Result<PortStatus, Refused> {
+        let name = port.name.clone();
+        self.edit(|state| {
+            find(state, switch)?.ports.push(port);
+            Ok(())
+        })?;
+        self.port(switch, name.as_str())
+    }
+
+    fn change_port(&self, switch: &str, port: &str, change: ChangePort) -> Result<PortStatus, Refused> {
+        self.edit(|state| {
+            let found = find(state, switch)?.ports.iter_mut().find(|p| p.name.as_str() == port);
+            let found = found.ok_or_else(|| not_found(port))?;
+            found.guard = change.guard.unwrap_or(found.guard);
+            Ok(())
+        })?;
+        self.port(switch, port)
+    }
+
+    fn remove_port(&self, switch: &str, port: &str) -> Result<(), Refused> {
+        self.port(switch, port)?;
+        self.edit(|state| {
+            find(state, switch)?.ports.retain(|p| p.name.as_str() != port);
+            Ok(())
+        })
+    }
+
+    fn macs(&self, switch: &str) -> Result<Vec<MacEntry>, Refused> {
+        let ports = self.config(switch)?.ports;
+        let entry = |p: PortConfig| {
+            p.mac.map(|mac| MacEntry { mac, vlan: 0, port: p.name, kind: MacKind::Pinned, age_s: 0 })
+        };
+        Ok(ports.into_iter().filter_map(entry).collect())
+    }
+
+    fn flush_macs(&self, switch: &str, which: FlushMacs) -> Result<u64, Refused> {
+        self.config(switch)?;
+        Ok(if which.port.is_some() { 1 } else { 7 })
+    }
+
+    fn export(&self) -> DesiredState {
+        self.state.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    fn apply(&self, desired: DesiredState, dry_run: bool) -> Result<Plan, Refused> {
+        let steps = desired.switches.iter().map(|s| format!("make switch '{}'", s.name)).collect();
+        if !dry_run {
+            self.edit(|state| {
+                *state = desired;
+                Ok(())
+            })?;
+        }
+        Ok(Plan { steps })
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+}
