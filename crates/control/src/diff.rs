@@ -3,7 +3,7 @@
 //! Removals come first, because what is added may need a name, an interface or a socket that a removal sets free. A port
 //! whose attachment changed is removed and added: there is nothing of it that could stay.
 
-use model::{DesiredState, Name, PortConfig, SwitchConfig, SwitchKind, ValidState};
+use model::{DesiredState, Name, PortConfig, SwitchConfig, SwitchKind};
 use std::fmt;
 
 /// One change. A switch is added without ports; its ports follow.
@@ -21,18 +21,22 @@ pub enum Change {
 
 /// The changes from `old` to `new`, in the order in which to make them.
 #[must_use]
-pub fn changes(old: &ValidState, new: &ValidState) -> Vec<Change> {
+pub fn changes(old: &DesiredState, new: &DesiredState) -> Vec<Change> {
     let mut changes = Vec::new();
-    for switch in &old.desired().switches {
-        changes.extend(removals(switch, new.switch(switch.name.as_str())));
+    for switch in &old.switches {
+        changes.extend(removals(switch, find(new, &switch.name)));
     }
-    for switch in &new.desired().switches {
-        changes.extend(alterations(switch, old.switch(switch.name.as_str())));
+    for switch in &new.switches {
+        changes.extend(alterations(switch, find(old, &switch.name)));
     }
-    for switch in &new.desired().switches {
-        changes.extend(additions(switch, old.switch(switch.name.as_str())));
+    for switch in &new.switches {
+        changes.extend(additions(switch, find(old, &switch.name)));
     }
     changes
+}
+
+fn find<'a>(state: &'a DesiredState, name: &Name) -> Option<&'a SwitchConfig> {
+    state.switches.iter().find(|s| &s.name == name)
 }
 
 fn removals(old: &SwitchConfig, new: Option<&SwitchConfig>) -> Vec<Change> {

@@ -1,0 +1,275 @@
+//! Requests become desired states: each function takes the state as it is and gives the state as it should be, or
+//! says why not. Nothing is touched.
+
+use crate::mac_pool;
+use model::{
+    Attachment, ChangePort, ChangeSwitch, DEFAULT_AGEING_S, DEFAULT_MAC_TABLE_SIZE, DesiredState, IfName,
+    Invalid, MacAddr, Name, NameError, NewSwitch, PortConfig, SwitchConfig, SwitchKind, ValidState,
+};
+use std::collections::BTreeSet;
+
+/// The name of the host vNIC that a switch is made with.
+pub const HOST_PORT: &str = "host";
+
+/// Why a request cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the message is the documentation")]
+pub enum EditError {
+    #[error("there is no switch '{0}'; `vmswitch switch list` shows those that are")]
+    NoSwitch(String),
+    #[error("switch '{switch}' has no port '{port}'; `vmswitch port list {switch}` shows those it has")]
+    NoPort { switch: Name, port: String },
+    #[error(
+        "there is a switch '{0}' already: choose another name, or change it with `vmswitch switch set {0}`"
+    )]
+    SwitchExists(Name),
+    #[error(
+        "switch '{switch}' has a port '{port}' already: choose another name, or change it with `vmswitch port set {switch}/{port}`"
+    )]
+    PortExists { switch: Name, port: Name },
+    #[error("an uplink is added and removed with its switch: use `vmswitch switch set {0}`")]
+    UplinkIsTheSwitchs(Name),
+    #[error(
+        "the MAC of '{0}' is the NIC's: the host vNIC of an external switch takes it over and cannot be given another"
+    )]
+    MacIsTheNics(Name),
+    #[error("{0}; name the host vNIC's interface with --host-ifname, or leave it out with --no-host")]
+    HostName(NameError),
+    #[error("no MAC is left in the pool: give one with --mac")]
+    PoolExhausted,
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    #[error(transparent)]
+    Name(#[from] NameError),
+}
+
+/// A state to be edited, and where MAC addresses come from.
+#[derive(Debug)]
+pub struct Editor {
+    state: DesiredState,
+    seed: u64,
+}
+
+impl Editor {
+    /// Edits `state`; MAC addresses that are handed out depend on `seed`.
+    #[must_use]
+    pub fn new(state: &ValidState, seed: u64) -> Self {
+        Self { state: state.desired().clone(), seed }
+    }
+
+    /// With a further switch, and with its uplink and host vNIC among its ports.
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn add_switch(mut self, new: NewSwitch) -> Result<ValidState, EditError> {
+        if self.state.switches.iter().any(|s| s.name == new.name) {
+            return Err(EditError::SwitchExists(new.name));
+        }
+        let mut switch = SwitchConfig {
+            name: new.name,
+            kind: new.kind,
+            mac_table_size: new.mac_table_size.unwrap_or(DEFAULT_MAC_TABLE_SIZE),
+            ageing_s: new.ageing_s.unwrap_or(DEFAULT_AGEING_S),
+            ports: new.uplinks.iter().map(uplink_port).collect::<Result<_, _>>()?,
+        };
+        if new.host.unwrap_or(new.kind != SwitchKind::Private) {
+            let host = self.host_port(&switch, new.host_ifname)?;
+            switch.ports.push(host);
+        }
+        self.state.switches.push(switch);
+        Ok(self.state.validate()?)
+    }
+
+    /// Without the switch.
+    ///
+    /// # Errors
+    /// [`EditError::NoSwitch`].
+    pub fn remove_switch(mut self, switch: &str) -> Result<ValidState, EditError> {
+        let place = self.place(switch)?;
+        self.state.switches.remove(place);
+        Ok(self.state.validate()?)
+    }
+
+    /// With the switch changed; a conversion adds and removes uplink and host vNICs as the new kind asks for.
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn change_switch(mut self, switch: &str, change: &ChangeSwitch) -> Result<ValidState, EditError> {
+        let place = self.place(switch)?;
+        let mut switch = self.state.switches[place].clone();
+        switch.mac_table_size = change.mac_table_size.unwrap_or(switch.mac_table_size);
+        switch.ageing_s = change.ageing_s.unwrap_or(switch.ageing_s);
+        let former = switch.kind;
+        switch.kind =
+            change.kind.unwrap_or(if change.uplinks.is_empty() { former } else { SwitchKind::External });
+        if switch.kind != SwitchKind::External || !change.uplinks.is_empty() {
+            switch.ports.retain(|p| !matches!(p.attach, Attachment::Uplink(_)));
+        }
+        for nic in &change.uplinks {
+            switch.ports.insert(0, uplink_port(nic)?);
+        }
+        self.settle_host(&mut switch, former, change.host)?;
+        self.state.switches[place] = switch;
+        Ok(self.state.validate()?)
+    }
+
+    /// With a further port. A vNIC without MAC gets one.
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn add_port(mut self, switch: &str, mut port: PortConfig) -> Result<ValidState, EditError> {
+        let place = self.place(switch)?;
+        let name = self.state.switches[place].name.clone();
+        if matches!(port.attach, Attachment::Uplink(_)) {
+            return Err(EditError::UplinkIsTheSwitchs(name));
+        }
+        if self.state.switches[place].port(port.name.as_str()).is_some() {
+            return Err(EditError::PortExists { switch: name, port: port.name });
+        }
+        if !takes_nic_mac(&self.state.switches[place], &port) && port.mac.is_none() {
+            port.mac = Some(self.hand_out()?);
+        }
+        self.state.switches[place].ports.push(port);
+        Ok(self.state.validate()?)
+    }
+
+    /// With the port changed.
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn change_port(
+        mut self,
+        switch: &str,
+        port: &str,
+        change: ChangePort,
+    ) -> Result<ValidState, EditError> {
+        let place = self.place(switch)?;
+        let switch = &mut self.state.switches[place];
+        let index = port_index(switch, port)?;
+        if change.mac.is_some() && takes_nic_mac(switch, &switch.ports[index]) {
+            return Err(EditError::MacIsTheNics(switch.ports[index].name.clone()));
+        }
+        let port = &mut switch.ports[index];
+        port.mac = change.mac.or(port.mac);
+        port.guard = change.guard.unwrap_or(port.guard);
+        port.mtu = change.mtu.or(port.mtu);
+        port.learn_limit = change.learn_limit.unwrap_or(port.learn_limit);
+        if let Some(macs) = change.allow_macs {
+            port.allow_macs = macs;
+        }
+        if let Some(macs) = change.allow_reserved {
+            port.allow_reserved = macs;
+        }
+        Ok(self.state.validate()?)
+    }
+
+    /// Without the port.
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn remove_port(mut self, switch: &str, port: &str) -> Result<ValidState, EditError> {
+        let place = self.place(switch)?;
+        let switch = &mut self.state.switches[place];
+        let index = port_index(switch, port)?;
+        if matches!(switch.ports[index].attach, Attachment::Uplink(_)) {
+            return Err(EditError::UplinkIsTheSwitchs(switch.name.clone()));
+        }
+        switch.ports.remove(index);
+        Ok(self.state.validate()?)
+    }
+
+    /// `desired`, a MAC handed out to every vNIC that has none.
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn replace(mut self, desired: DesiredState) -> Result<ValidState, EditError> {
+        self.state = desired;
+        for switch in 0..self.state.switches.len() {
+            for port in 0..self.state.switches[switch].ports.len() {
+                let (config, of) = (&self.state.switches[switch].ports[port], &self.state.switches[switch]);
+                let own = !matches!(config.attach, Attachment::Uplink(_)) && !takes_nic_mac(of, config);
+                if own && config.mac.is_none() {
+                    self.state.switches[switch].ports[port].mac = Some(self.hand_out()?);
+                }
+            }
+        }
+        Ok(self.state.validate()?)
+    }
+
+    fn place(&self, switch: &str) -> Result<usize, EditError> {
+        let found = self.state.switches.iter().position(|s| s.name.as_str() == switch);
+        found.ok_or_else(|| EditError::NoSwitch(switch.into()))
+    }
+
+    /// Host vNICs after a change. Host sharing is on when a switch becomes external or internal, unless told otherwise;
+    /// without it every host vNIC goes (as Hyper-V's AllowManagementOS). One that stays takes the NIC's MAC when the
+    /// switch becomes external and gets one of its own when it no longer is.
+    fn settle_host(
+        &self,
+        switch: &mut SwitchConfig,
+        former: SwitchKind,
+        host: Option<bool>,
+    ) -> Result<(), EditError> {
+        let is_host = |p: &PortConfig| matches!(p.attach, Attachment::Host(_));
+        let had = switch.ports.iter().any(is_host);
+        let converted = switch.kind != former;
+        let default = if converted { switch.kind != SwitchKind::Private } else { had };
+        if !host.unwrap_or(default) {
+            switch.ports.retain(|p| !is_host(p));
+            return Ok(());
+        }
+        let Some(index) = switch.ports.iter().position(|p| is_host(p) && p.name.as_str() == HOST_PORT) else {
+            if !had || host == Some(true) {
+                let port = self.host_port(switch, None)?;
+                switch.ports.push(port);
+            }
+            return Ok(());
+        };
+        if converted {
+            let own = switch.kind != SwitchKind::External;
+            switch.ports[index].mac = if own { Some(self.hand_out()?) } else { None };
+        }
+        Ok(())
+    }
+
+    fn host_port(&self, switch: &SwitchConfig, ifname: Option<IfName>) -> Result<PortConfig, EditError> {
+        let ifname =
+            ifname.map_or_else(|| IfName::try_from(&switch.name).map_err(EditError::HostName), Ok)?;
+        let mut port = PortConfig::new(HOST_PORT.parse()?, Attachment::Host(ifname));
+        if switch.kind != SwitchKind::External {
+            port.mac = Some(self.hand_out()?);
+        }
+        Ok(port)
+    }
+
+    fn hand_out(&self) -> Result<MacAddr, EditError> {
+        mac_pool::hand_out(self.seed, &used_macs(&self.state)).ok_or(EditError::PoolExhausted)
+    }
+}
+
+/// True for the host vNIC that stands in for the NIC.
+#[must_use]
+pub fn takes_nic_mac(switch: &SwitchConfig, port: &PortConfig) -> bool {
+    switch.kind == SwitchKind::External
+        && port.name.as_str() == HOST_PORT
+        && matches!(port.attach, Attachment::Host(_))
+        && port.mac.is_none()
+}
+
+fn uplink_port(nic: &IfName) -> Result<PortConfig, EditError> {
+    Ok(PortConfig::new(nic.as_str().parse()?, Attachment::Uplink(nic.clone())))
+}
+
+fn port_index(switch: &SwitchConfig, port: &str) -> Result<usize, EditError> {
+    let found = switch.ports.iter().position(|p| p.name.as_str() == port);
+    found.ok_or_else(|| EditError::NoPort { switch: switch.name.clone(), port: port.into() })
+}
+
+/// Every MAC that some port of some switch has.
+fn used_macs(state: &DesiredState) -> BTreeSet<MacAddr> {
+    let ports = state.switches.iter().flat_map(|s| &s.ports);
+    ports.flat_map(|p| p.mac.iter().chain(&p.allow_macs)).copied().collect()
+}
+
+#[cfg(test)]
+mod tests;

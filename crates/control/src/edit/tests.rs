@@ -1,0 +1,124 @@
+use super::*;
+
+fn name<T: std::str::FromStr<Err = NameError>>(text: &str) -> T {
+    text.parse().unwrap()
+}
+
+fn new(kind: SwitchKind, uplinks: &[&str]) -> NewSwitch {
+    NewSwitch {
+        name: name("lan"),
+        kind,
+        uplinks: uplinks.iter().map(|nic| name(nic)).collect(),
+        host: None,
+        host_ifname: None,
+        mac_table_size: None,
+        ageing_s: None,
+        confirm_s: None,
+    }
+}
+
+fn made(kind: SwitchKind, uplinks: &[&str]) -> ValidState {
+    Editor::new(&ValidState::default(), 1).add_switch(new(kind, uplinks)).unwrap()
+}
+
+fn ports(state: &ValidState) -> Vec<&str> {
+    state.switch("lan").unwrap().ports.iter().map(|p| p.name.as_str()).collect()
+}
+
+fn host(state: &ValidState) -> &PortConfig {
+    state.switch("lan").unwrap().port(HOST_PORT).unwrap()
+}
+
+#[test]
+fn an_external_switch_has_the_nic_and_a_host_vnic_that_takes_its_mac() {
+    let state = made(SwitchKind::External, &["eth0"]);
+    assert_eq!(ports(&state), ["eth0", "host"]);
+    assert_eq!((host(&state).mac, &host(&state).attach), (None, &Attachment::Host(name("lan"))));
+}
+
+#[test]
+fn no_host_leaves_the_host_out() {
+    let request = NewSwitch { host: Some(false), ..new(SwitchKind::External, &["eth0"]) };
+    assert_eq!(ports(&Editor::new(&ValidState::default(), 1).add_switch(request).unwrap()), ["eth0"]);
+}
+
+#[test]
+fn an_internal_switch_has_a_host_vnic_with_a_mac_of_the_pool_and_a_private_one_has_none() {
+    let state = made(SwitchKind::Internal, &[]);
+    assert!(host(&state).mac.is_some_and(|mac| mac.is_valid_source()));
+    assert_eq!(ports(&made(SwitchKind::Private, &[])), [""; 0]);
+}
+
+#[test]
+fn a_name_too_long_for_an_interface_is_refused_with_advice() {
+    let request = NewSwitch { name: name("sixteen-letters-"), ..new(SwitchKind::Internal, &[]) };
+    let message = Editor::new(&ValidState::default(), 1).add_switch(request).unwrap_err().to_string();
+    assert!(message.contains("--host-ifname"), "{message}");
+}
+
+#[test]
+fn a_switch_converts_between_the_three_kinds() {
+    let convert = |state: &ValidState, kind, nics: &[&str]| {
+        let uplinks = nics.iter().map(|nic| name(nic)).collect();
+        let change = ChangeSwitch { kind: Some(kind), uplinks, ..Default::default() };
+        Editor::new(state, 2).change_switch("lan", &change).unwrap()
+    };
+    let private = made(SwitchKind::Private, &[]);
+    let internal = convert(&private, SwitchKind::Internal, &[]);
+    assert_eq!(ports(&internal), ["host"]);
+    let external = convert(&internal, SwitchKind::External, &["eth0"]);
+    assert_eq!((ports(&external), host(&external).mac), (vec!["eth0", "host"], None));
+    let back = convert(&external, SwitchKind::Internal, &[]);
+    assert_eq!(ports(&back), ["host"]);
+    assert!(host(&back).mac.is_some());
+    assert_eq!(ports(&convert(&back, SwitchKind::Private, &[])), [""; 0]);
+}
+
+#[test]
+fn naming_a_nic_makes_a_switch_external() {
+    let change = ChangeSwitch { uplinks: vec![name("eth1")], ..Default::default() };
+    let state = Editor::new(&made(SwitchKind::Private, &[]), 1).change_switch("lan", &change).unwrap();
+    assert_eq!(
+        (state.switch("lan").unwrap().kind, ports(&state)),
+        (SwitchKind::External, vec!["eth1", "host"])
+    );
+}
+
+#[test]
+fn host_vnics_go_and_come_by_request() {
+    let set = |state: &ValidState, host| {
+        let change = ChangeSwitch { host: Some(host), ..Default::default() };
+        Editor::new(state, 3).change_switch("lan", &change).unwrap()
+    };
+    let without = set(&made(SwitchKind::External, &["eth0"]), false);
+    assert_eq!(ports(&without), ["eth0"]);
+    assert_eq!(ports(&set(&without, true)), ["eth0", "host"]);
+}
+
+#[test]
+fn ports_come_change_and_go() {
+    let tap = |port: &str| PortConfig::new(name(port), Attachment::Tap(name(port)));
+    let state = Editor::new(&made(SwitchKind::Private, &[]), 1).add_port("lan", tap("a")).unwrap();
+    let state = Editor::new(&state, 1).add_port("lan", tap("b")).unwrap();
+    let macs: BTreeSet<_> = state.switch("lan").unwrap().ports.iter().map(|p| p.mac).collect();
+    assert_eq!(macs.len(), 2, "the same seed must not give the same address twice");
+    let open = ChangePort { guard: Some(false), ..Default::default() };
+    let state = Editor::new(&state, 1).change_port("lan", "a", open).unwrap();
+    assert!(!state.switch("lan").unwrap().port("a").unwrap().guard);
+    let state = Editor::new(&state, 1).remove_port("lan", "a").unwrap();
+    assert_eq!(ports(&state), ["b"]);
+}
+
+#[test]
+fn what_is_not_there_or_there_already_is_refused() {
+    let state = made(SwitchKind::External, &["eth0"]);
+    let edit = || Editor::new(&state, 1);
+    let tap = PortConfig::new(name("host"), Attachment::Tap(name("t")));
+    assert!(matches!(edit().remove_switch("x"), Err(EditError::NoSwitch(_))));
+    assert!(matches!(edit().add_switch(new(SwitchKind::Private, &[])), Err(EditError::SwitchExists(_))));
+    assert!(matches!(edit().add_port("lan", tap), Err(EditError::PortExists { .. })));
+    assert!(matches!(edit().remove_port("lan", "x"), Err(EditError::NoPort { .. })));
+    assert!(matches!(edit().remove_port("lan", "eth0"), Err(EditError::UplinkIsTheSwitchs(_))));
+    let mac = ChangePort { mac: Some(MacAddr([2, 0, 0, 0, 0, 9])), ..Default::default() };
+    assert!(matches!(edit().change_port("lan", "host", mac), Err(EditError::MacIsTheNics(_))));
+}

@@ -1,0 +1,208 @@
+//! From one desired state to another, as steps: what the daemon runs, and what a dry run prints.
+//!
+//! Uplink and host vNIC of an external switch are not made one by one: the take-over makes both, and moves what the host
+//! has on the NIC to the host vNIC in between. So they are left out of the changes, and a switch whose uplink or host vNIC
+//! is another one afterwards is given back first and bound anew last. Between the two, the ports of VMs stay as they are.
+
+use crate::{
+    diff::{Change, changes},
+    edit::takes_nic_mac,
+};
+use model::{Attachment, DesiredState, IfName, Name, PortConfig, SwitchConfig, ValidState};
+use std::fmt;
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Give the NIC back to the host.
+    GiveBack {
+        /// The switch.
+        switch: Name,
+        /// What was bound.
+        binding: Binding,
+    },
+    /// Change something that has nothing to do with the NIC.
+    Change(Change),
+    /// Take the NIC over.
+    Bind {
+        /// The switch.
+        switch: Name,
+        /// What is to be bound.
+        binding: Binding,
+    },
+}
+
+/// The NIC of an external switch, and the host vNIC that stands in for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The NIC.
+    pub nic: IfName,
+    /// The uplink, as configured.
+    pub uplink: PortConfig,
+    /// The host vNIC's interface and its port, as configured.
+    pub host: Option<(IfName, PortConfig)>,
+}
+
+impl Binding {
+    /// What a switch binds, if it is external.
+    #[must_use]
+    pub fn of(switch: &SwitchConfig) -> Option<Self> {
+        let uplink = switch.ports.iter().find(|p| matches!(p.attach, Attachment::Uplink(_)))?;
+        let host = switch.ports.iter().find(|p| takes_nic_mac(switch, p));
+        let host = host.and_then(|p| Some((p.attach.host_interface()?.clone(), p.clone())));
+        Some(Self { nic: switch.uplink()?.clone(), uplink: uplink.clone(), host })
+    }
+
+    /// True where taking over the one is taking over the other: policies may differ.
+    fn same_interfaces(&self, other: &Self) -> bool {
+        let vnic = |binding: &Self| binding.host.as_ref().map(|(ifname, _)| ifname.clone());
+        self.nic == other.nic && vnic(self) == vnic(other)
+    }
+}
+
+/// The steps from `old` to `new`, in the order in which to run them.
+#[must_use]
+pub fn reconcile(old: &ValidState, new: &ValidState) -> Vec<Step> {
+    let (before, after) = (bindings(old.desired()), bindings(new.desired()));
+    let gone = missing_from(&before, &after);
+    let come = missing_from(&after, &before);
+    let (early, late): (Vec<_>, Vec<_>) =
+        changes(&without(old.desired(), &gone), &without(new.desired(), &come))
+            .into_iter()
+            .partition(|change| !matches!(change, Change::AddPort { .. } | Change::ChangePort { .. }));
+    let mut steps: Vec<_> =
+        gone.into_iter().map(|(switch, binding)| Step::GiveBack { switch, binding }).collect();
+    steps.extend(early.into_iter().map(Step::Change));
+    steps.extend(come.into_iter().map(|(switch, binding)| Step::Bind { switch, binding }));
+    steps.extend(late.into_iter().map(Step::Change));
+    steps
+}
+
+type Bindings = Vec<(Name, Binding)>;
+
+fn bindings(state: &DesiredState) -> Bindings {
+    state.switches.iter().filter_map(|s| Some((s.name.clone(), Binding::of(s)?))).collect()
+}
+
+fn missing_from(these: &Bindings, those: &Bindings) -> Bindings {
+    let stays = |(name, binding): &&(Name, Binding)| {
+        those.iter().any(|(other, theirs)| name == other && binding.same_interfaces(theirs))
+    };
+    these.iter().filter(|b| !stays(b)).cloned().collect()
+}
+
+/// `state` without the ports of those bindings: they come and go with the take-over.
+fn without(state: &DesiredState, bindings: &Bindings) -> DesiredState {
+    let mut state = state.clone();
+    for switch in &mut state.switches {
+        let Some((_, binding)) = bindings.iter().find(|(name, _)| name == &switch.name) else { continue };
+        let host = binding.host.as_ref().map(|(_, port)| port);
+        switch.ports.retain(|p| p != &binding.uplink && Some(p) != host);
+    }
+    state
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GiveBack { switch, binding } => {
+                write!(f, "give {} back from switch {switch} to the host", binding.nic)
+            }
+            Self::Change(change) => write!(f, "{change}"),
+            Self::Bind { switch, binding } => match &binding.host {
+                Some((vnic, _)) => {
+                    write!(
+                        f,
+                        "take {} over as uplink of switch {switch}, with the host vNIC {vnic} in its place",
+                        binding.nic
+                    )
+                }
+                None => write!(f, "take {} over as uplink of switch {switch}, without the host", binding.nic),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edit::Editor;
+    use model::{ChangePort, ChangeSwitch, NewSwitch, SwitchKind};
+
+    fn external() -> ValidState {
+        let new = NewSwitch {
+            name: "lan".parse().unwrap(),
+            kind: SwitchKind::External,
+            uplinks: vec!["eth0".parse().unwrap()],
+            host: None,
+            host_ifname: None,
+            mac_table_size: None,
+            ageing_s: None,
+            confirm_s: None,
+        };
+        let vm = PortConfig::new("vm".parse().unwrap(), Attachment::Tap("t0".parse().unwrap()));
+        let state = Editor::new(&ValidState::default(), 1).add_switch(new).unwrap();
+        Editor::new(&state, 1).add_port("lan", vm).unwrap()
+    }
+
+    fn sentences(old: &ValidState, new: &ValidState) -> Vec<String> {
+        reconcile(old, new).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_external_switch_is_added_bound_and_then_given_ports() {
+        let steps = sentences(&ValidState::default(), &external());
+        assert_eq!(steps.len(), 3, "{steps:#?}");
+        assert!(steps[1].starts_with("take eth0 over as uplink of switch lan, with the host vNIC lan"));
+    }
+
+    #[test]
+    fn removing_it_gives_the_nic_back_first() {
+        let steps = sentences(&external(), &ValidState::default());
+        assert_eq!(steps.len(), 3, "{steps:#?}");
+        assert_eq!(steps[0], "give eth0 back from switch lan to the host");
+    }
+
+    #[test]
+    fn leaving_the_host_out_binds_anew_and_leaves_the_vms_alone() {
+        let old = external();
+        let change = ChangeSwitch { host: Some(false), ..Default::default() };
+        let new = Editor::new(&old, 1).change_switch("lan", &change).unwrap();
+        let steps = sentences(&old, &new);
+        assert_eq!(steps.len(), 2, "{steps:#?}");
+        assert!(steps[0].starts_with("give") && steps[1].ends_with("without the host"));
+    }
+
+    #[test]
+    fn a_host_vnic_that_is_bound_is_another_one_than_before() {
+        let internal = |state: &ValidState| {
+            let change = ChangeSwitch { kind: Some(SwitchKind::Internal), ..Default::default() };
+            Editor::new(state, 1).change_switch("lan", &change).unwrap()
+        };
+        let (old, new) = (external(), internal(&external()));
+        let there = [
+            "give eth0 back from switch lan to the host",
+            "convert switch lan from external to internal",
+            "add host port lan/host",
+        ];
+        assert_eq!(sentences(&old, &new), there);
+        let back = sentences(&new, &old);
+        assert!(
+            back[0].starts_with("remove port lan/host") && back[2].starts_with("take eth0 over"),
+            "{back:#?}"
+        );
+    }
+
+    #[test]
+    fn a_policy_of_a_bound_port_changes_without_a_take_over() {
+        let old = external();
+        let open = ChangePort { guard: Some(false), ..Default::default() };
+        let new = Editor::new(&old, 1).change_port("lan", "host", open).unwrap();
+        assert_eq!(sentences(&old, &new), ["change the settings of port lan/host"]);
+    }
+
+    #[test]
+    fn nothing_to_do_is_no_step() {
+        assert_eq!(reconcile(&external(), &external()), []);
+    }
+}
