@@ -27,6 +27,7 @@ extern crate alloc;
 
 mod events;
 mod hash;
+mod key;
 mod mac_table;
 mod pipeline;
 mod policy;

@@ -55,6 +55,7 @@ mod slab;
 use crate::{
     Millis, PortIndex,
     hash::{self, Seed},
+    key::Key,
 };
 use alloc::{vec, vec::Vec};
 use fullest::Fullest;
@@ -102,26 +103,6 @@ pub struct Entry {
     pub kind: MacKind,
     /// Milliseconds since it was stamped; 0 for entries that do not age.
     pub age_ms: u64,
-}
-
-/// A VLAN and a MAC: VLAN in bits 48 to 59.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key(u64);
-
-impl Key {
-    /// The key of an address on a VLAN-transparent port: VLAN 0.
-    #[inline]
-    pub(crate) const fn of(mac: MacAddr) -> Self {
-        Self(mac.to_u64())
-    }
-
-    const fn mac(self) -> MacAddr {
-        MacAddr::from_u64(self.0)
-    }
-
-    const fn vlan(self) -> u16 {
-        (self.0 >> 48) as u16
-    }
 }
 
 /// When an entry was last seen, to within a grain: milliseconds, 48 bits.
@@ -217,7 +198,7 @@ impl MacTable {
 
     #[inline]
     fn hash(&self, key: Key) -> u64 {
-        hash::hash(self.seed, key.0)
+        hash::hash(self.seed, key.number())
     }
 
     #[inline]
@@ -291,7 +272,7 @@ impl MacTable {
     /// True where `port` may hold one more. It never holds more than its limit, so at the limit it is enough that the
     /// oldest of its entries has expired.
     fn has_quota(&mut self, port: PortIndex, limit: u32) -> bool {
-        self.learned[usize::from(port.0)].len() < limit || self.reclaim_head(port)
+        self.count(port) < limit || self.reclaim_head(port)
     }
 
     /// Makes room for one entry: an expired one goes, or else the oldest of the port that holds most.
@@ -300,14 +281,12 @@ impl MacTable {
     }
 
     fn evict_one(&mut self) -> bool {
-        let oldest = self.fullest.port().and_then(|port| self.learned[usize::from(port.0)].head());
-        oldest.map(|slot| self.remove(slot)).is_some()
+        self.fullest.port().and_then(|port| self.oldest(port)).map(|slot| self.remove(slot)).is_some()
     }
 
     /// Takes the oldest entry of `port` out where it has expired.
     fn reclaim_head(&mut self, port: PortIndex) -> bool {
-        let head = self.learned[usize::from(port.0)].head();
-        let expired = head.filter(|slot| self.is_expired(self.slab.node(*slot)));
+        let expired = self.oldest(port).filter(|slot| self.is_expired(self.slab.node(*slot)));
         expired.map(|slot| self.remove(slot)).is_some()
     }
 
@@ -390,8 +369,8 @@ impl MacTable {
     pub(crate) fn flush(&mut self, port: PortIndex) -> usize {
         while self.reclaim_head(port) {}
         let mut flushed = 0;
-        while let Some(head) = self.learned.get(usize::from(port.0)).and_then(List::head) {
-            self.remove(head);
+        while let Some(oldest) = self.oldest(port) {
+            self.remove(oldest);
             flushed += 1;
         }
         flushed
@@ -404,9 +383,14 @@ impl MacTable {
 
     /// Forgets the oldest entries of `port` above `limit`.
     pub(crate) fn trim(&mut self, port: PortIndex, limit: u32) {
-        while let Some(head) = self.learned[usize::from(port.0)].head().filter(|_| self.count(port) > limit) {
-            self.remove(head);
+        while let Some(oldest) = self.oldest(port).filter(|_| self.count(port) > limit) {
+            self.remove(oldest);
         }
+    }
+
+    /// The learned entry of `port` with the oldest stamp.
+    fn oldest(&self, port: PortIndex) -> Option<Slot> {
+        self.learned.get(usize::from(port.0))?.head()
     }
 
     fn count(&self, port: PortIndex) -> u32 {

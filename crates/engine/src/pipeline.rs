@@ -23,12 +23,13 @@
 use crate::{
     EngineEvent, Flood, Millis, PortIndex, Snapshot, Switch,
     events::Events,
-    mac_table::{Key, Learned, MacTable, Source},
+    key::Key,
+    mac_table::{Learned, MacTable, Source},
     snapshot::Port,
 };
 use alloc::vec::Vec;
 use model::DropReason;
-use wire::{MacAddr, ethernet};
+use wire::ethernet;
 
 /// A frame as the engine sees it.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +105,7 @@ struct Way<'a> {
     events: &'a mut Events,
     /// The addresses of the frame before, and what was decided. The next frame with the same addresses gets the same:
     /// deciding is idempotent as long as time stands still, as what the first one had to learn or to tell is done.
-    last: Option<(MacAddr, MacAddr, Decision)>,
+    last: Option<(Key, Key, Decision)>,
 }
 
 impl Way<'_> {
@@ -124,19 +125,19 @@ impl Way<'_> {
         }
     }
 
-    fn switch(&mut self, dst: MacAddr, src: MacAddr) -> Decision {
+    fn switch(&mut self, dst: Key, src: Key) -> Decision {
         if !src.is_valid_source() {
             return Verdict::Drop(DropReason::InvalidSource).into();
         }
         if self.port.guarded && !self.port.may_send_from(src) {
             return Verdict::Drop(DropReason::SpoofedMac).into();
         }
-        let source = if self.port.guarded { None } else { Some(self.table.source(Key::of(src))) };
+        let source = if self.port.guarded { None } else { Some(self.table.source(src)) };
         if let Some(Source::Fixed(pinned_to)) = source {
-            self.tell(EngineEvent::PinConflict { mac: src, pinned_to, claimed_by: self.ingress });
+            self.tell(EngineEvent::PinConflict { mac: src.mac(), pinned_to, claimed_by: self.ingress });
             return Verdict::Drop(DropReason::MacPinnedElsewhere).into();
         }
-        if self.port.is_reserved(dst) {
+        if dst.is_group() && self.port.is_reserved(dst.mac()) {
             return Verdict::Drop(DropReason::ReservedMulticast).into();
         }
         let not_learned = source.is_some_and(|source| !self.learn(src, source));
@@ -145,23 +146,23 @@ impl Way<'_> {
 
     /// Learns where `src` is; false where the port or the table has no room for it.
     #[inline]
-    fn learn(&mut self, src: MacAddr, source: Source) -> bool {
-        match self.table.learn(Key::of(src), source, self.ingress, self.port.learn_limit()) {
+    fn learn(&mut self, src: Key, source: Source) -> bool {
+        match self.table.learn(src, source, self.ingress, self.port.learn_limit()) {
             Learned::Yes => true,
             Learned::No => false,
             Learned::MovedFrom(from) => {
-                self.tell(EngineEvent::Moved { mac: src, from, to: self.ingress });
+                self.tell(EngineEvent::Moved { mac: src.mac(), from, to: self.ingress });
                 true
             }
         }
     }
 
     #[inline]
-    fn way_to(&self, dst: MacAddr) -> Verdict {
-        if dst.is_multicast() {
+    fn way_to(&self, dst: Key) -> Verdict {
+        if dst.is_group() {
             return self.flood(Flood::Group);
         }
-        match self.table.look_up(Key::of(dst)) {
+        match self.table.look_up(dst) {
             None => self.flood(Flood::Unknown),
             Some(port) if port == self.ingress => Verdict::Drop(DropReason::Hairpin),
             Some(port) if self.snapshot.is_up(port) => Verdict::Forward(port),
@@ -184,7 +185,7 @@ impl Way<'_> {
 
 /// Destination and source of a frame that is not a runt.
 #[inline]
-fn addresses(frame: &FrameIn<'_>) -> Option<(MacAddr, MacAddr)> {
-    let is_whole = frame.len.min(frame.header.len() as u32) >= ethernet::HEADER_LEN as u32;
-    is_whole.then(|| ethernet::addresses(frame.header)).flatten()
+fn addresses(frame: &FrameIn<'_>) -> Option<(Key, Key)> {
+    let header = frame.header.first_chunk::<{ ethernet::HEADER_LEN }>()?;
+    (frame.len >= ethernet::HEADER_LEN as u32).then(|| Key::pair(header))
 }

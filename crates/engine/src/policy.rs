@@ -32,7 +32,8 @@ pub struct PortPolicy {
     pub allow_macs: Vec<MacAddr>,
     /// Bit i set: 01-80-C2-00-00-0i may be sent from this vNIC.
     pub allow_reserved: u16,
-    /// The most addresses that may be learned on a vNIC at once. An uplink's limit is the table's.
+    /// The most addresses that may be learned on a vNIC at once. An uplink has no limit but the table: at a full one it
+    /// takes the place of what is oldest, like everybody.
     pub learn_limit: u32,
     /// Bytes of the largest layer 3 packet.
     pub mtu: u32,

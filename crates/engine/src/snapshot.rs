@@ -1,6 +1,6 @@
 //! The policies of all ports of a switch, prepared for the hot path.
 
-use crate::{PortIndex, PortPolicy, Role};
+use crate::{PortIndex, PortPolicy, Role, key::Key};
 use alloc::vec::Vec;
 use model::MacKind;
 use wire::{MacAddr, ethernet, vlan};
@@ -31,19 +31,21 @@ pub(crate) struct Port {
     pub(crate) policy: PortPolicy,
     pub(crate) guarded: bool,
     /// The addresses that a guarded port may use, sorted.
-    sources: Vec<MacAddr>,
+    sources: Vec<Key>,
 }
 
 impl Port {
     fn new(policy: PortPolicy) -> Self {
         let guarded = policy.is_guarded();
-        let mut sources: Vec<_> = policy.mac.iter().chain(&policy.allow_macs).copied().collect();
+        let mut sources: Vec<_> =
+            policy.mac.iter().chain(&policy.allow_macs).map(|mac| Key::of(*mac)).collect();
         sources.sort_unstable();
         Self { policy, guarded, sources }
     }
 
     /// True where the guard lets `source` pass.
-    pub(crate) fn may_send_from(&self, source: MacAddr) -> bool {
+    #[inline]
+    pub(crate) fn may_send_from(&self, source: Key) -> bool {
         self.sources.binary_search(&source).is_ok()
     }
 
@@ -119,7 +121,8 @@ impl Snapshot {
     }
 
     /// One more than the highest index.
-    pub(crate) const fn port_slots(&self) -> usize {
+    #[must_use]
+    pub const fn port_slots(&self) -> usize {
         self.ports.len()
     }
 

@@ -3,8 +3,8 @@
 //! A list orders the entries of one port by when they were last stamped: oldest at the head. It runs through the
 //! entries themselves, so moving one to the tail, or taking the head off, is a few writes.
 
-use super::{Key, Stamp};
-use crate::PortIndex;
+use super::Stamp;
+use crate::{PortIndex, key::Key};
 use alloc::vec::Vec;
 use model::MacKind;
 
@@ -38,7 +38,7 @@ impl Node {
             MacKind::Pinned => 2,
         };
         Self {
-            key_and_kind: key.0 | kind << KIND_SHIFT,
+            key_and_kind: key.number() | kind << KIND_SHIFT,
             stamp_and_port: stamp.0 << 16 | port.0 as u64,
             prev: NIL,
             next: NIL,
@@ -46,7 +46,7 @@ impl Node {
     }
 
     pub(super) const fn key(&self) -> Key {
-        Key(self.key_and_kind & KEY_MASK)
+        Key::from_number(self.key_and_kind & KEY_MASK)
     }
 
     pub(super) const fn kind(&self) -> MacKind {

@@ -1,0 +1,73 @@
+//! A fixed stream of frames, for counting instructions:
+//!
+//! ```text
+//! cargo build --release --example instructions -p vmswitch-engine
+//! valgrind --tool=callgrind --toggle-collect='*process*' target/release/examples/instructions guarded
+//! ```
+//!
+//! The argument picks the stream, each of 100,000 frames in batches of 64 (the last one is shorter):
+//!
+//! * `flow`: one flow, from a guarded vNIC to another
+//! * `guarded`: from a guarded vNIC to 1024 known addresses in turn
+//! * `known`: from 1024 known addresses behind the uplink, in turn, to one vNIC
+//! * `new`: from addresses never seen, to one vNIC, at a full table
+
+use engine::{FrameIn, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict};
+use std::{env, error::Error, sync::Arc};
+use wire::MacAddr;
+
+const FRAMES: u32 = 100_000;
+const UPLINK: PortIndex = PortIndex(0);
+const VNIC: PortIndex = PortIndex(1);
+const VNIC_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0xff, 1]);
+const CAPACITY: u32 = 4096;
+
+fn outside(n: u32) -> MacAddr {
+    let [a, b, c, d] = n.to_be_bytes();
+    MacAddr([6, 0, a, b, c, d])
+}
+
+fn header(dst: MacAddr, src: MacAddr) -> [u8; 14] {
+    let mut header = [0x08; 14];
+    header[..6].copy_from_slice(&dst.0);
+    header[6..12].copy_from_slice(&src.0);
+    header
+}
+
+fn switch() -> Switch {
+    let vnic = PortPolicy { mac: Some(VNIC_MAC), ..PortPolicy::new(Role::Vnic) };
+    let snapshot = Snapshot::new(vec![(UPLINK, PortPolicy::new(Role::Uplink)), (VNIC, vnic)]);
+    let mut switch = Switch::new(TableConfig { capacity: CAPACITY, ageing_ms: 300_000 }, [1, 2]);
+    switch.install(Arc::new(snapshot), Millis(0));
+    switch
+}
+
+/// The whole stream in batches; how many frames were forwarded.
+fn run(switch: &mut Switch, ingress: PortIndex, headers: &[[u8; 14]]) -> usize {
+    let frames: Vec<_> = headers.iter().map(|header| FrameIn { header, len: 60 }).collect();
+    let mut verdicts = Vec::with_capacity(64);
+    let mut forwarded = 0;
+    for batch in frames.chunks(64) {
+        switch.process(ingress, batch, Millis(0), &mut verdicts);
+        forwarded += verdicts.iter().filter(|v| matches!(v, Verdict::Forward(_))).count();
+    }
+    forwarded
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let stream = env::args().nth(1).ok_or("name a stream: flow, guarded, known or new")?;
+    let mut switch = switch();
+    let learned: Vec<_> = (0..CAPACITY - 1).map(|n| header(MacAddr::BROADCAST, outside(n))).collect();
+    // A batch of everything at once, so that setting up is one call that is easily told apart.
+    run(&mut switch, UPLINK, &learned);
+    let (ingress, header_of): (_, fn(u32) -> [u8; 14]) = match stream.as_str() {
+        "flow" => (VNIC, |_| header(outside(1), VNIC_MAC)),
+        "guarded" => (VNIC, |n| header(outside(n % 1024), VNIC_MAC)),
+        "known" => (UPLINK, |n| header(VNIC_MAC, outside(n % 1024))),
+        "new" => (UPLINK, |n| header(VNIC_MAC, outside(CAPACITY + n))),
+        _ => return Err(format!("no stream is called '{stream}'").into()),
+    };
+    let headers: Vec<_> = (0..FRAMES).map(header_of).collect();
+    println!("{} of {FRAMES} frames forwarded", run(&mut switch, ingress, &headers));
+    Ok(())
+}

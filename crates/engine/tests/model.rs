@@ -1,0 +1,208 @@
+//! The engine against a naive switch: whatever happens, they give the same verdicts, events and tables.
+
+mod naive;
+
+use engine::{
+    EngineEvent, Entry, Flood, FrameIn, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig,
+    Verdict,
+};
+use naive::{Frame, NaiveSwitch};
+use proptest::{collection::vec, prelude::*, sample::select};
+use std::sync::Arc;
+use wire::MacAddr;
+
+const PORTS: u16 = 5;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Process { ingress: PortIndex, frames: Vec<Frame> },
+    Install(Vec<(PortIndex, PortPolicy)>),
+    SetTable(TableConfig),
+    Age(usize),
+    Flush(Option<PortIndex>),
+    Step(u64),
+    StepBack,
+    TakeEvents,
+}
+
+fn port_index() -> impl Strategy<Value = PortIndex> {
+    (0..PORTS).prop_map(PortIndex)
+}
+
+fn unicast() -> impl Strategy<Value = MacAddr> {
+    (0..28u8).prop_map(|i| MacAddr([2, 0, 0, 0, 0, i]))
+}
+
+fn any_mac() -> impl Strategy<Value = MacAddr> {
+    let group = select(vec![MacAddr::BROADCAST, MacAddr([0x33, 0x33, 0, 0, 0, 1]), MacAddr::default()]);
+    let reserved = (0..17u8).prop_map(|i| MacAddr([1, 0x80, 0xc2, 0, 0, i]));
+    prop_oneof![12 => unicast(), 1 => group, 1 => reserved]
+}
+
+fn frame() -> impl Strategy<Value = Frame> {
+    let rest = select(vec![
+        &[0x08, 0x00, 0x45, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00][..],
+        &[0x81, 0x00, 0x00, 0x07, 0x08, 0x00, 0x45, 0x00, 0x00, 0x00],
+        &[0x88, 0xa8, 0x00, 0x07, 0x81, 0x00, 0x00, 0x08, 0x08, 0x00],
+    ]);
+    let copied = prop_oneof![9 => Just(22usize), 1 => 0..22usize];
+    let len = prop_oneof![9 => Just(60u32), 1 => select(vec![0, 13, 14, 1514, 1515, 1518, 1519, 1522, 1523])];
+    (any_mac(), any_mac(), rest, copied, len).prop_map(|(dst, src, rest, copied, len)| {
+        let header = [&dst.0[..], &src.0, rest].concat();
+        Frame { header: header[..copied].to_vec(), len }
+    })
+}
+
+fn policy() -> impl Strategy<Value = PortPolicy> {
+    let role = prop_oneof![1 => Just(Role::Uplink), 3 => Just(Role::Vnic)];
+    let limit = select(vec![0, 1, 3, 10, 4096]);
+    (role, prop::option::of(unicast()), any::<bool>(), vec(any_mac(), 0..3), any::<u16>(), limit, any::<u8>())
+        .prop_map(|(role, mac, guard, allow_macs, allow_reserved, learn_limit, up)| PortPolicy {
+            role,
+            mac,
+            guard,
+            allow_macs,
+            allow_reserved,
+            learn_limit,
+            mtu: 1500,
+            up: up > 40,
+        })
+}
+
+fn table() -> impl Strategy<Value = TableConfig> {
+    let capacity = select(vec![0, 1, 4, 16, 16, 16, 64]);
+    let ageing_ms = select(vec![1, 100, 1000, 10_000, 300_000]);
+    (capacity, ageing_ms).prop_map(|(capacity, ageing_ms)| TableConfig { capacity, ageing_ms })
+}
+
+fn install() -> impl Strategy<Value = Op> {
+    vec((port_index(), policy()), 1..8).prop_map(Op::Install)
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let step = select(vec![1, 3, 39, 100, 500, 999, 1000, 5000, 10_000, 150_000, 299_999, 300_000]);
+    prop_oneof![
+        12 => (port_index(), vec(frame(), 0..150)).prop_map(|(ingress, frames)| Op::Process { ingress, frames }),
+        6 => step.prop_map(Op::Step),
+        1 => Just(Op::StepBack),
+        2 => install(),
+        1 => table().prop_map(Op::SetTable),
+        1 => (0..20usize).prop_map(Op::Age),
+        1 => prop::option::of(port_index()).prop_map(Op::Flush),
+        2 => Just(Op::TakeEvents),
+    ]
+}
+
+/// A scenario begins with ports, so that most of it is about switching.
+fn scenario() -> impl Strategy<Value = Vec<Op>> {
+    (install(), vec(op(), 1..50)).prop_map(|(first, rest)| [vec![first], rest].concat())
+}
+
+/// What can be seen of a step.
+#[derive(Debug, Default, PartialEq)]
+struct Seen {
+    verdicts: Vec<Verdict>,
+    not_learned: u32,
+    events: Vec<EngineEvent>,
+    flushed: usize,
+    entries: Vec<Entry>,
+}
+
+fn apply(switch: &mut Switch, op: &Op, now: Millis, batch: usize) -> Seen {
+    let mut seen = Seen::default();
+    match op {
+        Op::Process { ingress, frames } => {
+            let frames: Vec<_> = frames.iter().map(|f| FrameIn { header: &f.header, len: f.len }).collect();
+            let mut out = Vec::new();
+            // The model lets time pass with an empty list of frames too.
+            for frames in frames.chunks(batch).chain([&[][..]]) {
+                seen.not_learned += switch.process(*ingress, frames, now, &mut out);
+                seen.verdicts.append(&mut out);
+            }
+        }
+        Op::Install(ports) => switch.install(Arc::new(Snapshot::new(ports.clone())), now),
+        Op::SetTable(config) => switch.set_table(*config),
+        Op::Age(budget) => assert!(switch.age(now, *budget) <= *budget),
+        Op::Flush(port) => seen.flushed = switch.flush(*port),
+        Op::TakeEvents => seen.events = switch.take_events().collect(),
+        Op::Step(_) | Op::StepBack => {}
+    }
+    seen.entries = switch.entries(now).collect();
+    seen.entries.sort();
+    seen.events.sort_by_key(|event| format!("{event:?}"));
+    seen
+}
+
+fn apply_naively(naive: &mut NaiveSwitch, op: &Op, now: Millis) -> Seen {
+    let mut seen = Seen::default();
+    match op {
+        Op::Process { ingress, frames } => {
+            naive.advance(now);
+            for frame in frames {
+                let (verdict, not_learned) = naive.decide(*ingress, frame);
+                seen.verdicts.push(verdict);
+                seen.not_learned += u32::from(not_learned);
+            }
+        }
+        Op::Install(ports) => naive.install(ports, now),
+        Op::SetTable(config) => naive.set_table(*config),
+        Op::Age(_) => naive.advance(now),
+        Op::Flush(port) => seen.flushed = naive.flush(*port),
+        Op::TakeEvents => seen.events = naive.take_events(),
+        Op::Step(_) | Op::StepBack => {}
+    }
+    seen.entries = naive.entries(now);
+    seen.events.sort_by_key(|event| format!("{event:?}"));
+    seen
+}
+
+fn later(now: Millis, op: &Op) -> Millis {
+    match op {
+        Op::Step(ms) => Millis(now.0 + ms),
+        Op::StepBack => Millis(now.0.saturating_sub(7)),
+        _ => now,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_engine_does_what_the_naive_switch_does(
+        ops in scenario(),
+        config in table(),
+        seed in any::<[u64; 2]>(),
+        batch in select(vec![1usize, 2, 63, 64]),
+    ) {
+        let mut naive = NaiveSwitch::new(config);
+        let mut switch = Switch::new(config, seed);
+        let mut now = Millis(0);
+        for op in &ops {
+            now = later(now, op);
+            let expected = apply_naively(&mut naive, op, now);
+            prop_assert_eq!(apply(&mut switch, op, now, batch), expected, "after {:?} at {:?}", op, now);
+            let Op::Install(ports) = op else { continue };
+            let snapshot = Snapshot::new(ports.clone());
+            for (ingress, which) in (0..PORTS).flat_map(|i| [(PortIndex(i), Flood::Group), (PortIndex(i), Flood::Unknown)]) {
+                prop_assert_eq!(snapshot.flood(ingress, which).collect::<Vec<_>>(), naive.flood(ingress, which));
+            }
+        }
+    }
+
+    #[test]
+    fn the_size_of_batches_changes_nothing(ops in scenario(), config in table()) {
+        let run = |batch| {
+            let mut switch = Switch::new(config, [3, 4]);
+            let mut now = Millis(0);
+            let step = |op| {
+                now = later(now, op);
+                apply(&mut switch, op, now, batch)
+            };
+            ops.iter().map(step).collect::<Vec<_>>()
+        };
+        let expected = run(64);
+        for batch in [1, 2, 63] {
+            prop_assert_eq!(&run(batch), &expected, "batches of {}", batch);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The naive switch: one list of entries, scanned from end to end for everything, written from the design's table of
+//! switching semantics and not from the engine. Slow and obviously right; it knows no slots, hashes, lists or stamps.
+
+use engine::{EngineEvent, Entry, Flood, Millis, PortIndex, PortPolicy, Role, TableConfig, Verdict};
+use model::{DropReason, MacKind};
+use std::collections::BTreeMap;
+use wire::MacAddr;
+
+#[derive(Clone, Debug)]
+pub struct Frame {
+    pub header: Vec<u8>,
+    pub len: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    mac: MacAddr,
+    port: PortIndex,
+    at: u64,
+}
+
+struct Told {
+    event: EngineEvent,
+    at: u64,
+    taken: bool,
+}
+
+pub struct NaiveSwitch {
+    config: TableConfig,
+    ports: BTreeMap<PortIndex, PortPolicy>,
+    now: u64,
+    fixed: Vec<(MacAddr, PortIndex, MacKind)>,
+    /// Least recently stamped first.
+    learned: Vec<Seen>,
+    told: Vec<Told>,
+}
+
+impl NaiveSwitch {
+    pub fn new(config: TableConfig) -> Self {
+        Self { config, ports: BTreeMap::new(), now: 0, fixed: vec![], learned: vec![], told: vec![] }
+    }
+
+    pub fn advance(&mut self, now: Millis) {
+        self.now = self.now.max(now.0);
+        self.forget_expired();
+    }
+
+    fn forget_expired(&mut self) {
+        let (now, ageing) = (self.now, self.config.ageing_ms);
+        self.learned.retain(|seen| now - seen.at < ageing);
+    }
+
+    pub fn install(&mut self, ports: &[(PortIndex, PortPolicy)], now: Millis) {
+        self.advance(now);
+        self.ports = ports.iter().cloned().collect();
+        for index in 0..=64 {
+            while self.held_by(PortIndex(index)) > self.limit(PortIndex(index)) {
+                self.forget_oldest_of(PortIndex(index));
+            }
+        }
+        self.fixed.clear();
+        for (index, policy) in self.ports.clone() {
+            if is_guarded(&policy) {
+                policy.mac.iter().for_each(|mac| self.fix(*mac, index, MacKind::Pinned));
+                policy.allow_macs.iter().for_each(|mac| self.fix(*mac, index, MacKind::Static));
+            }
+        }
+    }
+
+    fn fix(&mut self, mac: MacAddr, port: PortIndex, kind: MacKind) {
+        if mac == MacAddr::default() || mac.0[0] & 1 == 1 || self.fixed.iter().any(|(m, ..)| *m == mac) {
+            return;
+        }
+        self.learned.retain(|seen| seen.mac != mac);
+        if self.is_full() {
+            self.evict();
+        }
+        self.fixed.push((mac, port, kind));
+    }
+
+    pub fn set_table(&mut self, config: TableConfig) {
+        self.config = config;
+        self.forget_expired();
+        while self.learned.len() + self.fixed.len() > config.capacity as usize && self.evict() {}
+    }
+
+    pub fn flush(&mut self, port: Option<PortIndex>) -> usize {
+        let before = self.learned.len();
+        self.learned.retain(|seen| port.is_some_and(|port| port != seen.port));
+        before - self.learned.len()
+    }
+
+    pub fn entries(&self, now: Millis) -> Vec<Entry> {
+        let now = self.now.max(now.0);
+        let fixed = self.fixed.iter().map(|(mac, port, kind)| (*mac, *port, *kind, 0));
+        let lasting = self.learned.iter().filter(|seen| now - seen.at < self.config.ageing_ms);
+        let learned = lasting.map(|seen| (seen.mac, seen.port, MacKind::Learned, now - seen.at));
+        let mut all: Vec<_> = fixed
+            .chain(learned)
+            .map(|(mac, port, kind, age_ms)| Entry { mac, vlan: 0, port, kind, age_ms })
+            .collect();
+        all.sort();
+        all
+    }
+
+    pub fn take_events(&mut self) -> Vec<EngineEvent> {
+        let waiting = self.told.iter_mut().filter(|told| !told.taken);
+        waiting
+            .map(|told| {
+                told.taken = true;
+                told.event
+            })
+            .collect()
+    }
+
+    pub fn flood(&self, ingress: PortIndex, which: Flood) -> Vec<PortIndex> {
+        let gets_it = |policy: &PortPolicy| which == Flood::Group || !is_guarded(policy);
+        let others = self.ports.iter().filter(|(index, _)| **index != ingress);
+        others.filter(|(_, policy)| policy.up && gets_it(policy)).map(|(index, _)| *index).collect()
+    }
+
+    /// The verdict, and whether the frame passed without being learned from.
+    pub fn decide(&mut self, ingress: PortIndex, frame: &Frame) -> (Verdict, bool) {
+        let dropped = |reason| (Verdict::Drop(reason), false);
+        let Some(policy) = self.ports.get(&ingress).cloned() else { return dropped(DropReason::PortDown) };
+        if frame.len < 14 || frame.header.len() < 14 {
+            return dropped(DropReason::Runt);
+        }
+        if !fits(&policy, frame) {
+            return dropped(DropReason::Oversize);
+        }
+        let dst = MacAddr::from_prefix(&frame.header).unwrap();
+        let src = MacAddr::from_prefix(&frame.header[6..]).unwrap();
+        if src.0[0] & 1 == 1 || src == MacAddr::default() {
+            return dropped(DropReason::InvalidSource);
+        }
+        let guarded = is_guarded(&policy);
+        if guarded && policy.mac != Some(src) && !policy.allow_macs.contains(&src) {
+            return dropped(DropReason::SpoofedMac);
+        }
+        if let Some((_, pinned_to, _)) = self.fixed.iter().find(|(mac, ..)| *mac == src && !guarded).copied()
+        {
+            self.tell(EngineEvent::PinConflict { mac: src, pinned_to, claimed_by: ingress });
+            return dropped(DropReason::MacPinnedElsewhere);
+        }
+        let reserved = dst.0[..5] == [0x01, 0x80, 0xc2, 0, 0] && dst.0[5] < 16;
+        if reserved && policy.role == Role::Vnic && policy.allow_reserved & (1 << dst.0[5]) == 0 {
+            return dropped(DropReason::ReservedMulticast);
+        }
+        let not_learned = !guarded && !self.learn(src, ingress);
+        (self.way_to(dst, ingress), not_learned)
+    }
+
+    fn way_to(&self, dst: MacAddr, ingress: PortIndex) -> Verdict {
+        let group = dst.0[0] & 1 == 1;
+        let fixed = self.fixed.iter().find(|(mac, ..)| *mac == dst).map(|(_, port, _)| *port);
+        let learned = self.learned.iter().find(|seen| seen.mac == dst).map(|seen| seen.port);
+        match fixed.or(learned) {
+            Some(port) if !group && port == ingress => Verdict::Drop(DropReason::Hairpin),
+            Some(port) if !group && !self.ports[&port].up => Verdict::DropAt(port, DropReason::PortDown),
+            Some(port) if !group => Verdict::Forward(port),
+            _ => {
+                let which = if group { Flood::Group } else { Flood::Unknown };
+                let nobody = self.flood(ingress, which).is_empty();
+                if nobody { Verdict::Drop(DropReason::NoDestination) } else { Verdict::Flood(which) }
+            }
+        }
+    }
+
+    fn learn(&mut self, mac: MacAddr, port: PortIndex) -> bool {
+        let known = self.learned.iter().position(|seen| seen.mac == mac);
+        let fresh = Seen { mac, port, at: self.now };
+        match known.map(|at| self.learned[at]) {
+            Some(seen) if seen.port == port => {
+                let grain = (self.config.ageing_ms / 256).clamp(1, 1000);
+                if self.now - seen.at >= grain {
+                    self.learned.retain(|seen| seen.mac != mac);
+                    self.learned.push(fresh);
+                }
+                true
+            }
+            _ if self.held_by(port) >= self.limit(port) => false,
+            Some(seen) => {
+                self.learned.retain(|seen| seen.mac != mac);
+                self.learned.push(fresh);
+                self.tell(EngineEvent::Moved { mac, from: seen.port, to: port });
+                true
+            }
+            None if self.is_full() && !self.evict() => false,
+            None => {
+                self.learned.push(fresh);
+                true
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.learned.len() + self.fixed.len() >= self.config.capacity as usize
+    }
+
+    fn evict(&mut self) -> bool {
+        let holders = self.learned.iter().map(|seen| (self.held_by(seen.port), std::cmp::Reverse(seen.port)));
+        match holders.max() {
+            Some((_, std::cmp::Reverse(port))) => {
+                self.forget_oldest_of(port);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn forget_oldest_of(&mut self, port: PortIndex) {
+        let oldest = self.learned.iter().position(|seen| seen.port == port).unwrap();
+        self.learned.remove(oldest);
+    }
+
+    fn held_by(&self, port: PortIndex) -> usize {
+        self.learned.iter().filter(|seen| seen.port == port).count()
+    }
+
+    fn limit(&self, port: PortIndex) -> usize {
+        match self.ports.get(&port) {
+            None => 0,
+            Some(policy) if is_guarded(policy) => 0,
+            Some(policy) if policy.role == Role::Uplink => usize::MAX,
+            Some(policy) => policy.learn_limit as usize,
+        }
+    }
+
+    fn tell(&mut self, event: EngineEvent) {
+        let now = self.now;
+        self.told.retain(|told| !told.taken || now - told.at < 10_000);
+        let kind_and_ports = |event| match event {
+            EngineEvent::PinConflict { pinned_to, claimed_by, .. } => ("conflict", pinned_to, claimed_by),
+            EngineEvent::Moved { from, to, .. } => ("moved", from, to),
+        };
+        let told_lately = self.told.iter().any(|t| kind_and_ports(t.event) == kind_and_ports(event));
+        if !told_lately && self.told.len() < 16 {
+            self.told.push(Told { event, at: now, taken: false });
+        }
+    }
+}
+
+fn is_guarded(policy: &PortPolicy) -> bool {
+    policy.guard && policy.role == Role::Vnic
+}
+
+pub fn fits(policy: &PortPolicy, frame: &Frame) -> bool {
+    let is_tag = |at: usize| matches!(frame.header.get(at..at + 2), Some([0x81, 0x00] | [0x88, 0xa8]));
+    let tags = match (is_tag(12), is_tag(16)) {
+        (false, _) => 0,
+        (true, false) => 4,
+        (true, true) => 8,
+    };
+    frame.len <= policy.mtu + 14 + tags
+}
