@@ -42,7 +42,7 @@ pub use daemon::{Daemon, DaemonOptions, KillAt};
 pub use guest::{Guest, GuestOptions, Netdev, Nic};
 pub use namespace::{Namespace, Ping};
 pub use process::Process;
-pub use run::{Finished, output, text, wait_until};
+pub use run::{Finished, is_root, output, text, wait_until};
 pub use sender::RawSender;
 pub use world::{FAR_IPV4, FAR_IPV6, FAR_MAC, HOST_IPV4, HOST_IPV6, NIC, NIC_MAC, World, WorldOptions};
 

@@ -53,6 +53,11 @@ pub fn wait_until(what: &str, limit: Duration, mut test: impl FnMut() -> Result<
     Ok(())
 }
 
+/// Whether this process may make namespaces: it runs as root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,125 @@
+//! The Debian packages that tasks need, each with its reason.
+
+use crate::steps;
+use anyhow::{Result, bail};
+use std::collections::BTreeSet;
+use std::process::Command;
+
+/// A Debian package.
+pub struct Package {
+    name: &'static str,
+    reason: &'static str,
+}
+
+const fn package(name: &'static str, reason: &'static str) -> Package {
+    Package { name, reason }
+}
+
+/// What network labs are made with.
+const LAB: &[Package] = &[
+    package("iproute2", "namespaces, cables and the physical switch (ip, bridge)"),
+    package("iputils-ping", "connectivity and round trips"),
+    package("ethtool", "offloads of interfaces"),
+    package("python3", "raw frames in and out, and known byte streams"),
+];
+
+/// What tests need besides.
+const TESTS: &[Package] = &[
+    package("iperf3", "throughput between namespaces"),
+    package("dnsmasq-base", "the DHCP server (only the program; no service is started)"),
+    package("strace", "kills vmswitchd at every system call of a kind"),
+    package("qemu-system-x86", "real guests"),
+    package("busybox-static", "what real guests run, and the DHCP client"),
+    package("cpio", "packs the guest's initramfs"),
+    package("kmod", "tells which modules the guest's kernel needs (modinfo)"),
+];
+
+/// What the benchmark needs besides.
+const BENCH: &[Package] = &[
+    package("iperf3", "throughput between namespaces"),
+    package("openvswitch-switch", "the peer to measure beside (its service is not used)"),
+];
+
+/// For `cargo xtask test`.
+pub fn for_test() -> Result<()> {
+    ensure(LAB.iter().chain(TESTS), "test")?;
+    guest_kernel()
+}
+
+/// For `cargo xtask bench kernel`.
+pub fn for_bench() -> Result<()> {
+    ensure(LAB.iter().chain(BENCH), "bench kernel")
+}
+
+fn ensure<'a>(packages: impl Iterator<Item = &'a Package>, task: &str) -> Result<()> {
+    steps::header("Debian packages");
+    let packages: Vec<_> = packages.collect();
+    let installed = installed(&packages);
+    let missing: Vec<_> = packages.into_iter().filter(|p| !installed.contains(p.name)).collect();
+    if missing.is_empty() {
+        eprintln!("all that are needed are installed");
+        return Ok(());
+    }
+    eprintln!("{}", plan(&missing, task));
+    if !lab::is_root() || !has("apt-get") {
+        bail!("cannot install packages here (not root, or no apt-get). Run:\n{}", commands(&missing));
+    }
+    steps::run(Command::new("apt-get").args(["-q", "update"]))?;
+    let install = ["-q", "install", "--yes", "--no-install-recommends"];
+    let names = missing.iter().map(|p| p.name);
+    steps::run(Command::new("apt-get").args(install).args(names).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// Names of those that are installed.
+fn installed(packages: &[&Package]) -> BTreeSet<String> {
+    // Its exit status is 1 where it does not know one of them, which is no error here.
+    let format = ["-W", "-f", "${db:Status-Abbrev} ${Package}\\n"];
+    let listed = Command::new("dpkg-query").args(format).args(packages.iter().map(|p| p.name)).output();
+    let text = listed.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    text.lines().filter_map(|l| l.strip_prefix("ii")).map(|name| name.trim().to_owned()).collect()
+}
+
+fn has(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success())
+}
+
+fn plan(missing: &[&Package], task: &str) -> String {
+    let lines = missing.iter().map(|p| format!("\n  {:20} {}", p.name, p.reason));
+    format!("`cargo xtask {task}` needs, and this machine lacks:{}", lines.collect::<String>())
+}
+
+fn commands(missing: &[&Package]) -> String {
+    let names: Vec<_> = missing.iter().map(|p| p.name).collect();
+    format!("  sudo apt-get update\n  sudo apt-get install --no-install-recommends {}", names.join(" "))
+}
+
+/// Debian's cloud kernel for guests: its package is downloaded and unpacked into the target folder, not installed.
+fn guest_kernel() -> Result<()> {
+    steps::header("Guest kernel: linux-image-cloud-amd64, unpacked into target/lab, not installed");
+    let first = lab::guest::prepare();
+    if first.is_err() {
+        // Most likely apt has no lists yet, or old ones that name a kernel the mirror has no more.
+        steps::run(Command::new("apt-get").args(["-q", "update"]))?;
+    }
+    let image = first.or_else(|_| lab::guest::prepare())?;
+    eprintln!("{}", image.kernel.display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_dpkg_knows_is_told_from_what_it_does_not() {
+        let (known, unknown) = (package("dpkg", ""), package("no-such-package-at-all", ""));
+        assert_eq!(installed(&[&known, &unknown]), BTreeSet::from(["dpkg".to_owned()]));
+    }
+
+    #[test]
+    fn the_plan_gives_reasons_and_the_commands_give_names() {
+        let missing = [&package("aaa", "for this"), &package("bbb", "for that")];
+        assert!(plan(&missing, "test").contains("aaa                  for this"));
+        assert!(commands(&missing).ends_with("install --no-install-recommends aaa bbb"));
+    }
+}
