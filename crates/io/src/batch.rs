@@ -64,6 +64,17 @@ impl Batch {
         self.frames.len() == BATCH_FRAMES || self.bytes >= BATCH_BYTES
     }
 
+    /// How many more frames of about `len` bytes are to be received, one at least.
+    pub(crate) fn room_for(&self, len: usize) -> usize {
+        let by_bytes = BATCH_BYTES.saturating_sub(self.bytes) / len.max(1);
+        by_bytes.clamp(1, BATCH_FRAMES - self.frames.len().min(BATCH_FRAMES - 1))
+    }
+
+    /// Bytes received, vnet headers included.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The frame's bytes.
     #[must_use]
     pub fn frame(&self, index: u16) -> &[u8] {

@@ -7,11 +7,14 @@
 
 mod batch;
 mod interface;
+mod mmsg;
 pub mod netns;
+mod packet;
 mod port;
 mod tap;
 
 pub use batch::{BATCH_BYTES, BATCH_FRAMES, Batch, MAX_FRAME};
 pub use interface::BadInterfaceName;
+pub use packet::{PacketError, PacketSocket};
 pub use port::{Port, PortError, Sent};
 pub use tap::{Tap, TapConfig, TapError};

@@ -30,6 +30,8 @@ pub struct Sent {
     pub down: u64,
     /// Frames given that were not delivered: their offload header does not fit them.
     pub bad_offload: u64,
+    /// Frames given that were not delivered: they are longer than the interface's MTU allows.
+    pub oversize: u64,
 }
 
 impl Sent {
@@ -41,11 +43,12 @@ impl Sent {
 
     /// Frames not delivered, by reason.
     #[must_use]
-    pub const fn drops(&self) -> [(DropReason, u64); 3] {
+    pub const fn drops(&self) -> [(DropReason, u64); 4] {
         [
             (DropReason::ReceiverFull, self.full),
             (DropReason::PortDown, self.down),
             (DropReason::BadOffload, self.bad_offload),
+            (DropReason::Oversize, self.oversize),
         ]
     }
 }
@@ -70,4 +73,9 @@ pub trait Port: Send + fmt::Debug {
 
     /// The descriptors that become readable when there is something to receive; they stay the same while the port lives.
     fn poll_fds(&self) -> Vec<BorrowedFd<'_>>;
+
+    /// Frames that were lost since the last call before they could be received: the kernel had no room to keep them.
+    fn kernel_drops(&mut self) -> u64 {
+        0
+    }
 }

@@ -1,0 +1,125 @@
+//! Many datagrams with one system call: recvmmsg(2) straight into the slots of a batch, sendmmsg(2) gathered from
+//! wherever the frames lie.
+
+use crate::{BATCH_FRAMES, Batch, interface::check};
+use std::{
+    io,
+    mem::{size_of, zeroed},
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr::null_mut,
+};
+use wire::VNET_HDR_LEN;
+
+/// What the kernel says about a datagram beside its bytes.
+///
+/// # Safety
+/// All bytes of the type may be overwritten with any value, and `attach` makes the header point at nothing but `self`,
+/// with lengths that stay within it.
+pub(crate) unsafe trait Aside: Copy {
+    /// Before anything was received.
+    const EMPTY: Self;
+    /// Has the kernel fill `self` in.
+    fn attach(&mut self, header: &mut libc::msghdr);
+}
+
+/// A datagram that was received.
+pub(crate) struct Received<'a, A> {
+    /// Bytes that were put into the slot.
+    pub len: usize,
+    /// The datagram was longer than the slot.
+    pub truncated: bool,
+    /// What the kernel says about it.
+    pub aside: &'a A,
+}
+
+const NO_IOVEC: libc::iovec = libc::iovec { iov_base: null_mut(), iov_len: 0 };
+
+/// Receives up to `want` datagrams, each into the next vacant slot behind `skip` bytes, and hands them to `each` in
+/// order. Returns how many there were.
+pub(crate) fn receive<A: Aside>(
+    socket: BorrowedFd<'_>,
+    batch: &mut Batch,
+    want: usize,
+    skip: usize,
+    mut each: impl FnMut(&mut Batch, Received<'_, A>),
+) -> io::Result<usize> {
+    let (mut asides, mut iovecs) = ([A::EMPTY; BATCH_FRAMES], [NO_IOVEC; BATCH_FRAMES]);
+    let mut messages = no_messages();
+    let mut prepared = 0;
+    for (slot, message) in batch.vacant().take(want).zip(&mut messages) {
+        let room = &mut slot[skip..];
+        iovecs[prepared] = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+        message.msg_hdr.msg_iov = &raw mut iovecs[prepared];
+        message.msg_hdr.msg_iovlen = 1;
+        asides[prepared].attach(&mut message.msg_hdr);
+        prepared += 1;
+    }
+    // SAFETY: the first `prepared` messages point at one element of `iovecs` each, that at a slot's bytes, of which no
+    // reference is live and each of which is named once, and at an element of `asides` (contract of `Aside`). All of
+    // them outlive the call; the kernel keeps no pointer. No timeout is passed.
+    let count = check(unsafe {
+        libc::recvmmsg(
+            socket.as_raw_fd(),
+            messages.as_mut_ptr(),
+            prepared as libc::c_uint,
+            libc::MSG_DONTWAIT,
+            null_mut(),
+        )
+    })?;
+    let count = count.unsigned_abs() as usize;
+    for (message, aside) in messages.iter().zip(&asides).take(count) {
+        let truncated = message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+        each(batch, Received { len: message.msg_len as usize, truncated, aside });
+    }
+    Ok(count)
+}
+
+/// Takes in a datagram that did not fit into its slot, as a frame of no bytes: it cannot be sent on, but is dropped and
+/// counted as every other frame.
+pub(crate) fn push_truncated(batch: &mut Batch) {
+    if let Some(slot) = batch.vacant().next() {
+        slot[..VNET_HDR_LEN].fill(0);
+    }
+    batch.push(VNET_HDR_LEN);
+}
+
+/// The receiver's address: none for a socket that is bound to one.
+pub(crate) type Destination<'a> = Option<&'a libc::sockaddr_un>;
+
+/// Sends up to [`BATCH_FRAMES`] datagrams, each of two pieces, of which the second may be empty. Returns how many were
+/// taken; an error is the first one's.
+pub(crate) fn send<'a>(
+    socket: BorrowedFd<'_>,
+    to: Destination<'_>,
+    datagrams: impl Iterator<Item = [&'a [u8]; 2]>,
+) -> io::Result<usize> {
+    let mut iovecs = [[NO_IOVEC; 2]; BATCH_FRAMES];
+    let mut messages = no_messages();
+    let mut prepared = 0;
+    for (pieces, message) in datagrams.zip(&mut messages) {
+        iovecs[prepared] = pieces.map(iovec);
+        message.msg_hdr.msg_iov = iovecs[prepared].as_mut_ptr();
+        message.msg_hdr.msg_iovlen = if pieces[1].is_empty() { 1 } else { 2 };
+        if let Some(address) = to {
+            message.msg_hdr.msg_name = std::ptr::from_ref(address).cast_mut().cast();
+            message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+        }
+        prepared += 1;
+    }
+    // SAFETY: the first `prepared` messages point at their own pair in `iovecs`, that at slices that live for 'a, and
+    // at the address behind `to`; the kernel only reads through them, and keeps no pointer after the call.
+    let count = check(unsafe {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), prepared as libc::c_uint, flags)
+    })?;
+    Ok(count.unsigned_abs() as usize)
+}
+
+fn iovec(piece: &[u8]) -> libc::iovec {
+    libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() }
+}
+
+fn no_messages() -> [libc::mmsghdr; BATCH_FRAMES] {
+    // SAFETY: all zeroes is a valid `mmsghdr`: integers, and pointers that may be null where their length is zero.
+    unsafe { zeroed() }
+}

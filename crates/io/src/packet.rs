@@ -1,0 +1,204 @@
+//! AF_PACKET: the port on an interface that exists, as the NIC of an external switch or a TAP that a VMM opened.
+//!
+//! packet(7), linux/if_packet.h. Frames pass with their vnet header, so that what GRO joined and what the sender left to
+//! be cut cross whole; where the NIC cannot cut, the kernel does, behind us.
+
+mod socket;
+
+use crate::{
+    Batch, Port, PortError, Sent,
+    interface::BadInterfaceName,
+    mmsg::{self, Aside, Received},
+};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+/// 802.1Q: what the kernel means where it names no other TPID.
+const TPID_8021Q: u16 = 0x8100;
+/// What is expected of the next frames before any came.
+const SMALL: usize = 64;
+
+/// Why an interface could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum PacketError {
+    /// The name cannot be an interface's.
+    #[error("{0:?} cannot be the name of an interface; check the spelling")]
+    Name(String, #[source] BadInterfaceName),
+    /// There is no such interface in this namespace.
+    #[error("interface {0} is not there; check the name (ip link) and the namespace")]
+    NotFound(String),
+    /// It is switched off, and passes nothing.
+    #[error("interface {0} is down; switch it on (ip link set {0} up)")]
+    Down(String),
+    /// A packet socket takes a privilege.
+    #[error("interface {0} may not be opened; it takes CAP_NET_RAW")]
+    NotPermitted(String),
+    /// The kernel did not want to.
+    #[error("interface {ifname}: {action} failed")]
+    Setup {
+        /// Its name.
+        ifname: String,
+        /// What was being done.
+        action: &'static str,
+        /// What the kernel said.
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// A packet socket on one interface, which is promiscuous for as long as this lives.
+#[derive(Debug)]
+pub struct PacketSocket {
+    socket: OwnedFd,
+    /// Size of the frames that came last: how many to ask for, so that a batch does not grow far beyond its bytes.
+    typical: usize,
+    /// Frames that the kernel could not hand over.
+    lost: u64,
+}
+
+impl PacketSocket {
+    /// Opens an interface in the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// See [`PacketError`].
+    pub fn open(ifname: &str) -> Result<Self, PacketError> {
+        Ok(Self { socket: socket::open(ifname)?, typical: SMALL, lost: 0 })
+    }
+
+    /// Receives once; true where more may be waiting.
+    fn receive_some(&mut self, batch: &mut Batch) -> Result<bool, PortError> {
+        let (want, before) = (batch.room_for(self.typical), batch.bytes());
+        match mmsg::receive(self.socket.as_fd(), batch, want, 0, take_in) {
+            Ok(count) => {
+                self.typical = (batch.bytes() - before).checked_div(count).unwrap_or(SMALL);
+                Ok(count == want)
+            }
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EAGAIN) => Ok(false),
+                Some(libc::EINTR) => Ok(true),
+                // A frame whose offload no vnet header can express, like a tunnel's; the kernel dropped it.
+                Some(libc::EINVAL) => {
+                    self.lost += 1;
+                    Ok(true)
+                }
+                _ => Err(stopped(&error)),
+            },
+        }
+    }
+}
+
+impl Port for PacketSocket {
+    fn receive(&mut self, batch: &mut Batch) -> Result<(), PortError> {
+        while !batch.is_full() && self.receive_some(batch)? {}
+        Ok(())
+    }
+
+    fn transmit(&mut self, batch: &Batch, which: &[u16]) -> Result<Sent, PortError> {
+        let (mut sent, mut rest) = (Sent::default(), which);
+        while let Some((_, behind_first)) = rest.split_first() {
+            let frames = rest.iter().map(|&index| [batch.with_vnet(index), &[]]);
+            match mmsg::send(self.socket.as_fd(), None, frames) {
+                Ok(count) => {
+                    let (done, left) = rest.split_at(count.min(rest.len()));
+                    done.iter().for_each(|&index| sent.delivered(batch.frame(index).len()));
+                    rest = left;
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => {}
+                    // The socket's own buffer is full: nothing behind will fit either.
+                    Some(libc::EAGAIN) => {
+                        sent.full += rest.len() as u64;
+                        rest = &[];
+                    }
+                    Some(errno) if count_refused(&mut sent, errno) => rest = behind_first,
+                    _ if rest.len() == which.len() => return Err(stopped(&error)),
+                    // Receiving meets the same error and reports it.
+                    _ => {
+                        sent.down += rest.len() as u64;
+                        rest = &[];
+                    }
+                },
+            }
+        }
+        Ok(sent)
+    }
+
+    fn poll_fds(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.socket.as_fd()]
+    }
+
+    fn kernel_drops(&mut self) -> u64 {
+        std::mem::take(&mut self.lost) + socket::dropped(self.socket.as_fd())
+    }
+}
+
+/// Counts the frame that the kernel refused; false where the trouble is not the frame's.
+const fn count_refused(sent: &mut Sent, errno: i32) -> bool {
+    match errno {
+        libc::ENOBUFS | libc::ENOMEM => sent.full += 1,
+        libc::EMSGSIZE => sent.oversize += 1,
+        libc::EINVAL => sent.bad_offload += 1,
+        _ => return false,
+    }
+    true
+}
+
+fn stopped(error: &io::Error) -> PortError {
+    PortError::Down(match error.raw_os_error() {
+        Some(libc::ENETDOWN) => "interface is down".to_owned(),
+        Some(libc::ENODEV | libc::ENXIO) => "interface removed".to_owned(),
+        _ => format!("the kernel closed the interface to us: {error}"),
+    })
+}
+
+fn take_in(batch: &mut Batch, received: Received<'_, AuxData>) {
+    match received.aside.tag() {
+        _ if received.truncated => mmsg::push_truncated(batch),
+        Some((tpid, tci)) => batch.push_tagged(received.len, tpid, tci),
+        None => batch.push(received.len),
+    }
+}
+
+/// The one control message of a packet socket (PACKET_AUXDATA), laid out as cmsg(3) lays it out.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct AuxData {
+    header: libc::cmsghdr,
+    data: libc::tpacket_auxdata,
+}
+
+impl AuxData {
+    /// The VLAN tag that the kernel took out of the frame: TPID and TCI.
+    const fn tag(&self) -> Option<(u16, u16)> {
+        let Self { header, data } = self;
+        let present = header.cmsg_level == libc::SOL_PACKET && header.cmsg_type == libc::PACKET_AUXDATA;
+        if !present || data.tp_status & libc::TP_STATUS_VLAN_VALID == 0 {
+            return None;
+        }
+        let named = data.tp_status & libc::TP_STATUS_VLAN_TPID_VALID != 0;
+        Some((if named { data.tp_vlan_tpid } else { TPID_8021Q }, data.tp_vlan_tci))
+    }
+}
+
+// SAFETY: the struct holds nothing but integers, and `attach` names all of it by its own size.
+unsafe impl Aside for AuxData {
+    const EMPTY: Self = Self {
+        header: libc::cmsghdr { cmsg_len: 0, cmsg_level: 0, cmsg_type: 0 },
+        data: libc::tpacket_auxdata {
+            tp_status: 0,
+            tp_len: 0,
+            tp_snaplen: 0,
+            tp_mac: 0,
+            tp_net: 0,
+            tp_vlan_tci: 0,
+            tp_vlan_tpid: 0,
+        },
+    };
+
+    fn attach(&mut self, header: &mut libc::msghdr) {
+        header.msg_control = std::ptr::from_mut(self).cast();
+        header.msg_controllen = size_of::<Self>() as _;
+    }
+}

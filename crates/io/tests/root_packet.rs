@@ -1,0 +1,246 @@
+//! Packet sockets against the real kernel; needs root.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use io::{Batch, PacketError, PacketSocket, Port, PortError, Sent, Tap, TapConfig};
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+use support::{Namespace, Observer, Sender, alone, batch_of, frames_of_every_form, open_descriptors, receive};
+
+fn open(ns: &Namespace, ifname: &str) -> Result<PacketSocket, PacketError> {
+    ns.inside(|| PacketSocket::open(ifname))
+}
+
+#[test]
+fn root_frames_from_the_cable_arrive_byte_for_byte() {
+    let _alone = alone();
+    let ns = Namespace::default();
+    ns.cable("near", "far", 9000);
+    let mut port = open(&ns, "near").unwrap();
+    let sender = Sender::new(&ns, "far");
+    let frames = frames_of_every_form(true);
+    frames.iter().for_each(|frame| sender.send(frame));
+    assert_eq!(receive(&mut port, frames.len()), frames);
+}
+
+#[test]
+fn root_frames_to_the_cable_arrive_byte_for_byte() {
+    let _alone = alone();
+    let ns = Namespace::default();
+    ns.cable("near", "far", 9000);
+    let mut port = open(&ns, "near").unwrap();
+    let mut observer = Observer::new(&ns, "far");
+    let frames = frames_of_every_form(true);
+    let (batch, which) = batch_of(&frames);
+    let bytes = frames.iter().map(|frame| frame.len() as u64).sum();
+    let sent = port.transmit(&batch, &which).unwrap();
+    assert_eq!(sent, Sent { frames: frames.len() as u64, bytes, ..Sent::default() });
+    for frame in frames {
+        assert_eq!(observer.next(), frame);
+    }
+}
+
+#[test]
+fn root_only_what_comes_in_is_received() {
+    let _alone = alone();
+    let ns = Namespace::default();
+    ns.cable("near", "far", 1500);
+    ns.cable("other", "end", 1500);
+    let mut port = open(&ns, "near").unwrap();
+    let frames = frames_of_every_form(false);
+    let (batch, which) = batch_of(&frames);
+    port.transmit(&batch, &which).unwrap();
+    Sender::new(&ns, "near").send(&frames[0]);
+    Sender::new(&ns, "end").send(&frames[0]);
+    Sender::new(&ns, "far").send(&frames[1]);
+    assert_eq!(receive(&mut port, 1), frames[1..2]);
+    thread::sleep(Duration::from_millis(50));
+    let mut batch = Batch::default();
+    port.receive(&mut batch).unwrap();
+    assert!(batch.is_empty());
+}
+
+#[test]
+fn root_frames_the_kernel_refuses_are_counted_and_the_rest_goes_on() {
+    let _alone = alone();
+    let ns = Namespace::default();
+    ns.cable("near", "far", 1500);
+    let mut port = open(&ns, "near").unwrap();
+    let (mut batch, which) = batch_of(&frames_of_every_form(true));
+    batch.with_vnet_mut(2)[1] = 77;
+    let all = which.len() as u64;
+    let sent = port.transmit(&batch, &which).unwrap();
+    assert_eq!((sent.frames, sent.oversize, sent.bad_offload), (all - 2, 1, 1));
+    let drops: u64 = sent.drops().iter().map(|(_, n)| n).sum();
+    assert_eq!(sent.frames + drops, all);
+}
+
+#[test]
+fn root_an_interface_that_goes_down_is_down_until_opened_again() {
+    let _alone = alone();
+    let ns = Namespace::default();
+    ns.cable("near", "far", 1500);
+    let mut port = open(&ns, "near").unwrap();
+    let frames = frames_of_every_form(false);
+    let (batch, which) = batch_of(&frames);
+    ns.ip("link set near down");
+    assert!(matches!(port.receive(&mut Batch::default()), Err(PortError::Down(why)) if why == "interface is down"));
+    assert!(matches!(port.transmit(&batch, &which), Err(PortError::Down(why)) if why == "interface is down"));
+    assert!(matches!(open(&ns, "near"), Err(PacketError::Down(name)) if name == "near"));
+    ns.ip("link set near up");
+    let mut port = open(&ns, "near").unwrap();
+    assert_eq!(port.transmit(&batch, &which).unwrap().frames, which.len() as u64);
+    Sender::new(&ns, "far").send(&frames[0]);
+    assert_eq!(receive(&mut port, 1), frames[..1]);
+}
+
+#[test]
+fn root_a_removed_interface_is_down() {
+    let _alone = alone();
+    let ns = Namespace::default();
+    ns.cable("near", "far", 1500);
+    let mut port = open(&ns, "near").unwrap();
+    ns.ip("link del near");
+    let (batch, which) = batch_of(&frames_of_every_form(false));
+    for _ in 0..2 {
+        assert!(matches!(port.receive(&mut Batch::default()), Err(PortError::Down(_))));
+        assert!(matches!(port.transmit(&batch, &which), Err(PortError::Down(_))));
+    }
+    assert_eq!(port.kernel_drops(), 0);
+    assert!(matches!(open(&ns, "near"), Err(PacketError::NotFound(name)) if name == "near"));
+    assert!(matches!(open(&ns, "a-name-much-too-long"), Err(PacketError::Name(..))));
+}
+
+#[test]
+fn root_the_interface_is_promiscuous_while_the_port_is_open() {
+    let _alone = alone();
+    let ns = Namespace::default();
+    ns.cable("near", "far", 1500);
+    let promiscuous = || ns.ip("-d link show near").contains("promiscuity 1");
+    let port = open(&ns, "near").unwrap();
+    assert!(promiscuous());
+    drop(port);
+    assert!(!promiscuous());
+}
+
+#[test]
+fn root_frames_the_kernel_had_no_room_for_are_counted() {
+    let _alone = alone();
+    let ns = Namespace::default();
+    ns.cable("near", "far", 1500);
+    let mut port = open(&ns, "near").unwrap();
+    let sender = Sender::new(&ns, "far");
+    let sent = 80_000;
+    (0..sent).for_each(|_| sender.send(&[2; 60]));
+    let (mut batch, mut received) = (Batch::default(), 0);
+    loop {
+        batch.clear();
+        port.receive(&mut batch).unwrap();
+        received += batch.len() as u64;
+        if batch.is_empty() {
+            break;
+        }
+    }
+    let lost = port.kernel_drops();
+    assert!(lost > 0 && received + lost == sent, "{received} + {lost}");
+    assert_eq!(port.kernel_drops(), 0);
+}
+
+#[test]
+fn root_two_hundred_ports_leave_no_descriptor() {
+    let _alone = alone();
+    let ns = Namespace::default();
+    ns.cable("near", "far", 1500);
+    let before = open_descriptors();
+    for _ in 0..200 {
+        drop(open(&ns, "near").unwrap());
+        drop(open(&ns, "nothing").unwrap_err());
+    }
+    assert_eq!(open_descriptors(), before);
+}
+
+/// Carries frames between two ports until told to stop; notes the longest of each direction.
+fn carry(mut ports: [Box<dyn Port>; 2], stop: &AtomicBool, longest: &[AtomicUsize; 2]) {
+    let mut batch = Batch::default();
+    while !stop.load(Ordering::Relaxed) {
+        for from in [0, 1] {
+            batch.clear();
+            ports[from].receive(&mut batch).unwrap();
+            let which: Vec<u16> = (0..batch.len() as u16).collect();
+            for &index in &which {
+                longest[from].fetch_max(batch.frame(index).len(), Ordering::Relaxed);
+            }
+            let sent = ports[1 - from].transmit(&batch, &which).unwrap();
+            assert_eq!(sent.frames, which.len() as u64, "{sent:?}");
+        }
+    }
+}
+
+/// Sends 4 MB and compares what comes out.
+fn exchange(mut from: TcpStream, mut to: TcpStream) {
+    let data: Vec<u8> = (0..4_000_000_u32).map(|n| (n * 2_654_435_761 >> 24) as u8).collect();
+    let mut received = vec![0; data.len()];
+    thread::scope(|scope| {
+        from.set_write_timeout(Some(support::PATIENCE)).unwrap();
+        scope.spawn(|| from.write_all(&data).unwrap());
+        to.set_read_timeout(Some(support::PATIENCE)).unwrap();
+        to.read_exact(&mut received).unwrap();
+    });
+    assert!(received == data);
+}
+
+/// Sets the flag also where a test fails, so that nobody waits for it forever.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn segments_pass_whole_between(vm: &Namespace, world: &Namespace, ports: [Box<dyn Port>; 2]) {
+    let (stop, longest) = (AtomicBool::new(false), [const { AtomicUsize::new(0) }; 2]);
+    thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
+        scope.spawn(|| carry(ports, &stop, &longest));
+        let listener = world.inside(|| TcpListener::bind("10.1.2.2:80")).unwrap();
+        let near = vm.inside(|| TcpStream::connect_timeout(&"10.1.2.2:80".parse().unwrap(), support::PATIENCE));
+        let (near, far) = (near.unwrap(), listener.accept().unwrap().0);
+        exchange(near.try_clone().unwrap(), far.try_clone().unwrap());
+        exchange(far, near);
+    });
+    let longest = longest.map(AtomicUsize::into_inner);
+    assert!(longest.iter().all(|&len| len > 30_000), "{longest:?}");
+}
+
+#[test]
+fn root_segments_above_the_mtu_pass_whole_between_tap_and_cable() {
+    let _alone = alone();
+    let (vm, world) = (Namespace::default(), Namespace::default());
+    let tap = vm.inside(|| Tap::open(&TapConfig::new("t0"))).unwrap();
+    vm.ip("addr add 10.1.2.1/24 dev t0");
+    world.cable("near", "far", 1500);
+    world.ip("addr add 10.1.2.2/24 dev far");
+    let port = open(&world, "near").unwrap();
+    segments_pass_whole_between(&vm, &world, [Box::new(tap), Box::new(port)]);
+}
+
+#[test]
+fn root_segments_above_the_mtu_pass_whole_behind_a_vlan_tag() {
+    let _alone = alone();
+    let (vm, world) = (Namespace::default(), Namespace::default());
+    let tap = vm.inside(|| Tap::open(&TapConfig::new("t0"))).unwrap();
+    vm.ip("link add link t0 name v0 up type vlan id 7");
+    vm.ip("addr add 10.1.2.1/24 dev v0");
+    world.cable("near", "far", 1500);
+    world.ip("link add link far name v0 up type vlan id 7");
+    world.ip("addr add 10.1.2.2/24 dev v0");
+    let port = open(&world, "near").unwrap();
+    segments_pass_whole_between(&vm, &world, [Box::new(tap), Box::new(port)]);
+}
