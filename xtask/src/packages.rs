@@ -26,6 +26,8 @@ const LAB: &[Package] = &[
 /// What tests need besides.
 const TESTS: &[Package] = &[
     package("iperf3", "throughput between namespaces"),
+    package("procps", "kernel settings of namespaces (sysctl)"),
+    package("tcpdump", "an observer of frames that shares no code with this project"),
     package("dnsmasq-base", "the DHCP server (only the program; no service is started)"),
     package("strace", "kills vmswitchd at every system call of a kind"),
     package("qemu-system-x86", "real guests"),

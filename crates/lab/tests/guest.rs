@@ -53,6 +53,25 @@ fn root_guest_moves_bytes_both_ways_with_offloads() -> Result<()> {
 }
 
 #[test]
+fn root_guests_are_joined_by_unix_sockets_without_a_switch() -> Result<()> {
+    let (namespace, dir) = (Namespace::new("vmm")?, lab::temp_dir()?);
+    let at = |name| dir.path().join(name);
+    let boot = |n: u8, stream: Netdev, local, remote| {
+        let dgram = Netdev::Dgram { local: at(local), remote: at(remote) };
+        let mac = |nic| format!("02:00:00:09:0{nic}:2{n}");
+        let nics = vec![Nic::new(stream, &mac(0)), Nic::new(dgram, &mac(1))];
+        let mut guest = Guest::boot(&namespace, &GuestOptions::new(nics))?;
+        guest.run(&format!("ip link set eth0 up; ip addr add 10.1.0.{n}/24 dev eth0"))?;
+        guest.run(&format!("ip link set eth1 up; ip addr add 10.2.0.{n}/24 dev eth1"))?;
+        anyhow::Ok(guest)
+    };
+    let _first = boot(1, Netdev::StreamServer(at("stream")), "one", "two")?;
+    let mut second = boot(2, Netdev::StreamClient(at("stream")), "two", "one")?;
+    second.run("ping -c 2 -W 3 10.1.0.1")?;
+    second.run("ping -c 2 -W 3 10.2.0.1").map(drop)
+}
+
+#[test]
 fn root_guest_that_was_killed_says_so() -> Result<()> {
     let namespace = Namespace::new("vmm")?;
     let mut guest = Guest::boot(&namespace, &GuestOptions::new(Vec::new()))?;
