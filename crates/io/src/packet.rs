@@ -56,6 +56,8 @@ pub struct PacketSocket {
     typical: usize,
     /// Frames that the kernel could not hand over.
     lost: u64,
+    /// Why nothing passes any more. The kernel says it once, to whichever call comes first.
+    stopped: Option<String>,
 }
 
 impl PacketSocket {
@@ -64,7 +66,20 @@ impl PacketSocket {
     /// # Errors
     /// See [`PacketError`].
     pub fn open(ifname: &str) -> Result<Self, PacketError> {
-        Ok(Self { socket: socket::open(ifname)?, typical: SMALL, lost: 0 })
+        Ok(Self { socket: socket::open(ifname)?, typical: SMALL, lost: 0, stopped: None })
+    }
+
+    fn passes(&self) -> Result<(), PortError> {
+        self.stopped.clone().map_or(Ok(()), |why| Err(PortError::Down(why)))
+    }
+
+    fn stop(&mut self, error: &io::Error) -> PortError {
+        let why = match error.raw_os_error() {
+            Some(libc::ENETDOWN) => "interface is down".to_owned(),
+            Some(libc::ENODEV | libc::ENXIO) => "interface removed".to_owned(),
+            _ => format!("the kernel closed the interface to us: {error}"),
+        };
+        PortError::Down(self.stopped.insert(why).clone())
     }
 
     /// Receives once; true where more may be waiting.
@@ -83,7 +98,7 @@ impl PacketSocket {
                     self.lost += 1;
                     Ok(true)
                 }
-                _ => Err(stopped(&error)),
+                _ => Err(self.stop(&error)),
             },
         }
     }
@@ -91,11 +106,13 @@ impl PacketSocket {
 
 impl Port for PacketSocket {
     fn receive(&mut self, batch: &mut Batch) -> Result<(), PortError> {
+        self.passes()?;
         while !batch.is_full() && self.receive_some(batch)? {}
         Ok(())
     }
 
     fn transmit(&mut self, batch: &Batch, which: &[u16]) -> Result<Sent, PortError> {
+        self.passes()?;
         let (mut sent, mut rest) = (Sent::default(), which);
         while let Some((_, behind_first)) = rest.split_first() {
             let frames = rest.iter().map(|&index| [batch.with_vnet(index), &[]]);
@@ -113,9 +130,11 @@ impl Port for PacketSocket {
                         rest = &[];
                     }
                     Some(errno) if count_refused(&mut sent, errno) => rest = behind_first,
-                    _ if rest.len() == which.len() => return Err(stopped(&error)),
-                    // Receiving meets the same error and reports it.
                     _ => {
+                        let stopped = self.stop(&error);
+                        if rest.len() == which.len() {
+                            return Err(stopped);
+                        }
                         sent.down += rest.len() as u64;
                         rest = &[];
                     }
@@ -143,14 +162,6 @@ const fn count_refused(sent: &mut Sent, errno: i32) -> bool {
         _ => return false,
     }
     true
-}
-
-fn stopped(error: &io::Error) -> PortError {
-    PortError::Down(match error.raw_os_error() {
-        Some(libc::ENETDOWN) => "interface is down".to_owned(),
-        Some(libc::ENODEV | libc::ENXIO) => "interface removed".to_owned(),
-        _ => format!("the kernel closed the interface to us: {error}"),
-    })
 }
 
 fn take_in(batch: &mut Batch, received: Received<'_, AuxData>) {

@@ -11,7 +11,10 @@ use std::{
     thread,
     time::Duration,
 };
-use support::{Namespace, Observer, Sender, alone, batch_of, frames_of_every_form, open_descriptors, receive};
+use support::{
+    Namespace, Observer, Sender, alone, batch_of, frames_of_every_form, open_descriptors, receive,
+};
+use wire::{VNET_HDR_LEN, VnetHdr};
 
 fn open(ns: &Namespace, ifname: &str) -> Result<PacketSocket, PacketError> {
     ns.inside(|| PacketSocket::open(ifname))
@@ -90,7 +93,9 @@ fn root_an_interface_that_goes_down_is_down_until_opened_again() {
     let frames = frames_of_every_form(false);
     let (batch, which) = batch_of(&frames);
     ns.ip("link set near down");
-    assert!(matches!(port.receive(&mut Batch::default()), Err(PortError::Down(why)) if why == "interface is down"));
+    assert!(
+        matches!(port.receive(&mut Batch::default()), Err(PortError::Down(why)) if why == "interface is down")
+    );
     assert!(matches!(port.transmit(&batch, &which), Err(PortError::Down(why)) if why == "interface is down"));
     assert!(matches!(open(&ns, "near"), Err(PacketError::Down(name)) if name == "near"));
     ns.ip("link set near up");
@@ -184,7 +189,7 @@ fn carry(mut ports: [Box<dyn Port>; 2], stop: &AtomicBool, longest: &[AtomicUsiz
 
 /// Sends 4 MB and compares what comes out.
 fn exchange(mut from: TcpStream, mut to: TcpStream) {
-    let data: Vec<u8> = (0..4_000_000_u32).map(|n| (n * 2_654_435_761 >> 24) as u8).collect();
+    let data: Vec<u8> = (0..4_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let mut received = vec![0; data.len()];
     thread::scope(|scope| {
         from.set_write_timeout(Some(support::PATIENCE)).unwrap();
@@ -210,7 +215,8 @@ fn segments_pass_whole_between(vm: &Namespace, world: &Namespace, ports: [Box<dy
         let _stop = StopOnDrop(&stop);
         scope.spawn(|| carry(ports, &stop, &longest));
         let listener = world.inside(|| TcpListener::bind("10.1.2.2:80")).unwrap();
-        let near = vm.inside(|| TcpStream::connect_timeout(&"10.1.2.2:80".parse().unwrap(), support::PATIENCE));
+        let near =
+            vm.inside(|| TcpStream::connect_timeout(&"10.1.2.2:80".parse().unwrap(), support::PATIENCE));
         let (near, far) = (near.unwrap(), listener.accept().unwrap().0);
         exchange(near.try_clone().unwrap(), far.try_clone().unwrap());
         exchange(far, near);
@@ -232,15 +238,24 @@ fn root_segments_above_the_mtu_pass_whole_between_tap_and_cable() {
 }
 
 #[test]
-fn root_segments_above_the_mtu_pass_whole_behind_a_vlan_tag() {
+fn root_a_segment_above_the_mtu_passes_whole_with_its_vlan_tag() {
     let _alone = alone();
-    let (vm, world) = (Namespace::default(), Namespace::default());
-    let tap = vm.inside(|| Tap::open(&TapConfig::new("t0"))).unwrap();
-    vm.ip("link add link t0 name v0 up type vlan id 7");
-    vm.ip("addr add 10.1.2.1/24 dev v0");
-    world.cable("near", "far", 1500);
-    world.ip("link add link far name v0 up type vlan id 7");
-    world.ip("addr add 10.1.2.2/24 dev v0");
-    let port = open(&world, "near").unwrap();
-    segments_pass_whole_between(&vm, &world, [Box::new(tap), Box::new(port)]);
+    let ns = Namespace::default();
+    ns.cable("near", "far", 1500);
+    let (mut near, mut far) = (open(&ns, "near").unwrap(), open(&ns, "far").unwrap());
+    let (payload, mut frame) = (30_000_u16, [2; 12].to_vec());
+    frame.extend(b"\x81\x00\x60\x07\x08\x00");
+    let ip_len = (40 + payload).to_be_bytes();
+    frame.extend([0x45, 0, ip_len[0], ip_len[1], 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    frame.extend(b"\x00\x50\x00\x51\x00\x00\x00\x01\x00\x00\x00\x01\x50\x10\x10\x00\x12\x34\x00\x00");
+    frame.extend((0..payload).map(|at| at as u8));
+    let (mut batch, which) = batch_of(std::slice::from_ref(&frame));
+    let offload =
+        VnetHdr { flags: 1, gso_type: 1, hdr_len: 58, gso_size: 1448, csum_start: 38, csum_offset: 16 };
+    batch.with_vnet_mut(0)[..VNET_HDR_LEN].copy_from_slice(&offload.to_bytes());
+    assert_eq!(near.transmit(&batch, &which).unwrap().frames, 1);
+    batch.clear();
+    far.receive(&mut batch).unwrap();
+    assert_eq!((batch.len(), batch.vnet(0)), (1, offload));
+    assert!(batch.frame(0) == frame);
 }
