@@ -26,6 +26,9 @@ pub enum Applied {
 
 /// Runs one step. Taking something from an interface that does not exist is done already.
 ///
+/// When a step of a bind fails, the bind is undone. When a step of an undoing, a give-back or a recovery fails, the rest
+/// must be run all the same: one route less is better than a host without a network.
+///
 /// # Errors
 /// The kernel refuses.
 pub fn apply(netlink: &mut Netlink, action: &Action) -> Result<Applied, ApplyError> {

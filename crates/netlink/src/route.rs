@@ -48,6 +48,8 @@ const RTNH_F_ONLINK: u32 = 4;
 const TABLE_ELSEWHERE: u8 = 252;
 /// The kernel tells lifetimes of routes in hundredths of a second (`USER_HZ`).
 const USER_HZ: u32 = 100;
+/// What the kernel says of a router that it cannot reach: no such network, no such host, not valid.
+const UNREACHABLE: [i32; 3] = [101, 113, errno::EINVAL];
 
 impl Netlink {
     /// All routes that name the interface and that somebody, or the kernel for a prefix, has set; not those that the kernel
@@ -68,9 +70,21 @@ impl Netlink {
     ///
     /// `NLM_F_REPLACE` would be wrong: it replaces the first route of the same network and metric, whoever's it is.
     ///
+    /// The kernel checks that a router can be reached when a route is added, but not later: a route may outlive the
+    /// address that made its router reachable. Such a route is added with `onlink`, which leaves the check out.
+    ///
     /// # Errors
     /// The kernel refuses.
     pub fn add_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
+        match self.add_route_once(route) {
+            Err(e) if route.has_gateway() && e.errno().is_some_and(|n| UNREACHABLE.contains(&n)) => {
+                self.add_route_once(&unchecked(route)).map_err(|_| e)
+            }
+            result => result,
+        }
+    }
+
+    fn add_route_once(&mut self, route: &Route) -> Result<(), NetlinkError> {
         let message = route_message(RTM_NEWROUTE, route, &self.links()?)?;
         let result = self.request(&format!("add the route {route}"), message, NLM_F_CREATE);
         unless(result, &[errno::EEXIST])
@@ -95,6 +109,11 @@ impl Netlink {
         let index = links.index(&hop.dev)?;
         Ok(self.routes(index, links)?.iter().any(|r| r.same_place(route)))
     }
+}
+
+fn unchecked(route: &Route) -> Route {
+    let hops = route.hops.iter().map(|hop| Hop { onlink: true, ..hop.clone() });
+    Route { hops: hops.collect(), ..route.clone() }
 }
 
 fn read_routes(message: &Message, links: &LinkTable, index: u32) -> Vec<Route> {
