@@ -44,3 +44,53 @@ fn detach_steps(link: &Link, facts: &Facts) -> Vec<Action> {
     actions.push(Action::SetFlag { dev, flag: Flag::Up, on: true, was: Some(link.up) });
     actions
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{Settings, Sysctl};
+
+    fn facts(ip: &str) -> Facts {
+        let name: IfName = "tap0".parse().unwrap();
+        let address = serde_json::json!({"ip": ip, "prefix_len": 64, "scope": 0, "flags": 0});
+        let link = serde_json::json!({
+            "index": 5, "name": "tap0", "mac": "02:00:00:00:00:05", "mtu": 1500, "up": false, "carrier": true,
+            "arp": true, "promisc": false, "loopback": false, "wireless": false,
+        });
+        let sysctl = Sysctl { family: Family::Ipv6, key: "disable_ipv6".into(), value: "0".into() };
+        let settings = Settings {
+            addresses: vec![serde_json::from_value(address).unwrap()],
+            sysctls: vec![sysctl],
+            ..Settings::default()
+        };
+        Facts { links: vec![serde_json::from_value(link).unwrap()], settings: [(name, settings)].into() }
+    }
+
+    #[test]
+    fn the_hosts_stack_is_kept_off_and_let_on_again() {
+        let dev = "tap0".parse().unwrap();
+        let attached = plan_attach(&dev, None, &facts("fe80::1")).unwrap();
+        let sentences = |actions: &[Action]| actions.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let wanted = [
+            "keep frames that come in by tap0 from the host's stack",
+            "set ipv6 disable_ipv6 of tap0 to 1",
+            "set tap0 up",
+        ];
+        assert_eq!(sentences(&attached), wanted);
+        let wanted = [
+            "set tap0 down",
+            "set ipv6 disable_ipv6 of tap0 to 0",
+            "let frames that come in by tap0 reach the host's stack",
+        ];
+        assert_eq!(sentences(&plan_detach(&attached)), wanted);
+    }
+
+    #[test]
+    fn an_interface_in_use_is_refused() {
+        let dev: IfName = "tap0".parse().unwrap();
+        let refused = plan_attach(&dev, None, &facts("2001:db8::1")).unwrap_err();
+        assert!(refused.to_string().starts_with("'tap0' has the address 2001:db8::1/64"), "{refused}");
+        let taken = "port 'a' of switch 'lan'".to_owned();
+        assert!(matches!(plan_attach(&dev, Some(&taken), &facts("fe80::1")), Err(Refusal::Taken { .. })));
+    }
+}

@@ -104,10 +104,11 @@ impl Journal {
         Self { version, boot_id, phase, request, original, found_at_s, bind }
     }
 
-    /// The steps of a give-back from now; the caller writes them down as [`Phase::GivingBack`] before running them.
+    /// The steps of a give-back from now, as far as the interfaces are there; the caller writes them down as
+    /// [`Phase::GivingBack`] before running them.
     #[must_use]
     pub fn give_back(&self, facts: &Facts, now_s: u64) -> Vec<Action> {
-        plan_give_back(&self.request, facts, &self.original_aged(now_s))
+        possible(plan_give_back(&self.request, facts, &self.original_aged(now_s)), facts)
     }
 
     fn original_aged(&self, now_s: u64) -> Facts {
@@ -168,3 +169,7 @@ fn possible(actions: Vec<Action>, facts: &Facts) -> Vec<Action> {
         })
         .collect()
 }
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;
