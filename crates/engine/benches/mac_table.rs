@@ -29,9 +29,14 @@ fn mac(n: u64) -> MacAddr {
     MacAddr::from_u64((scattered >> 40) << 42 | 0x0200_0000_0000 | scattered & 0xff_ffff_ffff)
 }
 
+fn macs(numbers: impl Iterator<Item = u64>) -> Vec<u64> {
+    numbers.map(|n| mac(n).to_u64()).collect()
+}
+
 /// Numbers below `ENTRIES` in random order: a full-period linear congruential generator.
 fn shuffled() -> impl Iterator<Item = u64> {
     std::iter::successors(Some(1u64), |n| Some((n * 1_664_525 + 1_013_904_223) % ENTRIES))
+        .take(ENTRIES as usize)
 }
 
 fn header(dst: MacAddr, src: MacAddr) -> [u8; 14] {
@@ -41,15 +46,24 @@ fn header(dst: MacAddr, src: MacAddr) -> [u8; 14] {
     header
 }
 
-fn frames(headers: &[[u8; 14]]) -> Vec<FrameIn<'_>> {
-    headers.iter().map(|header| FrameIn { header, len: 60 }).collect()
-}
-
-fn process_all(switch: &mut Switch, ingress: PortIndex, frames: &[FrameIn<'_>], verdicts: &mut Vec<Verdict>) {
-    for batch in frames.chunks(BATCH) {
-        switch.process(ingress, batch, Millis(0), verdicts);
+/// Lets the switch decide frames between `macs` and `other`, each header written into a batch's buffer as a port would.
+fn process_all(switch: &mut Switch, ingress: PortIndex, macs: &[u64], header_of: fn(MacAddr) -> [u8; 14]) {
+    let mut verdicts: Vec<Verdict> = Vec::with_capacity(BATCH);
+    let mut headers = [[0; 14]; BATCH];
+    for macs in macs.chunks(BATCH) {
+        headers.iter_mut().zip(macs).for_each(|(header, mac)| *header = header_of(MacAddr::from_u64(*mac)));
+        let frames = headers.each_ref().map(|header| FrameIn { header, len: 60 });
+        switch.process(ingress, &frames[..macs.len()], Millis(0), &mut verdicts);
         black_box(&verdicts);
     }
+}
+
+fn to_known(mac: MacAddr) -> [u8; 14] {
+    header(mac, VNIC_MAC)
+}
+
+fn from_new(mac: MacAddr) -> [u8; 14] {
+    header(MacAddr::BROADCAST, mac)
 }
 
 /// A switch whose table is full of what the uplink sent.
@@ -58,8 +72,7 @@ fn full_switch() -> Switch {
     let snapshot = Snapshot::new(vec![(UPLINK, PortPolicy::new(Role::Uplink)), (VNIC, vnic)]);
     let mut switch = Switch::new(TableConfig::default(), [0x0123_4567, 0x89ab_cdef]);
     switch.install(Arc::new(snapshot), Millis(0));
-    let headers: Vec<_> = (0..ENTRIES - 1).map(|n| header(MacAddr::BROADCAST, mac(n))).collect();
-    process_all(&mut switch, UPLINK, &frames(&headers), &mut Vec::new());
+    process_all(&mut switch, UPLINK, &macs(0..ENTRIES - 1), from_new);
     assert_eq!(switch.len() as u64, ENTRIES);
     switch
 }
@@ -72,24 +85,20 @@ fn rate(items: u64, work: impl FnOnce()) -> f64 {
 }
 
 fn engine_look_ups(switch: &mut Switch) -> f64 {
-    let headers: Vec<_> = shuffled().take(ENTRIES as usize).map(|n| header(mac(n), VNIC_MAC)).collect();
-    let (frames, mut verdicts) = (frames(&headers), Vec::with_capacity(BATCH));
-    rate(FRAMES, || {
-        (0..FRAMES / ENTRIES).for_each(|_| process_all(switch, VNIC, &frames, &mut verdicts));
-    })
+    let macs = macs(shuffled());
+    rate(FRAMES, || (0..FRAMES / ENTRIES).for_each(|_| process_all(switch, VNIC, &macs, to_known)))
 }
 
 fn engine_learns(switch: &mut Switch, next: &mut u64) -> f64 {
-    let headers: Vec<_> = (*next..*next + FRAMES).map(|n| header(MacAddr::BROADCAST, mac(n))).collect();
+    let macs = macs(*next..*next + FRAMES);
     *next += FRAMES;
-    let (frames, mut verdicts) = (frames(&headers), Vec::with_capacity(BATCH));
-    rate(FRAMES, || process_all(switch, UPLINK, &frames, &mut verdicts))
+    rate(FRAMES, || process_all(switch, UPLINK, &macs, from_new))
 }
 
 type Map = HashMap<u64, (u16, u32)>;
 
 fn map_look_ups(map: &Map) -> f64 {
-    let keys: Vec<_> = shuffled().take(ENTRIES as usize).map(|n| mac(n).to_u64()).collect();
+    let keys = macs(shuffled());
     rate(FRAMES, || {
         (0..FRAMES / ENTRIES).for_each(|_| {
             keys.iter().for_each(|key| {
@@ -100,7 +109,7 @@ fn map_look_ups(map: &Map) -> f64 {
 }
 
 fn map_learns(map: &mut Map, oldest: &mut VecDeque<u64>, next: &mut u64) -> f64 {
-    let keys: Vec<_> = (*next..*next + FRAMES).map(|n| mac(n).to_u64()).collect();
+    let keys = macs(*next..*next + FRAMES);
     *next += FRAMES;
     rate(FRAMES, || {
         for key in keys {

@@ -105,6 +105,23 @@ pub struct Entry {
     pub age_ms: u64,
 }
 
+/// An address and its hash in this table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hashed {
+    pub(crate) key: Key,
+    hash: u64,
+}
+
+impl Hashed {
+    /// No address. No table holds the address zero, so it does not matter that the hash is not its own.
+    pub(crate) const NONE: Self = Self::without_hash(Key::from_number(0));
+
+    /// An address that is not looked up.
+    pub(crate) const fn without_hash(key: Key) -> Self {
+        Self { key, hash: 0 }
+    }
+}
+
 /// When an entry was last seen, to within a grain: milliseconds, 48 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Stamp(u64);
@@ -197,13 +214,20 @@ impl MacTable {
     }
 
     #[inline]
-    fn hash(&self, key: Key) -> u64 {
-        hash::hash(self.seed, key.number())
+    pub(crate) fn hashed(&self, key: Key) -> Hashed {
+        Hashed { key, hash: hash::hash(self.seed, key.number()) }
+    }
+
+    /// Reads what a look-up will begin with, and the entry that it will probably end with. Returns something that depends
+    /// on them, or the compiler would leave it out.
+    #[inline]
+    pub(crate) fn touch(&self, address: Hashed) -> u64 {
+        self.index.first_slot(address.hash).map_or(0, |slot| self.slab.node(slot).key().number())
     }
 
     #[inline]
-    fn find(&self, key: Key) -> Option<Slot> {
-        self.index.find(self.hash(key), |slot| self.slab.node(slot).key() == key)
+    fn find(&self, address: Hashed) -> Option<Slot> {
+        self.index.find(address.hash, |slot| self.slab.node(slot).key() == address.key)
     }
 
     #[inline]
@@ -211,17 +235,17 @@ impl MacTable {
         node.is_learned() && self.config.expires_at(node.stamp()) <= self.now
     }
 
-    /// The port that frames to `key` go to.
+    /// The port that frames to `address` go to.
     #[inline]
-    pub(crate) fn look_up(&self, key: Key) -> Option<PortIndex> {
-        let node = self.slab.node(self.find(key)?);
+    pub(crate) fn look_up(&self, address: Hashed) -> Option<PortIndex> {
+        let node = self.slab.node(self.find(address)?);
         (!self.is_expired(node)).then(|| node.port())
     }
 
     /// What is known of a source. Forgets it first, where it has expired.
     #[inline]
-    pub(crate) fn source(&mut self, key: Key) -> Source {
-        let Some(slot) = self.find(key) else { return Source::Unknown };
+    pub(crate) fn source(&mut self, address: Hashed) -> Source {
+        let Some(slot) = self.find(address) else { return Source::Unknown };
         let node = self.slab.node(slot);
         if !node.is_learned() {
             return Source::Fixed(node.port());
@@ -233,13 +257,13 @@ impl MacTable {
         Source::Learned { slot, port: node.port() }
     }
 
-    /// Learns that `key`, of which `source` is known, is on `port`, which may hold `limit` entries.
+    /// Learns that `address`, of which `source` is known, is on `port`, which may hold `limit` entries.
     #[inline]
-    pub(crate) fn learn(&mut self, key: Key, source: Source, port: PortIndex, limit: u32) -> Learned {
+    pub(crate) fn learn(&mut self, address: Hashed, source: Source, port: PortIndex, limit: u32) -> Learned {
         match source {
             Source::Learned { slot, port: at } if at == port => self.refresh(slot, port),
             Source::Learned { slot, port: from } => self.move_from(slot, from, port, limit),
-            Source::Unknown => self.learn_new(key, port, limit),
+            Source::Unknown => self.learn_new(address, port, limit),
             Source::Fixed(_) => Learned::Yes,
         }
     }
@@ -262,10 +286,10 @@ impl MacTable {
         Learned::MovedFrom(from)
     }
 
-    fn learn_new(&mut self, key: Key, port: PortIndex, limit: u32) -> Learned {
+    fn learn_new(&mut self, address: Hashed, port: PortIndex, limit: u32) -> Learned {
         let learned = self.has_quota(port, limit)
             && self.has_place()
-            && self.insert(Node::new(key, MacKind::Learned, port, Stamp(self.now.0)));
+            && self.insert(address.hash, Node::new(address.key, MacKind::Learned, port, Stamp(self.now.0)));
         if learned { Learned::Yes } else { Learned::No }
     }
 
@@ -338,13 +362,14 @@ impl MacTable {
 
     /// Enters a fixed entry in place of a learned one of that address, or of the one that a full table can spare.
     fn fix(&mut self, node: Node) {
-        match self.find(node.key()) {
+        let address = self.hashed(node.key());
+        match self.find(address) {
             Some(slot) if self.slab.node(slot).is_learned() => self.remove(slot),
             Some(_) => return,
             None => {}
         }
         self.has_place();
-        self.insert(node);
+        self.insert(address.hash, node);
     }
 
     /// Changes size and ageing. What does not fit goes, as from a full table.
@@ -361,7 +386,7 @@ impl MacTable {
         let new = Self::sized(self.config, self.seed, ports, fixed, self.now);
         let old = core::mem::replace(self, new);
         for node in old.learned.iter().chain([&old.fixed]).flat_map(|list| old.slab.iter(list)) {
-            self.insert(*node);
+            self.insert(self.hashed(node.key()).hash, *node);
         }
     }
 
@@ -397,8 +422,7 @@ impl MacTable {
         self.learned[usize::from(port.0)].len()
     }
 
-    fn insert(&mut self, node: Node) -> bool {
-        let hash = self.hash(node.key());
+    fn insert(&mut self, hash: u64, node: Node) -> bool {
         if self.slab.len() >= MAX_SLOTS || !self.index.insert(hash, self.slab.next_slot()) {
             return false;
         }
@@ -413,7 +437,7 @@ impl MacTable {
 
     fn remove(&mut self, slot: Slot) {
         let node = *self.slab.node(slot);
-        self.index.remove(self.hash(node.key()), slot);
+        self.index.remove(self.hashed(node.key()).hash, slot);
         if node.is_learned() {
             self.slab.remove(&mut self.learned[usize::from(node.port().0)], slot);
             self.count_changed(node.port());

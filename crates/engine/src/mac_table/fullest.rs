@@ -55,3 +55,25 @@ impl Fullest {
         Some(self.0[1]).filter(|winner| winner.count > 0).map(|winner| winner.port)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use proptest::{collection::vec, prelude::*};
+
+    proptest! {
+        #[test]
+        fn the_winner_is_who_a_scan_would_find(ports in 1..20usize, sets in vec((0..20u16, 0..4u32), 0..100)) {
+            let mut fullest = Fullest::new(ports);
+            let mut counts = vec![0; ports];
+            for (port, count) in sets.into_iter().filter(|(port, _)| usize::from(*port) < ports) {
+                fullest.set(PortIndex(port), count);
+                counts[usize::from(port)] = count;
+                let most = counts.iter().max().filter(|most| **most > 0);
+                let first = most.and_then(|most| counts.iter().position(|count| count == most));
+                prop_assert_eq!(fullest.port().map(|port| usize::from(port.0)), first);
+            }
+        }
+    }
+}

@@ -71,6 +71,12 @@ impl Index {
         &self.words[home..home + REACH]
     }
 
+    /// The slot at the home of this hash. At half load two thirds of the addresses that are entered are at home.
+    #[inline]
+    pub(super) fn first_slot(&self, hash: u64) -> Option<u32> {
+        (self.words[self.home(hash)] & SLOT_MASK).checked_sub(1)
+    }
+
     /// The slot of this hash for which `is_it` is true.
     #[inline]
     pub(super) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
@@ -113,5 +119,65 @@ impl Index {
     /// How far behind its home a word at `place` is: less than `REACH`, so the low bits of both tell.
     const fn distance_from_home(word: u32, place: usize) -> usize {
         place.wrapping_sub((word >> SLOT_BITS) as usize) & (REACH - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use proptest::{collection::vec, prelude::*, sample::select};
+    use std::vec::Vec;
+
+    /// A hash that belongs at about the `home`-th place of the smallest index.
+    fn hash_at(home: u64, tag: u64) -> u64 {
+        ((home << 32 | 0xffff_ffff) / (MIN_PLACES - REACH + 1) as u64) << 32 | tag
+    }
+
+    proptest! {
+        /// Crowded homes: at the beginning, at the end, and next to each other.
+        #[test]
+        fn crowded_homes_lose_nothing_and_find_nothing_else(
+            ops in vec((any::<bool>(), select(vec![0, 1, 2, 5, 7934, 7935, 7936]), 0..4u64), 1..400)
+        ) {
+            let mut index = Index::new(16);
+            let mut model: Vec<(u64, u32)> = Vec::new();
+            for (slot, (insert, home, tag)) in (0u32..).zip(ops) {
+                let hash = hash_at(home, tag);
+                if insert {
+                    prop_assert!(index.insert(hash, slot));
+                    model.push((hash, slot));
+                } else if let Some(at) = model.iter().position(|(h, _)| *h == hash) {
+                    index.remove(hash, model.swap_remove(at).1);
+                    prop_assert_eq!(index.find(hash, |found| found == slot), None);
+                }
+                for (hash, slot) in &model {
+                    prop_assert_eq!(index.find(*hash, |found| found == *slot), Some(*slot));
+                }
+                prop_assert_eq!(index.words.iter().filter(|word| **word != 0).count(), model.len());
+            }
+        }
+    }
+
+    #[test]
+    fn the_work_of_a_look_up_is_bounded() {
+        let mut index = Index::new(1000);
+        let hash = hash_at(7936, 0);
+        assert!((0..REACH as u32).all(|slot| index.insert(hash, slot)));
+        assert!(!index.insert(hash, 1000));
+        let looked_at = std::cell::Cell::new(0);
+        let look = |_| {
+            looked_at.set(looked_at.get() + 1);
+            false
+        };
+        assert_eq!(index.find(hash, look), None);
+        assert_eq!(looked_at.get(), REACH);
+    }
+
+    #[test]
+    fn it_takes_eight_bytes_for_each_entry_that_fits() {
+        for slots in [4096, 65_536, 100_000, 1 << 20] {
+            assert_eq!(Index::new(slots).bytes(), 8 * slots);
+        }
     }
 }
