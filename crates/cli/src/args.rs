@@ -1,0 +1,175 @@
+//! The command line as a whole. The arguments of each group of commands are in that group's file.
+
+use crate::{mac, port, state, stats, switch};
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
+use clap_complete::Shell;
+use std::{ffi::OsString, path::PathBuf};
+
+/// The switches of this host: VMs, containers and the host joined to each other and to the network.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vmswitch",
+    version,
+    propagate_version = true,
+    after_help = "\
+Examples:
+  vmswitch switch add lan --external eth0 --confirm 60s
+  vmswitch switch confirm lan
+  vmswitch port add lan vm1 --tap tap1
+  vmswitch mac list lan
+  vmswitch stats lan --watch
+
+Every command explains itself with --help. Exit status: 0 done, 1 refused or failed, 2 bad usage."
+)]
+pub struct Cli {
+    /// The socket at which vmswitchd answers
+    #[arg(long, global = true, env = "VMSWITCH_SOCKET", default_value = "/run/vmswitch/api.sock")]
+    pub socket: PathBuf,
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Groups of commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Add, look at, change and remove switches
+    #[command(
+        visible_alias = "sw",
+        after_help = "\
+Examples:
+  vmswitch switch add lan --external eth0
+  vmswitch switch list"
+    )]
+    Switch {
+        #[command(subcommand)]
+        command: switch::SwitchCommand,
+    },
+    /// Add, look at, change and remove ports
+    #[command(after_help = "\
+Examples:
+  vmswitch port add lan vm1 --tap tap1
+  vmswitch port list lan")]
+    Port {
+        #[command(subcommand)]
+        command: port::PortCommand,
+    },
+    /// Look at a MAC table, or forget what it learned
+    #[command(after_help = "\
+Examples:
+  vmswitch mac list lan
+  vmswitch mac flush lan --port eth0")]
+    Mac {
+        #[command(subcommand)]
+        command: mac::MacCommand,
+    },
+    /// Frames and bytes that passed, and every drop with its reason
+    #[command(after_help = "\
+Examples:
+  vmswitch stats                 # all switches
+  vmswitch stats lan --watch     # rates, once a second
+  vmswitch stats lan/vm1
+
+RX is what the switch received from a vNIC, TX what it delivered to it. For each switch, received + copied =
+delivered + dropped.")]
+    Stats(stats::StatsArgs),
+    /// Make the switches be as a file says
+    #[command(after_help = "\
+Examples:
+  vmswitch apply switches.toml --dry-run     # says what would be done
+  vmswitch apply switches.toml
+  vmswitch apply -                           # reads the file from standard input
+
+The file is TOML in the format of `vmswitch export`, or JSON where its name ends in .json. Switches and ports that it
+does not name are removed.")]
+    Apply(state::ApplyArgs),
+    /// Print the switches as they should be, for `apply`
+    #[command(after_help = "\
+Examples:
+  vmswitch export > switches.toml
+  vmswitch export --json")]
+    Export,
+    /// Follow what happens, until interrupted
+    #[command(after_help = "\
+Examples:
+  vmswitch events
+  vmswitch events --json     # one JSON document a line")]
+    Events,
+    /// Print a script that completes commands in a shell
+    #[command(after_help = "\
+Examples:
+  vmswitch completions bash > /etc/bash_completion.d/vmswitch
+  vmswitch completions zsh > /usr/local/share/zsh/site-functions/_vmswitch")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the versions of vmswitch and of the vmswitchd that answers
+    #[command(after_help = "\
+Examples:
+  vmswitch version")]
+    Version,
+}
+
+/// Parses a command line, with the rules that span several arguments.
+pub fn parse<I, T>(args: I) -> Result<Cli, clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let cli = Cli::try_parse_from(args)?;
+    check(&cli).map_err(|(path, kind, message)| {
+        let mut root = Cli::command();
+        root.build();
+        match path.iter().try_fold(&mut root, |at, name| at.find_subcommand_mut(name)) {
+            Some(command) => command.error(kind, message),
+            None => Cli::command().error(kind, message),
+        }
+    })?;
+    Ok(cli)
+}
+
+type Broken = (&'static [&'static str], ErrorKind, String);
+
+fn check(cli: &Cli) -> Result<(), Broken> {
+    let missing = |path: &'static [&'static str], what: &str| {
+        Err((path, ErrorKind::MissingRequiredArgument, what.into()))
+    };
+    match &cli.command {
+        Command::Stats(args) if args.watch && cli.json => {
+            let message = "--watch goes on and on, and --json prints one document: use one of them";
+            Err((&["stats"], ErrorKind::ArgumentConflict, message.into()))
+        }
+        Command::Switch { command: switch::SwitchCommand::Set(args) } if args.changes_nothing() => {
+            missing(&["switch", "set"], "say what to change, for example --ageing 10m")
+        }
+        Command::Port { command: port::PortCommand::Set(args) } if args.changes_nothing() => {
+            missing(&["port", "set"], "say what to change, for example --guard off")
+        }
+        Command::Port { command: port::PortCommand::Add(args) } => args
+            .request()
+            .map(drop)
+            .map_err(|message| (&["port", "add"][..], ErrorKind::ValueValidation, message)),
+        _ => Ok(()),
+    }
+}
+
+/// A setting that is on or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnOff {
+    On,
+    Off,
+}
+
+impl From<OnOff> for bool {
+    fn from(setting: OnOff) -> Self {
+        setting == OnOff::On
+    }
+}
+
+#[cfg(test)]
+#[path = "args_tests.rs"]
+mod tests;

@@ -1,0 +1,358 @@
+//! `vmswitch port …`
+
+use crate::{
+    answer::Answer,
+    args::OnOff,
+    client::Client,
+    failure::Failure,
+    place::{self, Macs, PortPlace},
+    qemu,
+    stats::drop_lines,
+    style::{self, Style},
+    switch::{self, or_dash},
+    table::{Cell, Table, fields},
+};
+use clap::{Args, Subcommand};
+use hyper::Method;
+use model::{
+    Attachment, ChangePort, DEFAULT_LEARN_LIMIT, IfName, MacAddr, Name, NameError, PortConfig, PortStatus,
+    SwitchStatus,
+};
+use serde_json::json;
+
+/// Commands on ports.
+#[derive(Debug, Subcommand)]
+pub enum PortCommand {
+    /// Make a port, attached to a VM, a container, the host or an interface
+    #[command(after_help = "\
+Examples:
+  vmswitch port add lan vm1 --tap tap1                        # a VM: QEMU, Firecracker
+  vmswitch port add lan vm2 --unix-stream /run/vm2.sock       # a VM: QEMU without root
+  vmswitch port add lan web --netns web --ifname eth0         # a network namespace
+  vmswitch port add lan storage --host                        # a further vNIC of the host
+  vmswitch port add lan lab --netdev veth0 --guard off        # any interface, many MACs behind it
+  vmswitch port add lan fw --tap fw0 --allow-mac 02:00:00:00:00:aa --mtu 9000
+
+The MAC is handed out unless --mac gives one. The guard lets only frames with that source MAC in.")]
+    Add(AddArgs),
+    /// List the ports of one switch, or of all
+    #[command(
+        visible_alias = "ls",
+        after_help = "\
+Examples:
+  vmswitch port list
+  vmswitch port list lan"
+    )]
+    List {
+        /// Only those of this switch
+        #[arg(value_name = "SWITCH")]
+        switch: Option<Name>,
+    },
+    /// Show one port
+    #[command(after_help = "\
+Examples:
+  vmswitch port show lan/vm1")]
+    Show {
+        /// The port
+        #[arg(value_name = "SWITCH/PORT")]
+        place: PortPlace,
+    },
+    /// Change a port in place
+    #[command(after_help = "\
+Examples:
+  vmswitch port set lan/vm1 --guard off --learn-limit 100
+  vmswitch port set lan/vm1 --mac 02:00:00:00:00:01
+  vmswitch port set lan/vm1 --allow-mac 02:00:00:00:00:aa,02:00:00:00:00:bb
+  vmswitch port set lan/vm1 --allow-mac ''                    # empties the list")]
+    Set(SetArgs),
+    /// Remove a port, and the vNIC that was made for it
+    #[command(
+        visible_alias = "rm",
+        after_help = "\
+Examples:
+  vmswitch port remove lan/vm1"
+    )]
+    Remove {
+        /// The port
+        #[arg(value_name = "SWITCH/PORT")]
+        place: PortPlace,
+    },
+}
+
+/// Arguments of `port add`.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// The switch
+    #[arg(value_name = "SWITCH")]
+    switch: Name,
+    /// Name of the new port
+    #[arg(value_name = "PORT")]
+    port: Name,
+    #[command(flatten)]
+    attach: AttachArgs,
+    /// Name of the vNIC in the namespace of --netns
+    #[arg(long, value_name = "IFNAME", default_value = "eth0",
+        conflicts_with_all = ["tap", "host", "netdev", "unix_stream", "unix_dgram"])]
+    ifname: IfName,
+    #[command(flatten)]
+    policies: Policies,
+    /// Queues of the vNIC
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    queues: u16,
+}
+
+/// What the port is attached to: one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct AttachArgs {
+    /// A TAP that a VMM opens (QEMU, Firecracker)
+    #[arg(long, value_name = "IFNAME")]
+    tap: Option<IfName>,
+    /// A vNIC inside this network namespace
+    #[arg(long, value_name = "NS")]
+    netns: Option<Name>,
+    /// A further host vNIC [interface name by default: the port's name]
+    #[arg(long, value_name = "IFNAME", num_args = 0..=1)]
+    #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
+    host: Option<Option<IfName>>,
+    /// Any existing interface
+    #[arg(long, value_name = "IFNAME")]
+    netdev: Option<IfName>,
+    /// A stream socket on which vmswitchd listens (QEMU -netdev stream)
+    #[arg(long, value_name = "PATH", value_parser = place::socket_path)]
+    unix_stream: Option<String>,
+    /// A datagram socket that vmswitchd binds (QEMU -netdev dgram)
+    #[arg(long, value_name = "PATH", value_parser = place::socket_path)]
+    unix_dgram: Option<String>,
+}
+
+/// Policies of a port.
+#[derive(Debug, Args)]
+struct Policies {
+    /// The vNIC's MAC
+    #[arg(long, value_name = "MAC", value_parser = place::vnic_mac)]
+    mac: Option<MacAddr>,
+    /// MAC spoofing protection [default: on]
+    #[arg(long)]
+    guard: Option<OnOff>,
+    /// Further source MACs that the guard lets in; replaces the list
+    #[arg(long, value_name = "MAC[,MAC...]", value_parser = place::vnic_macs)]
+    allow_mac: Option<Macs>,
+    /// Reserved multicast addresses (01:80:c2:00:00:00 to :0f) that may come in; replaces the list
+    #[arg(long, value_name = "MAC[,MAC...]", value_parser = place::reserved_macs)]
+    allow_reserved: Option<Macs>,
+    /// The most addresses learned on the port at once while its guard is off
+    #[arg(long, value_name = "N")]
+    learn_limit: Option<u32>,
+    /// Bytes of the largest layer 3 packet
+    #[arg(long, value_name = "BYTES")]
+    mtu: Option<u32>,
+}
+
+/// Arguments of `port set`.
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// The port
+    #[arg(value_name = "SWITCH/PORT")]
+    place: PortPlace,
+    #[command(flatten)]
+    policies: Policies,
+}
+
+impl AttachArgs {
+    /// Nothing where none was given, which the parser does not let pass.
+    fn attachment(&self, port: &Name, ifname: &IfName) -> Result<Option<Attachment>, NameError> {
+        let host = match &self.host {
+            Some(Some(ifname)) => Some(ifname.clone()),
+            Some(None) => Some(port.try_into()?),
+            None => None,
+        };
+        let netns = |netns| Attachment::Netns { netns, ifname: ifname.clone() };
+        Ok(host
+            .map(Attachment::Host)
+            .or_else(|| self.tap.clone().map(Attachment::Tap))
+            .or_else(|| self.netdev.clone().map(Attachment::Netdev))
+            .or_else(|| self.netns.clone().map(netns))
+            .or_else(|| self.unix_stream.clone().map(Attachment::UnixStream))
+            .or_else(|| self.unix_dgram.clone().map(Attachment::UnixDgram)))
+    }
+}
+
+impl AddArgs {
+    /// What is asked of the daemon.
+    pub fn request(&self) -> Result<PortConfig, String> {
+        let attach = self.attach.attachment(&self.port, &self.ifname);
+        let attach = attach.map_err(|e| format!("{e}; give the interface another name: --host IFNAME"))?;
+        let new = PortConfig::new(self.port.clone(), attach.ok_or("say what the port is attached to")?);
+        let policies = &self.policies;
+        let macs = |macs: &Option<Macs>| macs.clone().unwrap_or_default().0;
+        Ok(PortConfig {
+            mac: policies.mac,
+            guard: policies.guard.is_none_or(bool::from),
+            allow_macs: macs(&policies.allow_mac),
+            allow_reserved: macs(&policies.allow_reserved),
+            learn_limit: policies.learn_limit.unwrap_or(DEFAULT_LEARN_LIMIT),
+            mtu: policies.mtu,
+            queues: self.queues,
+            ..new
+        })
+    }
+}
+
+impl SetArgs {
+    pub fn changes_nothing(&self) -> bool {
+        self.change() == ChangePort::default()
+    }
+
+    fn change(&self) -> ChangePort {
+        let policies = &self.policies;
+        let macs = |macs: &Option<Macs>| macs.clone().map(|macs| macs.0);
+        ChangePort {
+            mac: policies.mac,
+            guard: policies.guard.map(bool::from),
+            allow_macs: macs(&policies.allow_mac),
+            allow_reserved: macs(&policies.allow_reserved),
+            learn_limit: policies.learn_limit,
+            mtu: policies.mtu,
+        }
+    }
+}
+
+pub async fn run(command: PortCommand, client: &Client, style: Style) -> Result<Answer, Failure> {
+    match command {
+        PortCommand::Add(args) => add(&args, client).await,
+        PortCommand::List { switch } => list(&all(switch.as_ref(), client).await?, style),
+        PortCommand::Show { place } => show(&client.get(&place.path()).await?, style),
+        PortCommand::Set(args) => set(&args, client, style).await,
+        PortCommand::Remove { place } => remove(&place, client).await,
+    }
+}
+
+/// The ports of one switch, or of all.
+async fn all(switch: Option<&Name>, client: &Client) -> Result<Vec<PortStatus>, Failure> {
+    if let Some(name) = switch {
+        return of(name, client).await;
+    }
+    let mut ports = Vec::new();
+    for switch in client.get::<Vec<SwitchStatus>>("/v1/switches").await? {
+        ports.extend(of(&switch.name, client).await?);
+    }
+    Ok(ports)
+}
+
+/// The ports of one switch.
+pub async fn of(switch: &Name, client: &Client) -> Result<Vec<PortStatus>, Failure> {
+    client.get(&format!("{}/ports", switch::path(switch))).await
+}
+
+async fn add(args: &AddArgs, client: &Client) -> Result<Answer, Failure> {
+    let request = args.request().map_err(Failure::Answer)?;
+    let path = format!("{}/ports", switch::path(&args.switch));
+    let port: PortStatus = client.send(Method::POST, &path, &request).await?;
+    Answer::new(&port, added_text(&port))
+}
+
+async fn set(args: &SetArgs, client: &Client, style: Style) -> Result<Answer, Failure> {
+    let port = client.send(Method::PATCH, &args.place.path(), &args.change()).await?;
+    Answer::new(&port, format!("Port '{}' is changed.\n\n{}", args.place, show_text(&port, style)))
+}
+
+async fn remove(place: &PortPlace, client: &Client) -> Result<Answer, Failure> {
+    client.delete(&place.path()).await?;
+    Answer::new(&json!({ "removed": place.to_string() }), format!("Port '{place}' is removed."))
+}
+
+fn list(ports: &[PortStatus], style: Style) -> Result<Answer, Failure> {
+    Answer::new(&ports, list_text(ports, style))
+}
+
+fn show(port: &PortStatus, style: Style) -> Result<Answer, Failure> {
+    Answer::new(port, show_text(port, style))
+}
+
+fn added_text(port: &PortStatus) -> String {
+    let mut text =
+        format!("Port '{}/{}' is made: {}.\n", port.switch, port.name, attached_to(&port.config.attach));
+    if let Some(mac) = port.mac {
+        text += &format!("MAC: {mac}\n");
+    }
+    if let Some(options) = qemu::options(port) {
+        text += &format!("\nQEMU options:\n{options}\n");
+    }
+    text
+}
+
+/// What a port is attached to, in words.
+fn attached_to(attach: &Attachment) -> String {
+    match attach {
+        Attachment::Uplink(ifname) => format!("NIC {ifname}"),
+        Attachment::Host(ifname) => format!("host vNIC {ifname}"),
+        Attachment::Tap(ifname) => format!("TAP {ifname}"),
+        Attachment::Netdev(ifname) => format!("interface {ifname}"),
+        Attachment::Netns { netns, ifname } => format!("{ifname} in namespace {netns}"),
+        Attachment::UnixStream(path) => format!("stream socket {path}"),
+        Attachment::UnixDgram(path) => format!("datagram socket {path}"),
+    }
+}
+
+fn mac_text(port: &PortStatus) -> String {
+    port.mac.map_or_else(|| "-".into(), |mac| mac.to_string())
+}
+
+const fn guard_text(port: &PortStatus) -> &'static str {
+    match (&port.config.attach, port.config.guard) {
+        (Attachment::Uplink(_), _) => "-",
+        (_, true) => "on",
+        (_, false) => "off",
+    }
+}
+
+fn list_text(ports: &[PortStatus], style: Style) -> String {
+    let mut table = Table::new(&["PORT", "ATTACHED TO", "MAC", "STATE", "GUARD", ">MTU", "WHY"]);
+    for port in ports {
+        let cells: [Cell; 7] = [
+            format!("{}/{}", port.switch, port.name).into(),
+            attached_to(&port.config.attach).into(),
+            mac_text(port).into(),
+            Cell::coloured(port.state.as_str(), style::of_state(port.state)),
+            guard_text(port).into(),
+            port.mtu.into(),
+            port.reason.as_deref().unwrap_or_default().into(),
+        ];
+        table.row(cells);
+    }
+    if table.is_empty() {
+        return "There are no ports. Make one: vmswitch port add --help".into();
+    }
+    table.render(style)
+}
+
+fn show_text(port: &PortStatus, style: Style) -> String {
+    let (config, stats) = (&port.config, &port.stats);
+    let why = port.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let macs =
+        |macs: &[MacAddr]| or_dash(&macs.iter().map(MacAddr::to_string).collect::<Vec<_>>().join(", "));
+    let text = fields(&[
+        ("Port", format!("{}/{}", port.switch, port.name)),
+        ("Attached to", attached_to(&config.attach)),
+        ("State", style.paint(port.state.as_str(), Some(style::of_state(port.state))) + &why),
+        ("MAC", mac_text(port)),
+        ("MTU", port.mtu.to_string()),
+        ("Guard", guard_text(port).into()),
+        ("Allowed MACs", macs(&config.allow_macs)),
+        ("Allowed reserved", macs(&config.allow_reserved)),
+        ("Learn limit", config.learn_limit.to_string()),
+        ("Received", format!("{} frames, {} bytes", stats.rx_frames, stats.rx_bytes)),
+        ("Delivered", format!("{} frames, {} bytes", stats.tx_frames, stats.tx_bytes)),
+        ("Not learned", format!("{} frames", stats.not_learned)),
+        ("Dropped", format!("{} frames", stats.drops.total())),
+    ]);
+    text + &drop_lines(&stats.drops)
+}
+
+#[cfg(test)]
+#[path = "samples.rs"]
+pub mod samples;
+#[cfg(test)]
+#[path = "port_tests.rs"]
+mod tests;

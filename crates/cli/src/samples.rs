@@ -1,0 +1,67 @@
+//! Data for tests of what is printed.
+
+use model::{
+    Attachment, DropReason, IfName, Name, PortConfig, PortCounters, PortState, PortStatus, SwitchCounters,
+    SwitchKind, SwitchStatus,
+};
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn ifname(text: &str) -> IfName {
+    text.parse().unwrap()
+}
+
+fn port(port: &str, attach: Attachment, mac: &str, stats: PortCounters) -> PortStatus {
+    let config = PortConfig::new(name(port), attach);
+    PortStatus {
+        name: name(port),
+        switch: name("lan"),
+        kind: config.attach.kind().into(),
+        mac: Some(mac.parse().unwrap()),
+        state: PortState::Up,
+        reason: None,
+        mtu: 1500,
+        config,
+        stats,
+    }
+}
+
+/// A VM's port, which dropped something.
+pub fn vm1() -> PortStatus {
+    let mut stats =
+        PortCounters { rx_frames: 12, rx_bytes: 1200, tx_frames: 3, tx_bytes: 300, ..Default::default() };
+    stats.drops.add(DropReason::SpoofedMac, 2);
+    port("vm1", Attachment::Tap(ifname("tap1")), "02:00:00:00:00:01", stats)
+}
+
+/// The uplink's port.
+pub fn eth0() -> PortStatus {
+    let stats =
+        PortCounters { rx_frames: 3, rx_bytes: 300, tx_frames: 10, tx_bytes: 1000, ..Default::default() };
+    port("eth0", Attachment::Uplink(ifname("eth0")), "52:54:00:00:00:01", stats)
+}
+
+/// The host vNIC's port, which is down.
+pub fn host() -> PortStatus {
+    let port = port("host", Attachment::Host(ifname("lan")), "52:54:00:00:00:01", PortCounters::default());
+    PortStatus { state: PortState::Down, reason: Some("set down".into()), ..port }
+}
+
+/// The switch of these ports.
+pub fn lan() -> SwitchStatus {
+    let mut stats = SwitchCounters::default();
+    [eth0(), host(), vm1()].iter().for_each(|port| stats.add_port(&port.stats));
+    SwitchStatus {
+        name: name("lan"),
+        kind: SwitchKind::External,
+        uplinks: vec!["eth0".into()],
+        ports: vec![name("eth0"), name("host"), name("vm1")],
+        mac_table_size: 65_536,
+        mac_entries: 2,
+        ageing_s: 300,
+        confirm_within_s: None,
+        stats,
+    }
+}
