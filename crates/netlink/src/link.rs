@@ -95,14 +95,24 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses.
     pub fn delete_link(&mut self, dev: &IfName) -> Result<(), NetlinkError> {
-        let Ok(index) = self.links()?.index(dev) else { return Ok(()) };
+        let index = match self.index_of(dev) {
+            Err(NetlinkError::NoInterface(_)) => return Ok(()),
+            index => index?,
+        };
         let message = link_message(RTM_DELLINK, index, 0, 0);
         unless(self.request(&format!("remove {dev}"), message, 0), &[errno::ENODEV])
     }
 
     /// The number of an interface, as it is at this moment.
     pub(crate) fn index_of(&mut self, dev: &IfName) -> Result<u32, NetlinkError> {
-        self.links()?.index(dev)
+        let name = [dev.as_str().as_bytes(), &[0]].concat();
+        let message = link_message(RTM_GETLINK, 0, 0, 0).put(IFLA_IFNAME, &name);
+        let missing = || NetlinkError::NoInterface(dev.to_string());
+        match self.get(&format!("find {dev}"), message) {
+            Ok(answer) => u32_at(&answer.body, 4).ok_or_else(missing),
+            Err(e) if e.errno() == Some(errno::ENODEV) => Err(missing()),
+            Err(e) => Err(e),
+        }
     }
 }
 

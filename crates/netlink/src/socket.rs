@@ -54,6 +54,23 @@ impl Netlink {
         }
     }
 
+    /// Asks for one thing.
+    pub(crate) fn get(&mut self, what: &str, message: Message) -> Result<Message, NetlinkError> {
+        let sequence = self.send(message, NLM_F_REQUEST)?;
+        loop {
+            for answer in self.receive(what)? {
+                match answer.payload {
+                    _ if answer.header.sequence_number != sequence => {}
+                    NetlinkPayload::InnerMessage(message) => return Ok(message),
+                    NetlinkPayload::Error(error) => {
+                        verdict(what, error.raw_code(), &error.header, answer.header.flags)?;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
     /// All messages of a table. One that changed while it was read is read again: the facts must fit together.
     pub(crate) fn dump(&mut self, what: &str, message: &Message) -> Result<Vec<Message>, NetlinkError> {
         for _ in 0..DUMP_TRIES {

@@ -58,6 +58,10 @@ fn ok(command: &mut Command) -> String {
 }
 
 impl Host {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// `ip …`; the thread's namespace is inherited.
     pub fn ip(&self, args: &str) -> String {
         ok(Command::new("ip").args(args.split_whitespace()))
