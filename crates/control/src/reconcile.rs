@@ -8,7 +8,7 @@ use crate::{
     diff::{Change, changes},
     edit::takes_nic_mac,
 };
-use model::{Attachment, DesiredState, IfName, Name, PortConfig, SwitchConfig, ValidState};
+use model::{Attachment, DesiredState, IfName, Name, PortConfig, SwitchConfig};
 use std::fmt;
 
 /// One step.
@@ -62,14 +62,13 @@ impl Binding {
 
 /// The steps from `old` to `new`, in the order in which to run them.
 #[must_use]
-pub fn reconcile(old: &ValidState, new: &ValidState) -> Vec<Step> {
-    let (before, after) = (bindings(old.desired()), bindings(new.desired()));
+pub fn reconcile(old: &DesiredState, new: &DesiredState) -> Vec<Step> {
+    let (before, after) = (bindings(old), bindings(new));
     let gone = missing_from(&before, &after);
     let come = missing_from(&after, &before);
-    let (early, late): (Vec<_>, Vec<_>) =
-        changes(&without(old.desired(), &gone), &without(new.desired(), &come))
-            .into_iter()
-            .partition(|change| !matches!(change, Change::AddPort { .. } | Change::ChangePort { .. }));
+    let (early, late): (Vec<_>, Vec<_>) = changes(&without(old, &gone), &without(new, &come))
+        .into_iter()
+        .partition(|change| !matches!(change, Change::AddPort { .. } | Change::ChangePort { .. }));
     let mut steps: Vec<_> =
         gone.into_iter().map(|(switch, binding)| Step::GiveBack { switch, binding }).collect();
     steps.extend(early.into_iter().map(Step::Change));
@@ -78,13 +77,11 @@ pub fn reconcile(old: &ValidState, new: &ValidState) -> Vec<Step> {
     steps
 }
 
-type Bindings = Vec<(Name, Binding)>;
-
-fn bindings(state: &DesiredState) -> Bindings {
+fn bindings(state: &DesiredState) -> Vec<(Name, Binding)> {
     state.switches.iter().filter_map(|s| Some((s.name.clone(), Binding::of(s)?))).collect()
 }
 
-fn missing_from(these: &Bindings, those: &Bindings) -> Bindings {
+fn missing_from(these: &[(Name, Binding)], those: &[(Name, Binding)]) -> Vec<(Name, Binding)> {
     let stays = |(name, binding): &&(Name, Binding)| {
         those.iter().any(|(other, theirs)| name == other && binding.same_interfaces(theirs))
     };
@@ -92,7 +89,7 @@ fn missing_from(these: &Bindings, those: &Bindings) -> Bindings {
 }
 
 /// `state` without the ports of those bindings: they come and go with the take-over.
-fn without(state: &DesiredState, bindings: &Bindings) -> DesiredState {
+fn without(state: &DesiredState, bindings: &[(Name, Binding)]) -> DesiredState {
     let mut state = state.clone();
     for switch in &mut state.switches {
         let Some((_, binding)) = bindings.iter().find(|(name, _)| name == &switch.name) else { continue };
@@ -100,6 +97,24 @@ fn without(state: &DesiredState, bindings: &Bindings) -> DesiredState {
         switch.ports.retain(|p| p != &binding.uplink && Some(p) != host);
     }
     state
+}
+
+impl Step {
+    /// Makes the step in a desired state: what was reached when it had been run.
+    pub fn apply(&self, state: &mut DesiredState) {
+        match self {
+            Self::Change(change) => change.apply(state),
+            Self::GiveBack { switch, binding } => {
+                *state = without(state, &[(switch.clone(), binding.clone())])
+            }
+            Self::Bind { switch, binding } => {
+                let host = binding.host.as_ref().map(|(_, port)| port);
+                for found in state.switches.iter_mut().filter(|s| &s.name == switch) {
+                    found.ports.extend(host.into_iter().chain([&binding.uplink]).cloned());
+                }
+            }
+        }
+    }
 }
 
 impl fmt::Display for Step {
@@ -127,7 +142,7 @@ impl fmt::Display for Step {
 mod tests {
     use super::*;
     use crate::edit::Editor;
-    use model::{ChangePort, ChangeSwitch, NewSwitch, SwitchKind};
+    use model::{ChangePort, ChangeSwitch, NewSwitch, SwitchKind, ValidState};
 
     fn external() -> ValidState {
         let new = NewSwitch {
@@ -146,7 +161,7 @@ mod tests {
     }
 
     fn sentences(old: &ValidState, new: &ValidState) -> Vec<String> {
-        reconcile(old, new).iter().map(ToString::to_string).collect()
+        reconcile(old.desired(), new.desired()).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -203,6 +218,6 @@ mod tests {
 
     #[test]
     fn nothing_to_do_is_no_step() {
-        assert_eq!(reconcile(&external(), &external()), []);
+        assert_eq!(reconcile(external().desired(), external().desired()), []);
     }
 }

@@ -71,6 +71,12 @@ pub trait Port: Send + fmt::Debug {
     /// The port cannot go on. Frames that were not counted in the result are the caller's to count.
     fn transmit(&mut self, batch: &Batch, which: &[u16]) -> Result<Sent, PortError>;
 
+    /// Why no frame can pass at the moment although the port goes on, like a socket that has lost its peer; `None` where
+    /// frames can pass.
+    fn waits_for(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The descriptors that become readable when there is something to receive; they stay the same while the port lives.
     fn poll_fds(&self) -> Vec<BorrowedFd<'_>>;
 

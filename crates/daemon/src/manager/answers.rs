@@ -1,0 +1,80 @@
+//! What `show` and `list` answer.
+
+use super::{
+    Core,
+    live::LivePort,
+    refuse::{no_port, no_switch},
+};
+use crate::{api::Refused, events::now_s};
+use model::{MacEntry, Name, PortCounters, PortStatus, SwitchConfig, SwitchStatus};
+
+impl Core {
+    pub fn switch_status(&self, name: &str) -> Result<SwitchStatus, Refused> {
+        let config = self.config(name)?;
+        let live = self.live.get(name).ok_or_else(|| no_switch(name))?;
+        let report = self.dataplane.report(live.id)?;
+        let confirm_within_s = self.pending.get(name).map(|p| p.confirm_by_s.saturating_sub(now_s()));
+        Ok(SwitchStatus {
+            name: config.name.clone(),
+            kind: config.kind,
+            uplinks: config.uplink().map(ToString::to_string).into_iter().collect(),
+            ports: config.ports.iter().map(|p| p.name.clone()).collect(),
+            mac_table_size: config.mac_table_size,
+            mac_entries: report.mac_entries as u32,
+            ageing_s: config.ageing_s,
+            confirm_within_s,
+            stats: report.switch,
+        })
+    }
+
+    pub fn port_statuses(&self, switch: &str) -> Result<Vec<PortStatus>, Refused> {
+        let config = self.config(switch)?;
+        let live = self.live.get(switch).ok_or_else(|| no_switch(switch))?;
+        let report = self.dataplane.report(live.id)?;
+        let counters = |port: &LivePort| {
+            report.ports.iter().find(|(index, _)| *index == port.index).map(|(_, c)| *c).unwrap_or_default()
+        };
+        let ports = config.ports.iter().filter_map(|p| live.ports.get(&p.name));
+        Ok(ports.map(|port| port.status(&config.name, counters(port))).collect())
+    }
+
+    pub fn port_status(&self, switch: &str, port: &str) -> Result<PortStatus, Refused> {
+        let found = self.port_statuses(switch)?.into_iter().find(|p| p.name.as_str() == port);
+        found.ok_or_else(|| no_port(switch, port))
+    }
+
+    pub fn mac_entries(&self, switch: &str) -> Result<Vec<MacEntry>, Refused> {
+        let live = self.live.get(switch).ok_or_else(|| no_switch(switch))?;
+        let entries = self.dataplane.macs(live.id)?;
+        let mut macs: Vec<_> = entries
+            .into_iter()
+            .filter_map(|entry| {
+                let port = live.name_of(entry.port)?;
+                let (mac, vlan, kind, age_s) = (entry.mac, entry.vlan, entry.kind, entry.age_ms / 1000);
+                Some(MacEntry { mac, vlan, port, kind, age_s })
+            })
+            .collect();
+        macs.sort_by_key(|entry| (entry.vlan, entry.mac));
+        Ok(macs)
+    }
+
+    fn config(&self, switch: &str) -> Result<&SwitchConfig, Refused> {
+        self.state.switch(switch).ok_or_else(|| no_switch(switch))
+    }
+}
+
+impl LivePort {
+    fn status(&self, switch: &Name, stats: PortCounters) -> PortStatus {
+        PortStatus {
+            name: self.config.name.clone(),
+            switch: switch.clone(),
+            kind: self.config.attach.kind().into(),
+            mac: self.mac,
+            state: self.state,
+            reason: self.reason.clone(),
+            mtu: self.mtu,
+            config: self.config.clone(),
+            stats,
+        }
+    }
+}

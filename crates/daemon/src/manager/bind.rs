@@ -1,0 +1,265 @@
+//! Taking a NIC over and giving it back: the steps that `control::takeover` planned, run in their order, with the journal
+//! written before each phase.
+
+use super::{
+    Core,
+    live::LivePort,
+    refuse::{no_port, refused},
+};
+use crate::{api::Refused, events::now_s, store::Kind};
+use control::{
+    action::{Action, HostVnic, undo_all},
+    journal::{Journal, Now, Outcome, Phase, recover},
+    reconcile::Binding,
+    takeover::{BindRequest, plan_bind, plan_rejoin},
+};
+use io::{PacketSocket, Tap, TapConfig};
+use model::{IfName, Name, PortState};
+use netlink::Applied;
+use std::collections::BTreeMap;
+
+impl Core {
+    /// Takes the NIC over, or takes up a take-over that outlived the daemon.
+    ///
+    /// What fails is undone, the journal included. At start it is left for later instead, with the reason on the ports.
+    pub fn bind(&mut self, switch: &Name, binding: &Binding) -> Result<(), Refused> {
+        self.place_binding(switch, binding)?;
+        let done = match self.store.load::<Journal>(Kind::Takeover, switch.as_str())? {
+            Some(journal) => self.resume(switch, binding, &journal),
+            None => self.take_over(switch, binding),
+        };
+        match done {
+            Err(error) if self.lenient => {
+                tracing::warn!(%switch, %error, "the NIC cannot be taken over yet");
+                self.wait_for(switch, &binding.uplink.name, &error.detail);
+                Ok(())
+            }
+            Err(error) => {
+                self.displace_binding(switch, binding);
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Gives the NIC back to the host, with what is on the host vNIC now.
+    pub fn give_back(&mut self, switch: &Name, binding: &Binding) -> Result<(), Refused> {
+        if let Some(mut journal) = self.store.load::<Journal>(Kind::Takeover, switch.as_str())? {
+            let facts = self.host.facts(&interfaces(&journal.request))?;
+            let (actions, since_s) = (journal.give_back(&facts, now_s()), now_s());
+            journal.phase = Phase::GivingBack { actions: actions.clone(), since_s };
+            self.store.save(Kind::Takeover, switch.as_str(), &journal)?;
+            self.run_all(switch, &actions)?;
+            self.store.remove(Kind::Takeover, switch.as_str())?;
+        }
+        self.displace_binding(switch, binding);
+        Ok(())
+    }
+
+    /// The sentences of a take-over, for a dry run.
+    pub fn bind_sentences(&mut self, switch: &Name, binding: &Binding) -> Result<Vec<String>, Refused> {
+        let request = self.bind_request(switch, binding);
+        let facts = self.host.facts(&[&binding.nic])?;
+        let plan = plan_bind(&request, &facts)?;
+        let actions = plan.actions.iter().map(|action| format!("  {action}"));
+        Ok(actions.chain(plan.warnings.iter().map(|warning| format!("  note: {warning}"))).collect())
+    }
+
+    /// Recovers what a former run of the daemon left: a take-over that did not end, or one that is not `wanted` as it
+    /// is, is undone. One that is wanted stays, for [`Core::bind`] to take up.
+    pub fn recover_journal(&mut self, switch: &Name, wanted: Option<&Binding>) -> Result<(), Refused> {
+        let Some(mut journal) = self.store.load::<Journal>(Kind::Takeover, switch.as_str())? else {
+            return Ok(());
+        };
+        let request = wanted.map(|binding| self.bind_request(switch, binding));
+        let wanted = request
+            .is_some_and(|r| (&r.nic, &r.host_vnic) == (&journal.request.nic, &journal.request.host_vnic));
+        let facts = self.host.facts(&interfaces(&journal.request))?;
+        let now = Now { boot_id: self.host.boot_id(), time_s: now_s(), facts: &facts };
+        let recovery = recover(&journal, &now);
+        let actions = match recovery.outcome {
+            Outcome::Bound if wanted => return Ok(()),
+            Outcome::Free => recovery.actions,
+            Outcome::Bound => {
+                let (actions, since_s) = (journal.give_back(&facts, now_s()), now_s());
+                journal.phase = Phase::GivingBack { actions: actions.clone(), since_s };
+                self.store.save(Kind::Takeover, switch.as_str(), &journal)?;
+                actions
+            }
+        };
+        tracing::warn!(%switch, steps = actions.len(), "putting the host back after an interrupted take-over");
+        self.run_all(switch, &actions)?;
+        Ok(self.store.remove(Kind::Takeover, switch.as_str())?)
+    }
+
+    fn take_over(&mut self, switch: &Name, binding: &Binding) -> Result<(), Refused> {
+        let request = self.bind_request(switch, binding);
+        let facts = self.host.facts(&[&binding.nic])?;
+        let plan = plan_bind(&request, &facts)?;
+        plan.warnings.iter().for_each(|warning| tracing::warn!(%switch, "{warning}"));
+        let boot_id = self.host.boot_id().to_owned();
+        let mut journal = Journal::begin(request, facts, plan.actions, boot_id, now_s());
+        self.store.save(Kind::Takeover, switch.as_str(), &journal)?;
+        if let Err(error) = self.run_all(switch, &journal.bind) {
+            if let Err(worse) = self.run_all(switch, &undo_all(&journal.bind)) {
+                tracing::error!(%switch, %worse, "an interrupted take-over could not be undone; the journal is kept");
+                return Err(error);
+            }
+            self.store.remove(Kind::Takeover, switch.as_str())?;
+            return Err(error);
+        }
+        journal.phase = Phase::Bound { confirm_by_s: None };
+        Ok(self.store.save(Kind::Takeover, switch.as_str(), &journal)?)
+    }
+
+    /// Takes up what a former run of the daemon had taken over: the NIC still is, and the host vNIC still has the
+    /// addresses; only the descriptors are gone.
+    fn resume(&mut self, switch: &Name, binding: &Binding, journal: &Journal) -> Result<(), Refused> {
+        let facts = self.host.facts(&interfaces(&journal.request))?;
+        let now = Now { boot_id: self.host.boot_id(), time_s: now_s(), facts: &facts };
+        let recovery = recover(journal, &now);
+        if let Some((vnic, port)) = &binding.host {
+            let made_anew = recovery.actions.iter().any(|a| matches!(a, Action::CreateHostVnic(_)));
+            if let (false, Some(link)) = (made_anew, facts.link(vnic)) {
+                let keep = TapConfig {
+                    up: false,
+                    persist: true,
+                    queues: port.queues,
+                    ..TapConfig::new(vnic.as_str())
+                };
+                self.set_hardware(switch, &port.name, link.mac, link.mtu)?;
+                self.attach(switch, &port.name, Box::new(Tap::open(&keep)?))?;
+            }
+        }
+        self.run_all(switch, &recovery.actions)
+    }
+
+    /// Connects an uplink again whose NIC was away, or could not be taken over before.
+    pub fn rejoin(&mut self, switch: &Name, port: &Name) -> Result<(), Refused> {
+        let binding = self.state.switch(switch.as_str()).and_then(Binding::of);
+        let binding = binding.ok_or_else(|| no_port(switch.as_str(), port.as_str()))?;
+        if self.store.load::<Journal>(Kind::Takeover, switch.as_str())?.is_none() {
+            return self.take_over(switch, &binding);
+        }
+        let facts = self.host.facts(&[&binding.nic])?;
+        if facts.link(&binding.nic).is_none() {
+            return Err(refused(control::Refusal::NoInterface(binding.nic)));
+        }
+        self.run_all(switch, &plan_rejoin(&binding.nic, &facts))
+    }
+
+    /// Runs take-over steps in their order.
+    pub fn run_all(&mut self, switch: &Name, actions: &[Action]) -> Result<(), Refused> {
+        for action in actions {
+            tracing::info!(%switch, %action, "take-over");
+            if self.host.apply(action)? == Applied::Callers {
+                self.run_on_data_path(switch, action)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn run_on_data_path(&mut self, switch: &Name, action: &Action) -> Result<(), Refused> {
+        match action {
+            Action::CreateHostVnic(vnic) => self.create_host_vnic(switch, vnic),
+            Action::ConnectUplink { nic } => {
+                let facts = self.host.facts(&[])?;
+                let link =
+                    facts.link(nic).ok_or_else(|| refused(control::Refusal::NoInterface(nic.clone())))?;
+                let Some(port) = self.find(switch, LivePort::is_uplink) else { return Ok(()) };
+                self.set_hardware(switch, &port, link.mac, link.mtu)?;
+                self.attach(switch, &port, Box::new(PacketSocket::open(nic.as_str())?))
+            }
+            Action::RemoveHostVnic(vnic) => {
+                if let Some(port) =
+                    self.find(switch, |p| p.config.attach.host_interface() == Some(&vnic.ifname))
+                {
+                    self.detach(switch, &port, "given back");
+                }
+                Ok(self.host.delete_link(&vnic.ifname)?)
+            }
+            Action::DisconnectUplink { .. } => {
+                if let Some(port) = self.find(switch, LivePort::is_uplink) {
+                    self.detach(switch, &port, "given back");
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn create_host_vnic(&mut self, switch: &Name, vnic: &HostVnic) -> Result<(), Refused> {
+        let Some(port) = self.find(switch, |p| p.config.attach.host_interface() == Some(&vnic.ifname)) else {
+            return Ok(());
+        };
+        let queues = self.live(switch)?.ports.get(&port).map_or(1, |p| p.config.queues);
+        let config = TapConfig {
+            mac: Some(vnic.mac),
+            mtu: Some(vnic.mtu),
+            persist: true,
+            up: false,
+            queues,
+            ..TapConfig::new(vnic.ifname.as_str())
+        };
+        self.set_hardware(switch, &port, Some(vnic.mac), vnic.mtu)?;
+        self.attach(switch, &port, Box::new(Tap::open(&config)?))
+    }
+
+    fn bind_request(&self, switch: &Name, binding: &Binding) -> BindRequest {
+        let taken = self.taken_interfaces().into_iter();
+        let own = |ifname: &IfName| {
+            ifname == &binding.nic || binding.host.as_ref().is_some_and(|(vnic, _)| vnic == ifname)
+        };
+        BindRequest {
+            switch: switch.clone(),
+            nic: binding.nic.clone(),
+            host_vnic: binding.host.as_ref().map(|(vnic, _)| vnic.clone()),
+            mtu: binding.host.as_ref().and_then(|(_, port)| port.mtu),
+            taken: taken.filter(|(ifname, _)| !own(ifname)).collect(),
+        }
+    }
+
+    /// Interfaces that are ports, and of which switch.
+    pub fn taken_interfaces(&self) -> BTreeMap<IfName, String> {
+        let ports = self
+            .live
+            .iter()
+            .flat_map(|(switch, live)| live.ports.iter().map(move |(name, p)| (switch, name, p)));
+        ports
+            .filter_map(|(switch, name, port)| {
+                Some((port.config.attach.host_interface()?.clone(), format!("port {switch}/{name}")))
+            })
+            .collect()
+    }
+
+    fn place_binding(&mut self, switch: &Name, binding: &Binding) -> Result<(), Refused> {
+        let live = self.live(switch)?;
+        for port in [Some(&binding.uplink), binding.host.as_ref().map(|(_, port)| port)].into_iter().flatten()
+        {
+            live.place(port, None, port.mtu.unwrap_or(super::ports::DEFAULT_MTU));
+        }
+        self.publish(switch);
+        Ok(())
+    }
+
+    fn displace_binding(&mut self, switch: &Name, binding: &Binding) {
+        for port in [Some(&binding.uplink), binding.host.as_ref().map(|(_, port)| port)].into_iter().flatten()
+        {
+            self.detach(switch, &port.name, "removed");
+            if let Some(live) = self.live.get_mut(switch) {
+                live.ports.remove(&port.name);
+            }
+        }
+        self.publish(switch);
+    }
+
+    fn wait_for(&mut self, switch: &Name, port: &Name, reason: &str) {
+        if let Some(port) = self.live.get_mut(switch).and_then(|live| live.ports.get_mut(port)) {
+            (port.state, port.reason) = (PortState::Down, Some(reason.into()));
+        }
+    }
+}
+
+fn interfaces(request: &BindRequest) -> Vec<&IfName> {
+    [Some(&request.nic), request.host_vnic.as_ref()].into_iter().flatten().collect()
+}

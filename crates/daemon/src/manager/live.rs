@@ -1,0 +1,90 @@
+//! What of a switch lives in the data path, and the snapshot that follows from it.
+
+use dataplane::SwitchId;
+use engine::{PortIndex, PortPolicy, Role, Snapshot};
+use model::{Attachment, MacAddr, Name, PortConfig, PortState};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A switch at work.
+#[derive(Debug)]
+pub struct LiveSwitch {
+    pub id: SwitchId,
+    pub ports: BTreeMap<Name, LivePort>,
+}
+
+/// A port at work, or waiting for what it is attached to.
+#[derive(Debug)]
+pub struct LivePort {
+    pub index: PortIndex,
+    pub config: PortConfig,
+    /// The vNIC's MAC, the NIC's where the port is an uplink or stands in for it.
+    pub mac: Option<MacAddr>,
+    pub mtu: u32,
+    pub state: PortState,
+    pub reason: Option<String>,
+    /// The data path has the port.
+    pub attached: bool,
+    /// Which namespace a vNIC was made in: the name may come to mean another one.
+    pub namespace: Option<(u64, u64)>,
+    /// The number of the interface that was last seen under the port.
+    pub link: Option<u32>,
+}
+
+impl LiveSwitch {
+    pub const fn new(id: SwitchId) -> Self {
+        Self { id, ports: BTreeMap::new() }
+    }
+
+    /// Makes a place for a port that waits to be attached.
+    pub fn place(&mut self, config: &PortConfig, mac: Option<MacAddr>, mtu: u32) -> &mut LivePort {
+        let used: BTreeSet<_> = self.ports.values().map(|p| p.index.0).collect();
+        let index = PortIndex((0..).find(|i| !used.contains(i)).unwrap_or_default());
+        let port = LivePort {
+            index,
+            config: config.clone(),
+            mac,
+            mtu,
+            state: PortState::Down,
+            reason: Some("not attached yet".into()),
+            attached: false,
+            namespace: None,
+            link: None,
+        };
+        self.ports.entry(config.name.clone()).insert_entry(port).into_mut()
+    }
+
+    pub fn name_of(&self, index: PortIndex) -> Option<Name> {
+        self.ports.iter().find(|(_, port)| port.index == index).map(|(name, _)| name.clone())
+    }
+
+    /// The policies of all ports as they are now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.ports.values().map(|port| (port.index, port.policy())).collect())
+    }
+
+    /// The MTU of the uplink.
+    pub fn uplink_mtu(&self) -> Option<u32> {
+        self.ports.values().find(|p| p.is_uplink()).map(|p| p.mtu)
+    }
+}
+
+impl LivePort {
+    pub const fn is_uplink(&self) -> bool {
+        matches!(self.config.attach, Attachment::Uplink(_))
+    }
+
+    fn policy(&self) -> PortPolicy {
+        let role = if self.is_uplink() { Role::Uplink } else { Role::Vnic };
+        let bit = |mac: &MacAddr| 1 << (mac.to_u64() & 0xf);
+        PortPolicy {
+            role,
+            mac: self.mac.filter(|_| role == Role::Vnic),
+            guard: self.config.guard,
+            allow_macs: self.config.allow_macs.clone(),
+            allow_reserved: self.config.allow_reserved.iter().map(bit).fold(0, |all, one| all | one),
+            learn_limit: self.config.learn_limit,
+            mtu: self.mtu,
+            up: self.state == PortState::Up,
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The manager: holds the desired state, makes it so, and answers the API.
+//!
+//! Every change takes the same way ([`Core::adopt`]): the pure part turns the request into a new [`ValidState`] and the
+//! way there into steps; the steps are run one by one; where one fails, the way back is run; what was reached is written
+//! down. One lock guards all of it. The data path does not wait for it.
+
+mod answers;
+mod bind;
+mod live;
+mod pending;
+mod ports;
+mod refuse;
+mod restore;
+mod watch;
+
+use crate::{
+    api::{Backend, Refused},
+    events::EventLog,
+    host::Host,
+    store::Store,
+};
+use control::{
+    diff::Change,
+    edit::{EditError, Editor},
+    reconcile::{Step, reconcile},
+};
+use dataplane::Dataplane;
+use engine::TableConfig;
+use live::LiveSwitch;
+use model::{
+    ChangePort, ChangeSwitch, DesiredState, Event, EventKind, FlushMacs, MacEntry, Name, NewSwitch, Plan,
+    PortConfig, PortStatus, SwitchConfig, SwitchStatus, ValidState,
+};
+use pending::Pending;
+use refuse::{no_port, no_switch, refused};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::broadcast;
+
+pub use watch::watch;
+
+/// The manager, shared by the API and the watch.
+#[derive(Debug)]
+pub struct Manager {
+    core: Mutex<Core>,
+    events: Arc<EventLog>,
+}
+
+/// What the manager's lock guards.
+#[derive(Debug)]
+struct Core {
+    /// What was asked for, and is written down.
+    state: ValidState,
+    /// What was reached on the way to it; equal to `state` between two changes.
+    reached: DesiredState,
+    live: BTreeMap<Name, LiveSwitch>,
+    pending: BTreeMap<Name, Pending>,
+    dataplane: Dataplane,
+    store: Store,
+    host: Host,
+    events: Arc<EventLog>,
+    /// A port that cannot be opened is no error but waits: so at start, when others may not be there yet.
+    lenient: bool,
+}
+
+impl Manager {
+    /// Restores what the store holds.
+    ///
+    /// # Errors
+    /// The store cannot be read, or a NIC can be neither taken nor given back.
+    pub fn start(store: Store, host: Host, dataplane: Dataplane) -> anyhow::Result<Self> {
+        let events = Arc::new(EventLog::default());
+        let mut core = Core {
+            state: ValidState::default(),
+            reached: DesiredState::default(),
+            live: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            dataplane,
+            store,
+            host,
+            events: Arc::clone(&events),
+            lenient: true,
+        };
+        core.restore()?;
+        core.lenient = false;
+        Ok(Self { core: Mutex::new(core), events })
+    }
+
+    /// A thread that panicked left the state as of its last completed step, which is what the others go on from.
+    fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    /// Makes `next` so and writes it down, or leaves everything as it was.
+    fn adopt(&mut self, next: ValidState) -> Result<(), Refused> {
+        let former = std::mem::replace(&mut self.state, next);
+        let done = self.realize().and_then(|()| self.store.save_state(&self.state).map_err(refused));
+        if let Err(error) = done {
+            self.state = former;
+            if let Err(worse) = self.realize() {
+                tracing::error!(%worse, "a change could not be undone");
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Runs the steps from what was reached to what was asked for.
+    fn realize(&mut self) -> Result<(), Refused> {
+        for step in reconcile(&self.reached, self.state.desired()) {
+            tracing::info!(%step, "step");
+            self.run(&step)?;
+            step.apply(&mut self.reached);
+            self.tell(&step);
+        }
+        self.reached = self.state.desired().clone();
+        Ok(())
+    }
+
+    fn run(&mut self, step: &Step) -> Result<(), Refused> {
+        match step {
+            Step::GiveBack { switch, binding } => self.give_back(switch, binding),
+            Step::Bind { switch, binding } => self.bind(switch, binding),
+            Step::Change(Change::AddSwitch(config)) => self.add_switch(config),
+            Step::Change(Change::RemoveSwitch { switch }) => self.remove_switch(switch),
+            Step::Change(Change::ChangeSwitch { switch, mac_table_size, ageing_s }) => {
+                let id = self.live(switch)?.id;
+                self.dataplane.set_table(id, table(*mac_table_size, *ageing_s));
+                Ok(())
+            }
+            // What a kind allows was checked when the state was validated; the ports follow by steps of their own.
+            Step::Change(Change::ConvertSwitch { .. }) => Ok(()),
+            Step::Change(Change::AddPort { switch, port }) => self.add_port(switch, port),
+            Step::Change(Change::RemovePort { switch, port }) => self.remove_port(switch, port),
+            Step::Change(Change::ChangePort { switch, port }) => self.change_port(switch, port),
+        }
+    }
+
+    fn add_switch(&mut self, config: &SwitchConfig) -> Result<(), Refused> {
+        let seed = [self.host.random()?, self.host.random()?];
+        let id = self.dataplane.add_switch(table(config.mac_table_size, config.ageing_s), seed);
+        self.live.insert(config.name.clone(), LiveSwitch::new(id));
+        Ok(())
+    }
+
+    fn remove_switch(&mut self, switch: &Name) -> Result<(), Refused> {
+        let id = self.live(switch)?.id;
+        drop(self.dataplane.remove_switch(id));
+        self.live.remove(switch);
+        self.forget_pending(switch)
+    }
+
+    fn live(&mut self, switch: &Name) -> Result<&mut LiveSwitch, Refused> {
+        self.live.get_mut(switch).ok_or_else(|| no_switch(switch.as_str()))
+    }
+
+    /// Lets the data path go by the ports as they are now.
+    fn publish(&mut self, switch: &Name) {
+        if let Some(live) = self.live.get(switch) {
+            self.dataplane.install(live.id, Arc::new(live.snapshot()));
+        }
+    }
+
+    fn tell(&self, step: &Step) {
+        self.events.tell(match step.clone() {
+            Step::GiveBack { switch, .. } | Step::Bind { switch, .. } => EventKind::SwitchChanged { switch },
+            Step::Change(change) => match change {
+                Change::AddSwitch(config) => EventKind::SwitchAdded { switch: config.name },
+                Change::RemoveSwitch { switch } => EventKind::SwitchRemoved { switch },
+                Change::ConvertSwitch { switch, .. } | Change::ChangeSwitch { switch, .. } => {
+                    EventKind::SwitchChanged { switch }
+                }
+                Change::AddPort { switch, port } => EventKind::PortAdded { switch, port: port.name },
+                Change::RemovePort { switch, port } => EventKind::PortRemoved { switch, port },
+                Change::ChangePort { switch, port } => EventKind::PortChanged { switch, port: port.name },
+            },
+        });
+    }
+
+    fn edit(
+        &mut self,
+        edit: impl FnOnce(Editor) -> Result<ValidState, EditError>,
+    ) -> Result<ValidState, Refused> {
+        let seed = self.host.random()?;
+        edit(Editor::new(&self.state, seed)).map_err(refused)
+    }
+
+    /// The plan for `next`, the steps of each take-over under its own.
+    fn plan(&mut self, next: &ValidState) -> Result<Plan, Refused> {
+        let mut steps = Vec::new();
+        for step in reconcile(self.state.desired(), next.desired()) {
+            steps.push(step.to_string());
+            if let Step::Bind { switch, binding } = &step {
+                steps.extend(self.bind_sentences(switch, binding)?);
+            }
+        }
+        Ok(Plan { steps })
+    }
+}
+
+const fn table(size: u32, ageing_s: u32) -> TableConfig {
+    TableConfig { capacity: size, ageing_ms: ageing_s as u64 * 1000 }
+}
+
+impl Backend for Manager {
+    fn switches(&self) -> Vec<SwitchStatus> {
+        let core = self.core();
+        core.state
+            .desired()
+            .switches
+            .iter()
+            .filter_map(|s| core.switch_status(s.name.as_str()).ok())
+            .collect()
+    }
+
+    fn switch(&self, name: &str) -> Result<SwitchStatus, Refused> {
+        self.core().switch_status(name)
+    }
+
+    fn add_switch(&self, new: NewSwitch) -> Result<SwitchStatus, Refused> {
+        let mut core = self.core();
+        let (name, confirm_s) = (new.name.clone(), new.confirm_s);
+        let next = core.edit(|editor| editor.add_switch(new))?;
+        core.adopt_unless_unconfirmed(next, &name, confirm_s)?;
+        core.switch_status(name.as_str())
+    }
+
+    fn change_switch(&self, name: &str, change: ChangeSwitch) -> Result<SwitchStatus, Refused> {
+        let mut core = self.core();
+        let switch = core.state.switch(name).ok_or_else(|| no_switch(name))?.name.clone();
+        let next = core.edit(|editor| editor.change_switch(name, &change))?;
+        core.adopt_unless_unconfirmed(next, &switch, change.confirm_s)?;
+        core.switch_status(name)
+    }
+
+    fn remove_switch(&self, name: &str) -> Result<(), Refused> {
+        let mut core = self.core();
+        let next = core.edit(|editor| editor.remove_switch(name))?;
+        core.adopt(next)
+    }
+
+    fn confirm_switch(&self, name: &str) -> Result<SwitchStatus, Refused> {
+        let mut core = self.core();
+        core.confirm(name)?;
+        core.switch_status(name)
+    }
+
+    fn ports(&self, switch: &str) -> Result<Vec<PortStatus>, Refused> {
+        self.core().port_statuses(switch)
+    }
+
+    fn port(&self, switch: &str, port: &str) -> Result<PortStatus, Refused> {
+        self.core().port_status(switch, port)
+    }
+
+    fn add_port(&self, switch: &str, port: PortConfig) -> Result<PortStatus, Refused> {
+        let mut core = self.core();
+        let name = port.name.clone();
+        let next = core.edit(|editor| editor.add_port(switch, port))?;
+        core.adopt(next)?;
+        core.port_status(switch, name.as_str())
+    }
+
+    fn change_port(&self, switch: &str, port: &str, change: ChangePort) -> Result<PortStatus, Refused> {
+        let mut core = self.core();
+        let next = core.edit(|editor| editor.change_port(switch, port, change))?;
+        core.adopt(next)?;
+        core.port_status(switch, port)
+    }
+
+    fn remove_port(&self, switch: &str, port: &str) -> Result<(), Refused> {
+        let mut core = self.core();
+        let next = core.edit(|editor| editor.remove_port(switch, port))?;
+        core.adopt(next)
+    }
+
+    fn macs(&self, switch: &str) -> Result<Vec<MacEntry>, Refused> {
+        self.core().mac_entries(switch)
+    }
+
+    fn flush_macs(&self, switch: &str, which: FlushMacs) -> Result<u64, Refused> {
+        let core = self.core();
+        let live = core.live.get(switch).ok_or_else(|| no_switch(switch))?;
+        let index =
+            |port: &Name| live.ports.get(port).map(|p| p.index).ok_or_else(|| no_port(switch, port.as_str()));
+        let port = which.port.as_ref().map(index).transpose()?;
+        core.dataplane.flush(live.id, port).map(|n| n as u64).map_err(refused)
+    }
+
+    fn export(&self) -> DesiredState {
+        self.core().state.desired().clone()
+    }
+
+    fn apply(&self, desired: DesiredState, dry_run: bool) -> Result<Plan, Refused> {
+        let mut core = self.core();
+        let next = core.edit(|editor| editor.replace(desired))?;
+        let plan = core.plan(&next)?;
+        if !dry_run {
+            core.adopt(next)?;
+        }
+        Ok(plan)
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.listen()
+    }
+}

@@ -1,0 +1,257 @@
+//! Ports other than the uplink and what stands in for it: opened, changed, closed.
+
+use super::{
+    Core,
+    live::LivePort,
+    refuse::{chain, no_port, refused},
+};
+use crate::{
+    api::{Refused, RefusedKind},
+    store::Kind,
+};
+use control::{
+    Refusal,
+    action::Action,
+    attach::{plan_attach, plan_detach},
+};
+use io::{PacketSocket, Port, Tap, TapConfig, netns};
+use model::{Attachment, EventKind, IfName, MacAddr, Name, PortConfig, PortState};
+use serde::{Deserialize, Serialize};
+
+/// The MTU of a vNIC where nothing says otherwise.
+pub const DEFAULT_MTU: u32 = 1500;
+
+/// What was done to an interface to make it a port, kept on disk until it is undone.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Attached {
+    /// The interface was made for the port and goes with it.
+    made: bool,
+    actions: Vec<Action>,
+}
+
+impl Core {
+    pub fn add_port(&mut self, switch: &Name, config: &PortConfig) -> Result<(), Refused> {
+        let mtu = self.mtu(switch, config)?;
+        self.live(switch)?.place(config, config.mac, mtu);
+        self.publish(switch);
+        match self.open(switch, &config.name) {
+            Err(error) if self.lenient => {
+                self.detach(switch, &config.name, &error.detail);
+                Ok(())
+            }
+            Err(error) => {
+                self.live(switch)?.ports.remove(&config.name);
+                self.publish(switch);
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    pub fn remove_port(&mut self, switch: &Name, port: &Name) -> Result<(), Refused> {
+        self.detach(switch, port, "removed");
+        let live = self.live(switch)?;
+        let Some(gone) = live.ports.remove(port) else { return Ok(()) };
+        self.publish(switch);
+        self.clean_up(&gone.config)
+    }
+
+    pub fn change_port(&mut self, switch: &Name, config: &PortConfig) -> Result<(), Refused> {
+        let mtu = self.mtu(switch, config)?;
+        let live = self.live(switch)?;
+        let port =
+            live.ports.get_mut(&config.name).ok_or_else(|| no_port(switch.as_str(), config.name.as_str()))?;
+        let hardware = (port.mac, port.mtu);
+        let reopen = port.config.queues != config.queues;
+        port.config = config.clone();
+        if !port.is_uplink() {
+            (port.mac, port.mtu) = (config.mac.or(port.mac), mtu);
+        }
+        let changed = hardware != (port.mac, port.mtu) || reopen;
+        if changed && makes_its_vnic(&config.attach) {
+            self.detach(switch, &config.name, "being changed");
+            self.open(switch, &config.name)?;
+        }
+        self.publish(switch);
+        Ok(())
+    }
+
+    /// Opens what a port is attached to and lets frames pass.
+    pub fn open(&mut self, switch: &Name, port: &Name) -> Result<(), Refused> {
+        let found =
+            self.live(switch)?.ports.get(port).ok_or_else(|| no_port(switch.as_str(), port.as_str()))?;
+        let (config, mac, mtu) = (found.config.clone(), found.mac, found.mtu);
+        let io: Box<dyn Port> = match &config.attach {
+            Attachment::Uplink(_) => return self.rejoin(switch, port),
+            Attachment::Host(ifname) => Box::new(Tap::open(&vnic(ifname, &config, mac, mtu))?),
+            Attachment::Netns { netns, ifname } => {
+                let tap = vnic(ifname, &config, mac, mtu);
+                let io = netns::in_namespace(netns.as_str(), || Tap::open(&tap))??;
+                let id = netns::namespace_id(netns.as_str());
+                self.live(switch)?.ports.entry(port.clone()).and_modify(|p| p.namespace = id);
+                Box::new(io)
+            }
+            Attachment::Tap(ifname) => self.take_interface(ifname, &config, true)?,
+            Attachment::Netdev(ifname) => self.take_interface(ifname, &config, false)?,
+            Attachment::UnixStream(_) | Attachment::UnixDgram(_) => {
+                return Err(Refused::new(RefusedKind::Invalid, "later"));
+            }
+        };
+        self.attach(switch, port, io)
+    }
+
+    /// Keeps the host's stack off an interface and opens it; `make` makes a TAP that is not there.
+    fn take_interface(
+        &mut self,
+        ifname: &IfName,
+        config: &PortConfig,
+        make: bool,
+    ) -> Result<Box<dyn Port>, Refused> {
+        let mut facts = self.host.facts(&[ifname])?;
+        let kept = self.store.load::<Attached>(Kind::Attachment, ifname.as_str())?;
+        let mut attached = kept.unwrap_or_default();
+        if facts.link(ifname).is_none() && make {
+            // Its VMM opens it by its name: it must outlive our descriptor.
+            let tap = TapConfig {
+                persist: true,
+                queues: config.queues,
+                mtu: config.mtu,
+                ..TapConfig::new(ifname.as_str())
+            };
+            drop(Tap::open(&tap)?);
+            attached.made = true;
+            facts = self.host.facts(&[ifname])?;
+        }
+        let taken = self.taken_interfaces().remove(ifname).filter(|_| false);
+        let actions = plan_attach(ifname, taken.as_ref(), &facts)?;
+        if attached.actions.is_empty() {
+            attached.actions = actions.clone();
+        }
+        self.store.save(Kind::Attachment, ifname.as_str(), &attached)?;
+        let opened = actions.iter().try_for_each(|action| self.host.apply(action).map(drop).map_err(refused));
+        match opened.and_then(|()| Ok(PacketSocket::open(ifname.as_str())?)) {
+            Ok(socket) => Ok(Box::new(socket)),
+            Err(error) => {
+                self.release_interface(ifname)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives an interface back to the host's stack as it was.
+    pub fn release_interface(&mut self, ifname: &IfName) -> Result<(), Refused> {
+        let Some(attached) = self.store.load::<Attached>(Kind::Attachment, ifname.as_str())? else {
+            return Ok(());
+        };
+        if attached.made {
+            self.host.delete_link(ifname)?;
+        } else if self.host.facts(&[])?.link(ifname).is_some() {
+            for action in plan_detach(&attached.actions) {
+                self.host.apply(&action)?;
+            }
+        }
+        Ok(self.store.remove(Kind::Attachment, ifname.as_str())?)
+    }
+
+    /// Removes what a port had made.
+    fn clean_up(&mut self, config: &PortConfig) -> Result<(), Refused> {
+        match &config.attach {
+            Attachment::Host(ifname) => Ok(self.host.delete_link(ifname)?),
+            Attachment::Tap(ifname) | Attachment::Netdev(ifname) => self.release_interface(ifname),
+            Attachment::Netns { netns, ifname } => {
+                let remove = || {
+                    Tap::open(&TapConfig {
+                        up: false,
+                        queues: config.queues,
+                        ..TapConfig::new(ifname.as_str())
+                    })
+                };
+                match netns::in_namespace(netns.as_str(), remove) {
+                    // A namespace that is gone took the vNIC with it.
+                    Err(netns::NamespaceError::NotFound(_)) => Ok(()),
+                    Err(error) => Err(error.into()),
+                    Ok(tap) => Ok(tap?
+                        .remove()
+                        .map_err(|e| Refused::new(RefusedKind::HostRefused, e.to_string()))?),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Hands an open port to the data path: from here frames pass.
+    pub fn attach(&mut self, switch: &Name, port: &Name, io: Box<dyn Port>) -> Result<(), Refused> {
+        let live = self.live(switch)?;
+        let id = live.id;
+        let found = live.ports.get_mut(port).ok_or_else(|| no_port(switch.as_str(), port.as_str()))?;
+        let index = found.index;
+        found.attached = true;
+        self.set_state(switch, port, PortState::Up, None);
+        self.dataplane.attach(id, index, io).map_err(|error| {
+            let detail = format!("port {switch}/{port} cannot be polled: {}", chain(&error));
+            self.detach(switch, port, &detail);
+            Refused::new(RefusedKind::Internal, detail)
+        })
+    }
+
+    /// Takes a port out of the data path and closes it; its place stays.
+    pub fn detach(&mut self, switch: &Name, port: &Name, reason: &str) {
+        let Some(live) = self.live.get_mut(switch) else { return };
+        let Some(found) = live.ports.get_mut(port) else { return };
+        found.attached = false;
+        drop(self.dataplane.detach(live.id, found.index));
+        self.set_state(switch, port, PortState::Down, Some(reason.to_owned()));
+    }
+
+    /// Sets a port's state, lets the data path know, and tells it where it changed.
+    pub fn set_state(&mut self, switch: &Name, port: &Name, state: PortState, reason: Option<String>) {
+        let Some(found) = self.live.get_mut(switch).and_then(|live| live.ports.get_mut(port)) else { return };
+        if (found.state, &found.reason) == (state, &reason) {
+            return;
+        }
+        found.state = state;
+        found.reason.clone_from(&reason);
+        self.publish(switch);
+        self.events.tell(EventKind::PortState { switch: switch.clone(), port: port.clone(), state, reason });
+    }
+
+    pub fn set_hardware(
+        &mut self,
+        switch: &Name,
+        port: &Name,
+        mac: Option<MacAddr>,
+        mtu: u32,
+    ) -> Result<(), Refused> {
+        let found = self.live(switch)?.ports.get_mut(port);
+        let found = found.ok_or_else(|| no_port(switch.as_str(), port.as_str()))?;
+        (found.mac, found.mtu) = (mac, mtu);
+        self.publish(switch);
+        Ok(())
+    }
+
+    pub fn find(&self, switch: &Name, is_it: impl Fn(&LivePort) -> bool) -> Option<Name> {
+        let ports = &self.live.get(switch)?.ports;
+        ports.iter().find(|(_, port)| is_it(port)).map(|(name, _)| name.clone())
+    }
+
+    /// The MTU of a port: its own, else the uplink's, and never above that.
+    fn mtu(&mut self, switch: &Name, config: &PortConfig) -> Result<u32, Refused> {
+        let nic = self.state.switch(switch.as_str()).and_then(|s| s.uplink()).cloned();
+        let uplink = self.live(switch)?.uplink_mtu();
+        match (config.mtu, uplink, nic) {
+            (Some(mtu), Some(limit), Some(nic)) if mtu > limit => {
+                Err(refused(Refusal::MtuAboveNic { nic, mtu, limit }))
+            }
+            (mtu, uplink, _) => Ok(mtu.or(uplink).unwrap_or(DEFAULT_MTU)),
+        }
+    }
+}
+
+/// A vNIC that vmswitch makes stays when the daemon ends, with the addresses that were put on it.
+fn vnic(ifname: &IfName, config: &PortConfig, mac: Option<MacAddr>, mtu: u32) -> TapConfig {
+    TapConfig { mac, mtu: Some(mtu), persist: true, queues: config.queues, ..TapConfig::new(ifname.as_str()) }
+}
+
+const fn makes_its_vnic(attach: &Attachment) -> bool {
+    matches!(attach, Attachment::Host(_) | Attachment::Netns { .. })
+}

@@ -1,0 +1,63 @@
+//! At start: what a former run of the daemon left is recovered, then the desired state is made so.
+//!
+//! A port whose NIC, namespace or interface is not there yet waits for it; a switch is there as soon as the daemon is.
+
+use super::{Core, Pending, pending::replaced};
+use crate::{events::now_s, store::Kind};
+use control::reconcile::Binding;
+use model::{Attachment, EventKind, Name, ValidState};
+
+impl Core {
+    pub fn restore(&mut self) -> anyhow::Result<()> {
+        let saved = self.store.load_state()?;
+        self.state = self.without_overdue(saved.clone())?;
+        self.recover_journals()?;
+        self.release_left_interfaces()?;
+        self.realize()?;
+        if self.state != saved {
+            self.store.save_state(&self.state)?;
+        }
+        Ok(())
+    }
+
+    /// The saved state, but for changes that nobody confirmed in time: those are rolled back before they are made.
+    fn without_overdue(&mut self, saved: ValidState) -> anyhow::Result<ValidState> {
+        let mut state = saved.desired().clone();
+        for name in self.store.names(Kind::Pending)? {
+            let Some(pending) = self.store.load::<Pending>(Kind::Pending, &name)? else { continue };
+            let switch: Name = name.parse()?;
+            if pending.confirm_by_s > now_s() {
+                self.pending.insert(switch, pending);
+                continue;
+            }
+            state = replaced(&state, &switch, pending.former);
+            self.store.remove(Kind::Pending, &name)?;
+            self.events.tell(EventKind::SwitchRolledBack { switch });
+        }
+        Ok(state.validate()?)
+    }
+
+    fn recover_journals(&mut self) -> anyhow::Result<()> {
+        for name in self.store.names(Kind::Takeover)? {
+            let switch: Name = name.parse()?;
+            let wanted = self.state.switch(&name).and_then(Binding::of);
+            self.recover_journal(&switch, wanted.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Interfaces of ports that are not in the state: their removal was interrupted.
+    fn release_left_interfaces(&mut self) -> anyhow::Result<()> {
+        let ports = self.state.desired().switches.iter().flat_map(|s| &s.ports);
+        let wanted: Vec<_> = ports
+            .filter(|p| matches!(p.attach, Attachment::Tap(_) | Attachment::Netdev(_)))
+            .filter_map(|p| Some(p.attach.host_interface()?.to_string()))
+            .collect();
+        for ifname in self.store.names(Kind::Attachment)? {
+            if !wanted.contains(&ifname) {
+                self.release_interface(&ifname.parse()?)?;
+            }
+        }
+        Ok(())
+    }
+}

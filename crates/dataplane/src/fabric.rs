@@ -1,0 +1,273 @@
+//! One switch at work: its ports, its tables, its counters, and the way of a batch through it.
+
+use engine::{EngineEvent, Entry, FrameIn, Millis, PortIndex, Snapshot, TableConfig, Verdict};
+use io::{BATCH_FRAMES, Batch, Port, PortError};
+use model::{DropReason, PortCounters, SwitchCounters};
+use std::sync::Arc;
+use wire::{VNET_HDR_LEN, VnetHdr};
+
+/// What passed a switch, read between two batches.
+#[derive(Clone, Debug, Default)]
+pub struct SwitchReport {
+    /// The switch as a whole, ports that were removed included.
+    pub switch: SwitchCounters,
+    /// Its ports.
+    pub ports: Vec<(PortIndex, PortCounters)>,
+    /// Entries in its MAC table.
+    pub mac_entries: usize,
+}
+
+/// A switch on its worker.
+#[derive(Debug)]
+pub(crate) struct Fabric {
+    tables: engine::Switch,
+    snapshot: Arc<Snapshot>,
+    ports: Vec<Slot>,
+    copies: u64,
+    /// What passed ports that are no more.
+    retired: SwitchCounters,
+    verdicts: Vec<Verdict>,
+    /// Ports that got frames of the batch at hand, each once.
+    touched: Vec<PortIndex>,
+}
+
+/// The place of a port: it stays while the port is away, and so do its counters.
+#[derive(Debug, Default)]
+struct Slot {
+    io: Option<Box<dyn Port>>,
+    counters: PortCounters,
+    /// What the port was last known to wait for.
+    waits_for: Option<&'static str>,
+    /// Frames of the batch at hand that leave here.
+    leaving: Vec<u16>,
+}
+
+/// A port that stopped while a batch passed.
+pub(crate) type Stopped = (PortIndex, PortError);
+
+impl Fabric {
+    pub fn new(table: TableConfig, seed: [u64; 2]) -> Self {
+        Self {
+            tables: engine::Switch::new(table, seed),
+            snapshot: Arc::new(Snapshot::new(Vec::new())),
+            ports: Vec::new(),
+            copies: 0,
+            retired: SwitchCounters::default(),
+            verdicts: Vec::with_capacity(BATCH_FRAMES),
+            touched: Vec::with_capacity(BATCH_FRAMES),
+        }
+    }
+
+    /// Goes by `snapshot` from the next batch on. Ports that it does not name are gone: their counters go into the
+    /// switch's, their places are free again.
+    pub fn install(&mut self, snapshot: Arc<Snapshot>, now: Millis) {
+        self.tables.install(Arc::clone(&snapshot), now);
+        let places = usize::max(self.ports.len(), snapshot.port_slots());
+        self.ports.resize_with(places, Slot::default);
+        for (slot, index) in self.ports.iter_mut().zip(0..) {
+            if snapshot.policy(PortIndex(index)).is_none() {
+                self.retired.add_port(&std::mem::take(slot).counters);
+            }
+        }
+        self.snapshot = snapshot;
+    }
+
+    pub fn set_table(&mut self, table: TableConfig) {
+        self.tables.set_table(table);
+    }
+
+    /// Puts a port into its place; gives it back where the snapshot has none for it.
+    pub fn attach(&mut self, port: PortIndex, io: Box<dyn Port>) -> Option<Box<dyn Port>> {
+        match self.ports.get_mut(usize::from(port.0)) {
+            Some(slot) if self.snapshot.policy(port).is_some() => {
+                slot.waits_for = None;
+                slot.io.replace(io)
+            }
+            _ => Some(io),
+        }
+    }
+
+    pub fn detach(&mut self, port: PortIndex) -> Option<Box<dyn Port>> {
+        self.ports.get_mut(usize::from(port.0)).and_then(|slot| slot.io.take())
+    }
+
+    /// What a port waits for, where that has changed.
+    pub fn link_change(&mut self, port: PortIndex) -> Option<Option<&'static str>> {
+        let slot = self.ports.get_mut(usize::from(port.0))?;
+        let now = slot.io.as_ref()?.waits_for();
+        (std::mem::replace(&mut slot.waits_for, now) != now).then_some(now)
+    }
+
+    /// Takes out every port.
+    pub fn detach_all(&mut self) -> Vec<Box<dyn Port>> {
+        self.ports.iter_mut().filter_map(|slot| slot.io.take()).collect()
+    }
+
+    /// True where the table holds anything that may run out.
+    pub fn ages(&self) -> bool {
+        !self.tables.is_empty()
+    }
+
+    pub fn report(&self) -> SwitchReport {
+        let mut switch = self.retired;
+        switch.copies = self.copies;
+        let named = (0..).map(PortIndex).zip(&self.ports).filter(|(i, _)| self.snapshot.policy(*i).is_some());
+        let ports: Vec<_> = named.map(|(index, slot)| (index, slot.counters)).collect();
+        ports.iter().for_each(|(_, counters)| switch.add_port(counters));
+        SwitchReport { switch, ports, mac_entries: self.tables.len() }
+    }
+
+    pub fn entries(&self, now: Millis) -> Vec<Entry> {
+        self.tables.entries(now).collect()
+    }
+
+    pub fn flush(&mut self, port: Option<PortIndex>) -> usize {
+        self.tables.flush(port)
+    }
+
+    pub fn age(&mut self, now: Millis, budget: usize) -> usize {
+        self.tables.age(now, budget)
+    }
+
+    pub fn events(&mut self) -> impl Iterator<Item = EngineEvent> + '_ {
+        self.tables.take_events()
+    }
+
+    /// Takes one batch from `ingress` through the switch; true where there was one.
+    ///
+    /// Four steps, each over the whole batch:
+    ///
+    /// 1. receive: frames land in `batch` and stay there until the last step (one copy, by the kernel);
+    /// 2. decide: the engine looks at headers only and gives a verdict for each frame, in order;
+    /// 3. sort: verdicts become a list of frame numbers for each destination, in order, so the order between two
+    ///    ports is kept whatever the batch size;
+    /// 4. deliver: each destination gets its whole list in one call, and says what became of it.
+    ///
+    /// Nothing is allocated once the lists have grown to their size; the counters are this worker's own.
+    pub fn turn(
+        &mut self,
+        ingress: PortIndex,
+        batch: &mut Batch,
+        now: Millis,
+        stopped: &mut Vec<Stopped>,
+    ) -> bool {
+        batch.clear();
+        let Some(port) = self.ports.get_mut(usize::from(ingress.0)).and_then(|slot| slot.io.as_mut()) else {
+            return false;
+        };
+        if let Err(error) = port.receive(batch) {
+            stopped.push((ingress, error));
+        }
+        if batch.is_empty() {
+            return false;
+        }
+        complete_datagrams(batch);
+        self.decide(ingress, batch, now);
+        self.sort(ingress, batch);
+        self.deliver(batch, stopped);
+        true
+    }
+
+    fn decide(&mut self, ingress: PortIndex, batch: &Batch, now: Millis) {
+        let mut frames = [FrameIn { header: &[], len: 0 }; BATCH_FRAMES];
+        let counters = &mut self.ports[usize::from(ingress.0)].counters;
+        for (frame, index) in frames.iter_mut().zip(0..batch.len() as u16) {
+            let bytes = batch.frame(index);
+            counters.rx_frames += 1;
+            counters.rx_bytes += bytes.len() as u64;
+            frame.header = &bytes[..bytes.len().min(HEADER_BYTES)];
+            frame.len = wire_len(batch, index);
+        }
+        let frames = &frames[..batch.len()];
+        counters.not_learned += u64::from(self.tables.process(ingress, frames, now, &mut self.verdicts));
+    }
+
+    fn sort(&mut self, ingress: PortIndex, batch: &Batch) {
+        let Self { verdicts, snapshot, ports, touched, copies, .. } = self;
+        for (verdict, frame) in verdicts.iter().zip(0u16..) {
+            match *verdict {
+                Verdict::Forward(to) => send(ports, touched, snapshot, to, frame, batch),
+                Verdict::Flood(which) => {
+                    let mut destinations = 0;
+                    for to in snapshot.flood(ingress, which) {
+                        send(ports, touched, snapshot, to, frame, batch);
+                        destinations += 1;
+                    }
+                    *copies += u64::max(destinations, 1) - 1;
+                }
+                Verdict::Drop(reason) => ports[usize::from(ingress.0)].counters.drops.add(reason, 1),
+                Verdict::DropAt(port, reason) => ports[usize::from(port.0)].counters.drops.add(reason, 1),
+            }
+        }
+    }
+
+    fn deliver(&mut self, batch: &Batch, stopped: &mut Vec<Stopped>) {
+        for to in self.touched.drain(..) {
+            let Slot { io, counters, leaving, .. } = &mut self.ports[usize::from(to.0)];
+            let outcome = io.as_mut().map(|io| io.transmit(batch, leaving));
+            match outcome {
+                Some(Ok(sent)) => {
+                    counters.tx_frames += sent.frames;
+                    counters.tx_bytes += sent.bytes;
+                    self.copies += sent.copies;
+                    sent.drops().into_iter().for_each(|(reason, frames)| counters.drops.add(reason, frames));
+                }
+                Some(Err(error)) => {
+                    counters.drops.add(DropReason::PortDown, leaving.len() as u64);
+                    stopped.push((to, error));
+                }
+                None => counters.drops.add(DropReason::PortDown, leaving.len() as u64),
+            }
+            leaving.clear();
+        }
+    }
+}
+
+/// Puts a frame on the list of a destination, unless it is too long for it.
+fn send(
+    ports: &mut [Slot],
+    touched: &mut Vec<PortIndex>,
+    snapshot: &Snapshot,
+    to: PortIndex,
+    frame: u16,
+    batch: &Batch,
+) {
+    let slot = &mut ports[usize::from(to.0)];
+    let bytes = batch.frame(frame);
+    if !snapshot.fits(to, wire_len(batch, frame), bytes) {
+        slot.counters.drops.add(DropReason::Oversize, 1);
+        return;
+    }
+    if slot.leaving.is_empty() {
+        touched.push(to);
+    }
+    slot.leaving.push(frame);
+}
+
+/// The length of a frame on the wire: of the largest segment where it will be cut.
+fn wire_len(batch: &Batch, frame: u16) -> u32 {
+    let bytes = batch.frame(frame);
+    wire::segment::largest_segment_len(bytes, bytes.len(), &batch.vnet(frame)) as u32
+}
+
+/// Completes partial checksums of UDP datagrams, whatever the destination takes.
+///
+/// DHCP clients and servers read datagrams from raw sockets, below the stack that knows that a checksum is still
+/// partial, and drop them as damaged. They did not ask for the offload, their stack did. A datagram that is not
+/// segmented is small, so its sum costs little; TCP, where the offload pays, is left alone.
+fn complete_datagrams(batch: &mut Batch) {
+    for index in 0..batch.len() as u16 {
+        let vnet = batch.vnet(index);
+        if vnet.needs_checksum() && vnet.gso_type == 0 && vnet.csum_offset == UDP_CHECKSUM {
+            let (header, frame) = batch.with_vnet_mut(index).split_at_mut(VNET_HDR_LEN);
+            if wire::checksum::complete(frame, vnet.csum_start, vnet.csum_offset).is_ok() {
+                header.copy_from_slice(&VnetHdr::default().to_bytes());
+            }
+        }
+    }
+}
+
+/// As much of a frame as the engine looks at.
+const HEADER_BYTES: usize = 128;
+/// Where the checksum lies in a UDP header (RFC 768).
+const UDP_CHECKSUM: u16 = 6;
