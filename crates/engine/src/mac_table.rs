@@ -24,7 +24,7 @@
 //! # Time
 //!
 //! A frame of a known source would move its entry to the tail of its list, which touches three entries more. So an entry is
-//! stamped anew only when its stamp is a second old, or 1/256 of the ageing time if that is less (`Ageing::grain`). The lists stay
+//! stamped anew only when its stamp is a second old, or 1/256 of the ageing time if that is less (`TableConfig::grain`). The lists stay
 //! in the exact order of the stamps; an entry that is refreshed all the time can expire up to a grain sooner than the
 //! ageing time after its last frame, never later.
 //!
