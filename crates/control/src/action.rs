@@ -12,7 +12,8 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// The host vNIC exists: a TAP that stays when the daemon ends, so that addresses and sockets survive a restart.
+    /// The host vNIC exists: a TAP that stays when the daemon ends, so that addresses and sockets survive a restart. It is
+    /// made down, so that the kernel puts no address of its own on it.
     CreateHostVnic(HostVnic),
     /// The host vNIC does not exist.
     RemoveHostVnic(HostVnic),

@@ -16,6 +16,10 @@
 //! 6. The host vNIC's own automatism (router advertisements, link-local addresses) is switched on where the NIC's was.
 //!
 //! Giving back is the same with the roles changed, from what is on the host vNIC at that moment.
+//!
+//! What cannot be moved, because it belongs to a process: sockets bound to the NIC itself (`SO_BINDTODEVICE`, packet
+//! sockets: DHCP clients), multicast memberships joined on it, and connections between link-local IPv6 addresses, which
+//! carry its number. Temporary IPv6 addresses arrive as ordinary ones that run out at the same time.
 
 use crate::action::{Action, Flag, HostVnic};
 use crate::facts::{Address, Facts, Family, Link, Settings};
@@ -78,8 +82,11 @@ pub fn plan_bind(request: &BindRequest, facts: &Facts) -> Result<Plan, Refusal> 
     Ok(Plan { actions, warnings: warnings(&link.name, host, &settings) })
 }
 
+/// The largest MTU that the kernel gives a TAP (64 KiB less an Ethernet header); a veth's can be larger.
+const TAP_MTU_MAX: u32 = 65_521;
+
 fn host_vnic(ifname: &IfName, request: &BindRequest, link: &Link) -> HostVnic {
-    let mtu = request.mtu.unwrap_or(link.mtu);
+    let mtu = request.mtu.unwrap_or(link.mtu).min(TAP_MTU_MAX);
     HostVnic { ifname: ifname.clone(), mac: link.mac.unwrap_or_default(), mtu }
 }
 

@@ -205,6 +205,20 @@ fn a_router_advertisements_route_is_stood_in_for() {
 }
 
 #[test]
+fn the_host_vnics_mtu_is_the_nics_or_the_one_asked_for() {
+    let mtu = |nic, asked| {
+        let mut facts = facts(static_settings());
+        facts.links[0].mtu = nic;
+        let request = BindRequest { mtu: asked, ..request(Some("lan")) };
+        match plan_bind(&request, &facts).unwrap().actions.remove(0) {
+            Action::CreateHostVnic(vnic) => vnic.mtu,
+            other => panic!("{other}"),
+        }
+    };
+    assert_eq!([mtu(9000, None), mtu(9000, Some(1500)), mtu(65_535, None)], [9000, 1500, 65_521]);
+}
+
+#[test]
 fn no_host_takes_the_addresses_away_and_says_so() {
     let mut settings = static_settings();
     settings.rules = vec!["1000: iif eth0".into()];
