@@ -92,9 +92,10 @@ fn cache_info(lifetime: Option<Lifetime>) -> [u8; 16] {
 /// An address whose duplicate detection failed is not in use and is left out.
 fn read_address(message: &Message, name: &IfName) -> Option<Address> {
     let body = &message.body;
-    family_of(*body.first()?)?;
+    let [af, prefix_len, flags, scope] = *body.first_chunk()?;
+    family_of(af)?;
     let attributes = Attributes::read(body, IFADDRMSG_LEN);
-    let flags = attributes.u32(IFA_FLAGS).unwrap_or_else(|| u32::from(body[2]));
+    let flags = attributes.u32(IFA_FLAGS).unwrap_or(u32::from(flags));
     if flags & IFA_F_DADFAILED != 0 {
         return None;
     }
@@ -102,14 +103,14 @@ fn read_address(message: &Message, name: &IfName) -> Option<Address> {
     let ip = attributes.ip(IFA_LOCAL).or(far)?;
     Some(Address {
         ip,
-        prefix_len: body[1],
+        prefix_len,
         peer: far.filter(|peer| *peer != ip),
         broadcast: match attributes.ip(IFA_BROADCAST) {
             Some(IpAddr::V4(broadcast)) => Some(broadcast),
             _ => None,
         },
-        scope: body[3],
-        label: attributes.text(IFA_LABEL).filter(|l| body[0] == AF_INET && l != name.as_str()),
+        scope,
+        label: attributes.text(IFA_LABEL).filter(|l| af == AF_INET && l != name.as_str()),
         flags: flags & SETTABLE,
         lifetime: attributes.get(IFA_CACHEINFO).and_then(read_lifetime),
         metric: attributes.u32(IFA_RT_PRIORITY).filter(|m| *m != 0),

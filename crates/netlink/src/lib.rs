@@ -1,7 +1,7 @@
 //! The host's network settings over rtnetlink: facts, changes, notifications.
 //!
 //! Blocking, and of the network namespace in which [`Netlink::open`] was called. Messages are built and read as attributes
-//! ([`attribute`]), not through typed message crates: a route that is moved must arrive with every attribute it had,
+//! (`attribute.rs`), not through typed message crates: a route that is moved must arrive with every attribute it had,
 //! those included that no crate knows yet.
 
 mod address;

@@ -4,7 +4,7 @@ mod host;
 
 use control::action::undo_all;
 use control::journal::{Journal, Now, Outcome, Phase, recover};
-use control::takeover::{BindRequest, Plan, plan_bind, plan_give_back};
+use control::takeover::{BindRequest, Plan, plan_bind, plan_give_back, plan_rejoin};
 use host::{Host, in_namespace, name};
 
 const BOOT: &str = "this boot";
@@ -268,5 +268,27 @@ fn root_an_unconfirmed_bind_is_given_back() {
         journal.phase = Phase::Bound { confirm_by_s: Some(1000) };
         recover_from(host, &journal, Outcome::Free);
         assert_free(host, &before, &flags, "after the time to confirm");
+    });
+}
+
+#[test]
+fn root_a_nic_that_comes_back_is_taken_again() {
+    in_namespace(|host| {
+        busy_nic(host);
+        let (_, plan) = plan(host, &request(Some("lan")));
+        host.apply(&plan.actions);
+        let on_vnic =
+            |host: &Host| host.state("lan").into_iter().filter(|l| !l.contains("other")).collect::<Vec<_>>();
+        let before = on_vnic(host);
+        host.ip("link del nic0");
+        host.ip("link add nic0 type veth peer name far");
+        host.sysctl("nic0", "ipv6/conf/IF/disable_ipv6", "0");
+        host.ip("link set far up");
+        host.ip("link set nic0 up");
+        host.ip("addr add 192.0.2.10/24 dev nic0");
+        let facts = host.facts(&["nic0"]);
+        host.apply(&plan_rejoin(&name("nic0"), &facts));
+        assert_silent(host);
+        assert_eq!(on_vnic(host), before);
     });
 }
