@@ -5,12 +5,14 @@ use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
 use std::{ffi::OsString, path::PathBuf};
 
+/// Options that every command has.
+const GLOBAL: &str = "Global options";
+
 /// The switches of this host: VMs, containers and the host joined to each other and to the network.
 #[derive(Debug, Parser)]
 #[command(
     name = "vmswitch",
     version,
-    propagate_version = true,
     after_help = "\
 Examples:
   vmswitch switch add lan --external eth0 --confirm 60s
@@ -23,10 +25,10 @@ Every command explains itself with --help. Exit status: 0 done, 1 refused or fai
 )]
 pub struct Cli {
     /// The socket at which vmswitchd answers
-    #[arg(long, global = true, env = "VMSWITCH_SOCKET", default_value = "/run/vmswitch/api.sock")]
+    #[arg(long, global = true, help_heading = GLOBAL, env = "VMSWITCH_SOCKET", default_value = "/run/vmswitch/api.sock")]
     pub socket: PathBuf,
     /// Print one JSON document instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
     /// What to do
     #[command(subcommand)]
@@ -69,22 +71,22 @@ Examples:
     /// Frames and bytes that passed, and every drop with its reason
     #[command(after_help = "\
 Examples:
-  vmswitch stats                 # all switches
-  vmswitch stats lan --watch     # rates, once a second
+  vmswitch stats               # all switches
+  vmswitch stats lan --watch   # rates, once a second
   vmswitch stats lan/vm1
 
-RX is what the switch received from a vNIC, TX what it delivered to it. For each switch, received + copied =
-delivered + dropped.")]
+RX is what the switch received from a vNIC, TX what it delivered to it. \
+For each switch, received + copied = delivered + dropped.")]
     Stats(stats::StatsArgs),
     /// Make the switches be as a file says
     #[command(after_help = "\
 Examples:
-  vmswitch apply switches.toml --dry-run     # says what would be done
+  vmswitch apply switches.toml --dry-run   # says what would be done
   vmswitch apply switches.toml
-  vmswitch apply -                           # reads the file from standard input
+  vmswitch apply -                         # reads the file from standard input
 
-The file is TOML in the format of `vmswitch export`, or JSON where its name ends in .json. Switches and ports that it
-does not name are removed.")]
+The file is TOML in the format of `vmswitch export`, or JSON where its name ends in .json. \
+Switches and ports that it does not name are removed.")]
     Apply(state::ApplyArgs),
     /// Print the switches as they should be, for `apply`
     #[command(after_help = "\
@@ -96,7 +98,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   vmswitch events
-  vmswitch events --json     # one JSON document a line")]
+  vmswitch events --json   # one JSON document a line")]
     Events,
     /// Print a script that completes commands in a shell
     #[command(after_help = "\

@@ -16,8 +16,8 @@ Examples:
   vmswitch mac list lan
   vmswitch mac list lan --json
 
-Kinds: pinned (a guarded port's own MAC, which never moves), static (its allow list), learned (seen as a source; AGE is
-the time since)."
+Kinds: pinned (a guarded port's own MAC, which never moves), static (its allow list), learned (seen as a source; \
+AGE is the time since)."
     )]
     List {
         /// The switch
@@ -48,9 +48,14 @@ pub async fn run(command: MacCommand, client: &Client) -> Result<Answer, Failure
         MacCommand::Flush { switch, port } => {
             let path = format!("{}/macs/flush", switch::path(&switch));
             let flushed: Flushed = client.send(Method::POST, &path, &FlushMacs { port }).await?;
-            Answer::new(&flushed, format!("{} learned entries are forgotten.", flushed.flushed))
+            Answer::new(&flushed, flushed_text(flushed))
         }
     }
+}
+
+fn flushed_text(Flushed { flushed }: Flushed) -> String {
+    let entries = if flushed == 1 { "entry is" } else { "entries are" };
+    format!("{flushed} learned {entries} forgotten.")
 }
 
 fn list_text(entries: &[MacEntry], style: Style) -> String {
@@ -66,6 +71,12 @@ fn list_text(entries: &[MacEntry], style: Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flush_says_how_much_it_forgot() {
+        assert_eq!(flushed_text(Flushed { flushed: 1 }), "1 learned entry is forgotten.");
+        assert_eq!(flushed_text(Flushed { flushed: 0 }), "0 learned entries are forgotten.");
+    }
 
     #[test]
     fn a_mac_table_is_a_table() {

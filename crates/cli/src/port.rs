@@ -24,16 +24,19 @@ use serde_json::json;
 #[derive(Debug, Subcommand)]
 pub enum PortCommand {
     /// Make a port, attached to a VM, a container, the host or an interface
-    #[command(after_help = "\
+    #[command(
+        override_usage = "vmswitch port add <SWITCH> <PORT> <ATTACHMENT> [OPTIONS]",
+        after_help = "\
 Examples:
-  vmswitch port add lan vm1 --tap tap1                        # a VM: QEMU, Firecracker
-  vmswitch port add lan vm2 --unix-stream /run/vm2.sock       # a VM: QEMU without root
-  vmswitch port add lan web --netns web --ifname eth0         # a network namespace
-  vmswitch port add lan storage --host                        # a further vNIC of the host
-  vmswitch port add lan lab --netdev veth0 --guard off        # any interface, many MACs behind it
+  vmswitch port add lan vm1 --tap tap1                    # QEMU, Firecracker
+  vmswitch port add lan vm2 --unix-stream /run/vm2.sock   # QEMU without root
+  vmswitch port add lan web --netns web --ifname eth0     # a container
+  vmswitch port add lan storage --host                    # the host itself
+  vmswitch port add lan lab --netdev veth0 --guard off    # many MACs behind it
   vmswitch port add lan fw --tap fw0 --allow-mac 02:00:00:00:00:aa --mtu 9000
 
-The MAC is handed out unless --mac gives one. The guard lets only frames with that source MAC in.")]
+The MAC is handed out unless --mac gives one. The guard lets only frames with that source MAC in."
+    )]
     Add(AddArgs),
     /// List the ports of one switch, or of all
     #[command(
@@ -63,7 +66,7 @@ Examples:
   vmswitch port set lan/vm1 --guard off --learn-limit 100
   vmswitch port set lan/vm1 --mac 02:00:00:00:00:01
   vmswitch port set lan/vm1 --allow-mac 02:00:00:00:00:aa,02:00:00:00:00:bb
-  vmswitch port set lan/vm1 --allow-mac ''                    # empties the list")]
+  vmswitch port set lan/vm1 --allow-mac ''   # empties the list")]
     Set(SetArgs),
     /// Remove a port, and the vNIC that was made for it
     #[command(
@@ -90,7 +93,7 @@ pub struct AddArgs {
     port: Name,
     #[command(flatten)]
     attach: AttachArgs,
-    /// Name of the vNIC in the namespace of --netns
+    /// With --netns: name of the vNIC in the namespace
     #[arg(long, value_name = "IFNAME", default_value = "eth0",
         conflicts_with_all = ["tap", "host", "netdev", "unix_stream", "unix_dgram"])]
     ifname: IfName,
@@ -103,6 +106,7 @@ pub struct AddArgs {
 
 /// What the port is attached to: one of these.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Attachment (one of these)")]
 #[group(required = true, multiple = false)]
 struct AttachArgs {
     /// A TAP that a VMM opens (QEMU, Firecracker)
@@ -128,6 +132,7 @@ struct AttachArgs {
 
 /// Policies of a port.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Policies")]
 struct Policies {
     /// The vNIC's MAC
     #[arg(long, value_name = "MAC", value_parser = place::vnic_mac)]

@@ -19,7 +19,9 @@ pub fn options(port: &PortStatus) -> Option<String> {
         _ => return None,
     };
     let mac = port.mac.map(|mac| format!(",mac={mac}")).unwrap_or_default();
-    Some(format!("-netdev {} \\\n-device virtio-net-pci,netdev={id}{mac}{device}", quoted(&netdev)))
+    // The guest takes its MTU from the device; without the option it takes 1500.
+    let mtu = if port.mtu == 1500 { String::new() } else { format!(",host_mtu={}", port.mtu) };
+    Some(format!("-netdev {} \\\n-device virtio-net-pci,netdev={id}{mac}{mtu}{device}", quoted(&netdev)))
 }
 
 /// A device with several queues needs two vectors for each, one for its configuration and one for control.
@@ -76,6 +78,12 @@ mod tests {
         let expected = "-netdev dgram,id=net-vm1,local.type=unix,local.path=/run/vm1.sock.qemu,\
                         remote.type=unix,remote.path=/run/vm1.sock \\\n";
         assert!(dgram.starts_with(expected), "{dgram}");
+    }
+
+    #[test]
+    fn the_guest_is_told_of_another_mtu() {
+        let jumbo = model::PortStatus { mtu: 9000, ..samples::vm1() };
+        assert!(options(&jumbo).unwrap().ends_with(",mac=02:00:00:00:00:01,host_mtu=9000"));
     }
 
     #[test]

@@ -26,8 +26,8 @@ Examples:
   vmswitch switch add lab --internal
   vmswitch switch add isolated --private
 
-An external switch takes the NIC over: the host's addresses and routes move from it to a host vNIC, an interface with
-the switch's name. Over SSH use --confirm: unless you confirm in time, everything is put back.")]
+An external switch takes the NIC over: the host's addresses and routes move from it to a host vNIC, an interface with the \
+switch's name. Over SSH use --confirm: unless you confirm in time, everything is put back.")]
     Add(AddArgs),
     /// List the switches
     #[command(
@@ -52,8 +52,8 @@ Examples:
 Examples:
   vmswitch switch set lan --ageing 10m
   vmswitch switch set lab --external eth1 --confirm 60s
-  vmswitch switch set lan --internal       # gives the NIC back to the host
-  vmswitch switch set lan --host off       # takes the host's vNICs away")]
+  vmswitch switch set lan --internal   # gives the NIC back to the host
+  vmswitch switch set lan --host off   # takes the host's vNICs away")]
     Set(SetArgs),
     /// Keep a switch that was added or changed with --confirm
     #[command(after_help = "\
