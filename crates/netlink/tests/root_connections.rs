@@ -135,7 +135,16 @@ fn root_streams_through_bind_and_give_back_lose_no_byte() {
 }
 
 /// Sends router advertisements every few seconds until dropped.
-fn router(far: &Far) -> Child {
+struct Router(Child);
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn router(far: &Far) -> Router {
     let mut command = Command::new("ip");
     command.args([
         "netns",
@@ -159,7 +168,7 @@ fn router(far: &Far) -> Child {
         "--pid-file",
         "--log-facility=-",
     ]);
-    command.stderr(Stdio::null()).spawn().expect("dnsmasq is installed")
+    Router(command.stderr(Stdio::null()).spawn().expect("dnsmasq is installed"))
 }
 
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -192,7 +201,7 @@ fn root_router_advertisements_go_on_being_heard() {
     in_namespace(|host| {
         let far = Far::new(host);
         host.ip(&format!("-n {} addr add 2001:db8:5::1/64 dev far0 nodad", far.0));
-        let mut router = router(&far);
+        let _router = router(&far);
         wait_until("the NIC has heard the router", || advertised(host, "nic0", 500));
         let request = request();
         let original = host.facts(&["nic0"]);
@@ -207,7 +216,5 @@ fn root_router_advertisements_go_on_being_heard() {
         run(host, &plan_give_back(&request, &now, &original), &mut path);
         std::thread::sleep(Duration::from_secs(5));
         wait_until("the NIC has heard the router again", || advertised(host, "nic0", 595));
-        drop(router.kill());
-        drop(router.wait());
     });
 }
