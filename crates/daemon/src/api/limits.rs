@@ -13,6 +13,8 @@ pub struct Limits {
     pub body_time: Duration,
     /// Time in which a request must be answered.
     pub request_time: Duration,
+    /// Time for which an answer waits for a client that does not read it.
+    pub write_time: Duration,
     /// Connections at once.
     pub connections: usize,
     /// Time that running requests get when the daemon stops.
@@ -26,6 +28,7 @@ impl Default for Limits {
             header_time: Duration::from_secs(5),
             body_time: Duration::from_secs(10),
             request_time: Duration::from_secs(60),
+            write_time: Duration::from_secs(30),
             connections: 64,
             stop_time: Duration::from_secs(10),
         }

@@ -10,6 +10,7 @@ mod router;
 mod routes;
 mod serve;
 mod socket;
+mod stall;
 
 pub use access::{GROUP, group_id};
 pub use backend::{Backend, Refused, RefusedKind};

@@ -1,6 +1,8 @@
 //! The accept loop. axum's own has no limits and does not know who the peer is.
 
-use super::{access, backend::Backend, limits::Limits, problem::Failure, router, socket::Listener};
+use super::{
+    access, backend::Backend, limits::Limits, problem::Failure, router, socket::Listener, stall::Stalling,
+};
 use axum::{Router, extract::Request, http::StatusCode, response::IntoResponse};
 use hyper::server::conn::http1;
 use hyper_util::{
@@ -93,7 +95,7 @@ impl Server {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.options.limits.header_time)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(Stalling::new(stream, self.options.limits.write_time), service);
         let connection = self.running.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {

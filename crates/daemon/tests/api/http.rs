@@ -51,6 +51,15 @@ impl Connection {
         String::from_utf8(bytes).unwrap()
     }
 
+    /// Everything until the server closes the connection, whether or not it had read all requests.
+    pub fn rest_until_reset(&mut self) -> String {
+        let mut bytes = Vec::new();
+        if let Err(error) = self.0.read_to_end(&mut bytes) {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Reads until `part` has come.
     pub fn until(&mut self, part: &str) -> String {
         let mut bytes = Vec::new();

@@ -69,6 +69,22 @@ fn more_connections_than_allowed_are_refused_until_one_ends() {
     second.until(": following\n\n");
     assert!(api.get("/v1/switches").problem(503, "too-many").starts_with("2 connections"));
     drop(second);
+    wait_for_a_place(&api);
+}
+
+#[test]
+fn a_client_that_does_not_read_its_answers_is_dropped() {
+    let api = Api::strict();
+    let ask = "GET /openapi.json HTTP/1.1\r\nhost: vmswitch\r\n\r\n".repeat(200);
+    let mut connections = [api.connect(), api.connect()];
+    connections.iter_mut().for_each(|connection| connection.write(&ask));
+    wait_for_a_place(&api);
+    // What was on its way is still there; the rest never comes.
+    let answers = connections[0].rest_until_reset().matches("HTTP/1.1 200").count();
+    assert!((1..200).contains(&answers), "{answers}");
+}
+
+fn wait_for_a_place(api: &Api) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while api.get("/v1/switches").status == 503 {
         assert!(Instant::now() < deadline, "the place is not given back");

@@ -35,6 +35,7 @@ impl Api {
             header_time: Duration::from_millis(200),
             body_time: Duration::from_millis(200),
             request_time: Duration::from_millis(600),
+            write_time: Duration::from_millis(200),
             connections: 2,
             stop_time: Duration::from_secs(5),
         };
