@@ -14,9 +14,10 @@ use control::{
     action::Action,
     attach::{plan_attach, plan_detach},
 };
-use io::{PacketSocket, Port, Tap, TapConfig, netns};
+use io::{PacketSocket, Port, Tap, TapConfig, UnixDgram, UnixStreamPort, netns};
 use model::{Attachment, EventKind, IfName, MacAddr, Name, PortConfig, PortState};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// The MTU of a vNIC where nothing says otherwise.
 pub const DEFAULT_MTU: u32 = 1500;
@@ -93,9 +94,8 @@ impl Core {
             }
             Attachment::Tap(ifname) => self.take_interface(ifname, &config, true)?,
             Attachment::Netdev(ifname) => self.take_interface(ifname, &config, false)?,
-            Attachment::UnixStream(_) | Attachment::UnixDgram(_) => {
-                return Err(Refused::new(RefusedKind::Invalid, "later"));
-            }
+            Attachment::UnixStream(path) => Box::new(UnixStreamPort::listen(Path::new(path))?),
+            Attachment::UnixDgram(path) => Box::new(UnixDgram::bind(Path::new(path))?),
         };
         self.attach(switch, port, io)
     }
@@ -122,8 +122,7 @@ impl Core {
             attached.made = true;
             facts = self.host.facts(&[ifname])?;
         }
-        let taken = self.taken_interfaces().remove(ifname).filter(|_| false);
-        let actions = plan_attach(ifname, taken.as_ref(), &facts)?;
+        let actions = plan_attach(ifname, None, &facts)?;
         if attached.actions.is_empty() {
             attached.actions = actions.clone();
         }

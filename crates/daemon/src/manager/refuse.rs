@@ -85,5 +85,6 @@ refusable! {
     dataplane::Gone => Internal,
     io::TapError => HostRefused,
     io::PacketError => HostRefused,
+    io::UnixPathError => HostRefused,
     io::netns::NamespaceError => Invalid,
 }
