@@ -29,6 +29,7 @@ pub(crate) struct Fabric {
     verdicts: Vec<Verdict>,
     /// Ports that got frames of the batch at hand, each once.
     touched: Vec<PortIndex>,
+    link_changes: Vec<(PortIndex, Option<&'static str>)>,
 }
 
 /// The place of a port: it stays while the port is away, and so do its counters.
@@ -55,6 +56,7 @@ impl Fabric {
             retired: SwitchCounters::default(),
             verdicts: Vec::with_capacity(BATCH_FRAMES),
             touched: Vec::with_capacity(BATCH_FRAMES),
+            link_changes: Vec::new(),
         }
     }
 
@@ -81,7 +83,9 @@ impl Fabric {
         match self.ports.get_mut(usize::from(port.0)) {
             Some(slot) if self.snapshot.policy(port).is_some() => {
                 slot.waits_for = None;
-                slot.io.replace(io)
+                let former = slot.io.replace(io);
+                self.note_link(port);
+                former
             }
             _ => Some(io),
         }
@@ -91,11 +95,17 @@ impl Fabric {
         self.ports.get_mut(usize::from(port.0)).and_then(|slot| slot.io.take())
     }
 
-    /// What a port waits for, where that has changed.
-    pub fn link_change(&mut self, port: PortIndex) -> Option<Option<&'static str>> {
-        let slot = self.ports.get_mut(usize::from(port.0))?;
-        let now = slot.io.as_ref()?.waits_for();
-        (std::mem::replace(&mut slot.waits_for, now) != now).then_some(now)
+    /// Ports that have lost their peer, with what they wait for, or got it back.
+    pub fn link_changes(&mut self) -> impl Iterator<Item = (PortIndex, Option<&'static str>)> + '_ {
+        self.link_changes.drain(..)
+    }
+
+    fn note_link(&mut self, port: PortIndex) {
+        let Some(slot) = self.ports.get_mut(usize::from(port.0)) else { return };
+        let Some(now) = slot.io.as_ref().map(|io| io.waits_for()) else { return };
+        if std::mem::replace(&mut slot.waits_for, now) != now {
+            self.link_changes.push((port, now));
+        }
     }
 
     /// Takes out every port.
@@ -158,6 +168,7 @@ impl Fabric {
         if let Err(error) = port.receive(batch) {
             stopped.push((ingress, error));
         }
+        self.note_link(ingress);
         if batch.is_empty() {
             return false;
         }
@@ -202,24 +213,31 @@ impl Fabric {
     }
 
     fn deliver(&mut self, batch: &Batch, stopped: &mut Vec<Stopped>) {
-        for to in self.touched.drain(..) {
-            let Slot { io, counters, leaving, .. } = &mut self.ports[usize::from(to.0)];
-            let outcome = io.as_mut().map(|io| io.transmit(batch, leaving));
-            match outcome {
-                Some(Ok(sent)) => {
-                    counters.tx_frames += sent.frames;
-                    counters.tx_bytes += sent.bytes;
-                    self.copies += sent.copies;
-                    sent.drops().into_iter().for_each(|(reason, frames)| counters.drops.add(reason, frames));
-                }
-                Some(Err(error)) => {
-                    counters.drops.add(DropReason::PortDown, leaving.len() as u64);
-                    stopped.push((to, error));
-                }
-                None => counters.drops.add(DropReason::PortDown, leaving.len() as u64),
+        while let Some(to) = self.touched.pop() {
+            match self.ports[usize::from(to.0)].deliver(batch) {
+                Ok(copies) => self.copies += copies,
+                Err(error) => stopped.push((to, error)),
             }
-            leaving.clear();
+            self.note_link(to);
         }
+    }
+}
+
+impl Slot {
+    /// Sends what is on the list, counts what became of it, and says how many frames that made.
+    fn deliver(&mut self, batch: &Batch) -> Result<u64, PortError> {
+        let Self { io, counters, leaving, .. } = self;
+        let given = leaving.len() as u64;
+        let outcome = io.as_mut().map(|io| io.transmit(batch, leaving));
+        leaving.clear();
+        let Some(Ok(sent)) = outcome else {
+            counters.drops.add(DropReason::PortDown, given);
+            return outcome.map_or(Ok(0), |failed| failed.map(|_| 0));
+        };
+        counters.tx_frames += sent.frames;
+        counters.tx_bytes += sent.bytes;
+        sent.drops().into_iter().for_each(|(reason, frames)| counters.drops.add(reason, frames));
+        Ok(sent.copies)
     }
 }
 

@@ -99,7 +99,7 @@ impl Worker {
         for event in fabric.events() {
             let _ = self.notices.send(Notice::Seen(id, event));
         }
-        if let Some(reason) = fabric.link_change(port) {
+        for (port, reason) in fabric.link_changes() {
             let _ = self.notices.send(Notice::Link(id, port, reason));
         }
         for (port, error) in self.stopped.drain(..) {
@@ -165,7 +165,7 @@ impl Worker {
         if let Some(former) = fabric.attach(port, io) {
             forget(&self.epoll, former.as_ref());
         }
-        if let Some(reason) = fabric.link_change(port) {
+        for (port, reason) in fabric.link_changes() {
             let _ = self.notices.send(Notice::Link(id, port, reason));
         }
         Ok(())
