@@ -10,8 +10,8 @@ use std::time::Duration;
 pub struct Passed {
     /// How many.
     pub bytes: u64,
-    /// SHA-1 of all of them, in hexadecimal.
-    pub sha1: String,
+    /// SHA-256 of all of them, in hexadecimal.
+    pub sha256: String,
 }
 
 /// One end of a transfer in a namespace, waiting for a connection on every address there.
@@ -51,5 +51,5 @@ impl Endpoint {
 
 fn parse(log: &str) -> Option<Passed> {
     let mut fields = log.lines().find_map(|l| l.strip_prefix("done "))?.split_whitespace();
-    Some(Passed { bytes: fields.next()?.parse().ok()?, sha1: fields.next()?.to_owned() })
+    Some(Passed { bytes: fields.next()?.parse().ok()?, sha256: fields.next()?.to_owned() })
 }

@@ -36,7 +36,7 @@ fn root_guest_boots_and_answers() -> Result<()> {
 #[test]
 fn root_guest_moves_bytes_both_ways_with_offloads() -> Result<()> {
     let (namespace, mut guest) = with_tap()?;
-    let size = 20_000_000;
+    let size = 100_000_000;
     let capture = Capture::start(&namespace, "tap0")?;
     let sink = Endpoint::sink(&namespace, 5000)?;
     let sent = guest.send_stream("10.9.0.1", 5000, size)?;

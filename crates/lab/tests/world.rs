@@ -6,8 +6,9 @@ use lab::transfer::{Endpoint, Passed};
 use lab::{
     Capture, FAR_IPV4, FAR_IPV6, FAR_MAC, NIC, NIC_MAC, Namespace, RawSender, World, WorldOptions, frames,
 };
+use std::io::Read;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 fn exists(namespace: &str) -> bool {
@@ -18,7 +19,10 @@ fn exists(namespace: &str) -> bool {
 fn root_a_namespace_is_gone_after_its_guard() -> Result<()> {
     let namespace = Namespace::new("gone")?;
     let name = namespace.name().to_owned();
-    let mut stray = namespace.command("sleep").arg("1000").spawn()?;
+    let mut stray =
+        namespace.command("sh").args(["-c", "echo; exec sleep 60"]).stdout(Stdio::piped()).spawn()?;
+    // What has not entered the namespace yet cannot be found in it.
+    stray.stdout.take().unwrap().read_exact(&mut [0])?;
     assert!(exists(&name));
     drop(namespace);
     assert!(!exists(&name));
@@ -183,8 +187,8 @@ fn root_a_transfer_is_counted_and_summed() -> Result<()> {
     let world = World::new()?;
     let sink = Endpoint::sink(&world.far, 5000)?;
     world.host.exec(&["sh", "-c", "printf hello | busybox nc 10.9.0.3 5000"])?;
-    let sha1 = "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d".to_owned();
-    assert_eq!(sink.finish()?, Passed { bytes: 5, sha1 });
+    let sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824".to_owned();
+    assert_eq!(sink.finish()?, Passed { bytes: 5, sha256 });
     Ok(())
 }
 

@@ -1,10 +1,10 @@
 # Serves one TCP connection: "sink PORT" reads it to its end, "source PORT BYTES" writes so many random bytes.
-# Prints how many bytes passed and their SHA-1.
+# Prints how many bytes passed and their SHA-256.
 import hashlib, os, socket, sys
 
 mode, port = sys.argv[1], int(sys.argv[2])
 left = int(sys.argv[3]) if mode == "source" else 0
-digest, count = hashlib.sha1(), 0
+digest, count = hashlib.sha256(), 0
 server = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
 print("listening", flush=True)
 connection, _ = server.accept()
