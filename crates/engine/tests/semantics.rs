@@ -446,6 +446,17 @@ fn a_lower_limit_and_a_smaller_table_keep_the_youngest() {
 }
 
 #[test]
+fn what_a_shorter_ageing_time_lets_expire_goes_before_what_does_not_fit() {
+    let mut bench = Bench::new();
+    bench.learn(OTHER_OPEN, 0..2);
+    bench.now = Millis(1000);
+    bench.learn(OPEN, 2..6);
+    bench.switch.age(bench.now, 1);
+    bench.switch.set_table(TableConfig { capacity: 6, ageing_ms: 1000 });
+    assert_eq!((bench.learned_on(OTHER_OPEN).len(), bench.learned_on(OPEN).len()), (0, 4));
+}
+
+#[test]
 fn a_longer_ageing_time_does_not_bring_back_what_has_expired() {
     let mut bench = Bench::new();
     bench.learn(OPEN, 0..1);

@@ -175,6 +175,18 @@ mod tests {
     }
 
     #[test]
+    fn a_word_far_from_home_finds_its_way_back() {
+        let mut index = Index::new(1000);
+        let hash = hash_at(3, 0);
+        assert!((0..REACH as u32).all(|slot| index.insert(hash, slot)));
+        for removed in 0..REACH as u32 {
+            index.remove(hash, removed);
+            let missing = (removed + 1..REACH as u32).find(|slot| index.find(hash, |s| s == *slot).is_none());
+            assert_eq!(missing, None, "after {removed} was removed");
+        }
+    }
+
+    #[test]
     fn it_takes_eight_bytes_for_each_entry_that_fits() {
         for slots in [4096, 65_536, 100_000, 1 << 20] {
             assert_eq!(Index::new(slots).bytes(), 8 * slots);
