@@ -46,6 +46,20 @@ impl Batch {
         self.bytes = 0;
     }
 
+    /// Forgets all frames but the first `len`.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.frames.truncate(len);
+        self.bytes = self.frames.iter().map(|frame| frame.len() + VNET_HDR_LEN).sum();
+    }
+
+    /// Takes in a copy of vnet header and frame.
+    pub(crate) fn push_copy(&mut self, with_vnet: &[u8]) {
+        if let Some(slot) = self.vacant().next() {
+            slot[..with_vnet.len()].copy_from_slice(with_vnet);
+        }
+        self.push(with_vnet.len());
+    }
+
     /// Number of frames.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -5,16 +5,30 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod affinity;
 mod batch;
+mod epoll;
 mod interface;
 mod mmsg;
 pub mod netns;
+mod offload;
 mod packet;
 mod port;
 mod tap;
+pub mod test_ports;
+mod unix_dgram;
+mod unix_path;
+mod unix_stream;
+mod waker;
 
+pub use affinity::pin_current_thread;
 pub use batch::{BATCH_BYTES, BATCH_FRAMES, Batch, MAX_FRAME};
+pub use epoll::Epoll;
 pub use interface::BadInterfaceName;
 pub use packet::{PacketError, PacketSocket};
 pub use port::{Port, PortError, Sent};
 pub use tap::{Tap, TapConfig, TapError};
+pub use unix_dgram::UnixDgram;
+pub use unix_path::UnixPathError;
+pub use unix_stream::UnixStreamPort;
+pub use waker::Waker;

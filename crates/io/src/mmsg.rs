@@ -28,8 +28,45 @@ pub(crate) struct Received<'a, A> {
     pub len: usize,
     /// The datagram was longer than the slot.
     pub truncated: bool,
+    /// Length of the sender's address.
+    pub name_len: libc::socklen_t,
     /// What the kernel says about it.
     pub aside: &'a A,
+}
+
+/// The name of a unix socket; its first `len` bytes count.
+#[derive(Clone, Copy)]
+pub(crate) struct UnixAddress {
+    name: libc::sockaddr_un,
+    len: libc::socklen_t,
+}
+
+impl UnixAddress {
+    /// The sender of a datagram; `None` for one without a name, which cannot be answered.
+    pub(crate) fn of(received: &Received<'_, Self>) -> Option<Self> {
+        let named = received.name_len as usize > size_of::<libc::sa_family_t>();
+        // The kernel says how long the name would be, also where it had no room for it.
+        let len = received.name_len.min(size_of::<libc::sockaddr_un>() as libc::socklen_t);
+        named.then_some(Self { name: received.aside.name, len })
+    }
+}
+
+impl std::fmt::Debug for UnixAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let path: Vec<u8> =
+            self.name.sun_path.iter().map(|c| c.cast_unsigned()).take_while(|c| *c != 0).collect();
+        f.write_str(&String::from_utf8_lossy(&path))
+    }
+}
+
+// SAFETY: `sockaddr_un` is integers only; `attach` names it by its own size.
+unsafe impl Aside for UnixAddress {
+    const EMPTY: Self = Self { name: libc::sockaddr_un { sun_family: 0, sun_path: [0; 108] }, len: 0 };
+
+    fn attach(&mut self, header: &mut libc::msghdr) {
+        header.msg_name = (&raw mut self.name).cast();
+        header.msg_namelen = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    }
 }
 
 const NO_IOVEC: libc::iovec = libc::iovec { iov_base: null_mut(), iov_len: 0 };
@@ -69,7 +106,15 @@ pub(crate) fn receive<A: Aside>(
     let count = count.unsigned_abs() as usize;
     for (message, aside) in messages.iter().zip(&asides).take(count) {
         let truncated = message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-        each(batch, Received { len: message.msg_len as usize, truncated, aside });
+        each(
+            batch,
+            Received {
+                len: message.msg_len as usize,
+                truncated,
+                name_len: message.msg_hdr.msg_namelen,
+                aside,
+            },
+        );
     }
     Ok(count)
 }
@@ -83,14 +128,11 @@ pub(crate) fn push_truncated(batch: &mut Batch) {
     batch.push(VNET_HDR_LEN);
 }
 
-/// The receiver's address: none for a socket that is bound to one.
-pub(crate) type Destination<'a> = Option<&'a libc::sockaddr_un>;
-
 /// Sends up to [`BATCH_FRAMES`] datagrams, each of two pieces, of which the second may be empty. Returns how many were
 /// taken; an error is the first one's.
 pub(crate) fn send<'a>(
     socket: BorrowedFd<'_>,
-    to: Destination<'_>,
+    to: Option<&UnixAddress>,
     datagrams: impl Iterator<Item = [&'a [u8]; 2]>,
 ) -> io::Result<usize> {
     let mut iovecs = [[NO_IOVEC; 2]; BATCH_FRAMES];
@@ -101,8 +143,8 @@ pub(crate) fn send<'a>(
         message.msg_hdr.msg_iov = iovecs[prepared].as_mut_ptr();
         message.msg_hdr.msg_iovlen = if pieces[1].is_empty() { 1 } else { 2 };
         if let Some(address) = to {
-            message.msg_hdr.msg_name = std::ptr::from_ref(address).cast_mut().cast();
-            message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+            message.msg_hdr.msg_name = std::ptr::from_ref(&address.name).cast_mut().cast();
+            message.msg_hdr.msg_namelen = address.len;
         }
         prepared += 1;
     }
