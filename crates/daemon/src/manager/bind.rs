@@ -25,8 +25,10 @@ impl Core {
     pub fn bind(&mut self, switch: &Name, binding: &Binding) -> Result<(), Refused> {
         self.place_binding(switch, binding)?;
         let done = match self.store.load::<Journal>(Kind::Takeover, switch.as_str())? {
-            Some(journal) => self.resume(switch, binding, &journal),
-            None => self.take_over(switch, binding),
+            Some(journal) if matches!(journal.phase, Phase::Bound { .. }) => {
+                self.resume(switch, binding, &journal)
+            }
+            _ => self.take_over(switch, binding),
         };
         match done {
             Err(error) if self.lenient => {
@@ -49,7 +51,7 @@ impl Core {
             let (actions, since_s) = (journal.give_back(&facts, now_s()), now_s());
             journal.phase = Phase::GivingBack { actions: actions.clone(), since_s };
             self.store.save(Kind::Takeover, switch.as_str(), &journal)?;
-            self.run_all(switch, &actions)?;
+            self.run_back(switch, &actions);
             self.store.remove(Kind::Takeover, switch.as_str())?;
         }
         self.displace_binding(switch, binding);
@@ -88,7 +90,7 @@ impl Core {
             }
         };
         tracing::warn!(%switch, steps = actions.len(), "putting the host back after an interrupted take-over");
-        self.run_all(switch, &actions)?;
+        self.run_back(switch, &actions);
         Ok(self.store.remove(Kind::Takeover, switch.as_str())?)
     }
 
@@ -100,16 +102,15 @@ impl Core {
         let boot_id = self.host.boot_id().to_owned();
         let mut journal = Journal::begin(request, facts, plan.actions, boot_id, now_s());
         self.store.save(Kind::Takeover, switch.as_str(), &journal)?;
-        if let Err(error) = self.run_all(switch, &journal.bind) {
-            if let Err(worse) = self.run_all(switch, &undo_all(&journal.bind)) {
-                tracing::error!(%switch, %worse, "an interrupted take-over could not be undone; the journal is kept");
-                return Err(error);
-            }
+        let bound = self.run_all(switch, &journal.bind).and_then(|()| {
+            journal.phase = Phase::Bound { confirm_by_s: None };
+            Ok(self.store.save(Kind::Takeover, switch.as_str(), &journal)?)
+        });
+        if bound.is_err() {
+            self.run_back(switch, &undo_all(&journal.bind));
             self.store.remove(Kind::Takeover, switch.as_str())?;
-            return Err(error);
         }
-        journal.phase = Phase::Bound { confirm_by_s: None };
-        Ok(self.store.save(Kind::Takeover, switch.as_str(), &journal)?)
+        bound
     }
 
     /// Takes up what a former run of the daemon had taken over: the NIC still is, and the host vNIC still has the
@@ -148,15 +149,27 @@ impl Core {
         self.run_all(switch, &plan_rejoin(&binding.nic, &facts))
     }
 
-    /// Runs take-over steps in their order.
-    pub fn run_all(&mut self, switch: &Name, actions: &[Action]) -> Result<(), Refused> {
+    /// Runs take-over steps in their order, up to the first that fails.
+    fn run_all(&mut self, switch: &Name, actions: &[Action]) -> Result<(), Refused> {
+        actions.iter().try_for_each(|action| self.run_one(switch, action))
+    }
+
+    /// Runs the steps of a way back. Where one fails the rest is run all the same: one route less is better than a host
+    /// without a network.
+    fn run_back(&mut self, switch: &Name, actions: &[Action]) {
         for action in actions {
-            tracing::info!(%switch, %action, "take-over");
-            if self.host.apply(action)? == Applied::Callers {
-                self.run_on_data_path(switch, action)?;
+            if let Err(error) = self.run_one(switch, action) {
+                tracing::error!(%switch, %action, %error, "a step of a give-back failed; the rest is done all the same");
             }
         }
-        Ok(())
+    }
+
+    fn run_one(&mut self, switch: &Name, action: &Action) -> Result<(), Refused> {
+        tracing::info!(%switch, %action, "take-over");
+        match self.host.apply(action)? {
+            Applied::Callers => self.run_on_data_path(switch, action),
+            Applied::Done => Ok(()),
+        }
     }
 
     fn run_on_data_path(&mut self, switch: &Name, action: &Action) -> Result<(), Refused> {
@@ -245,12 +258,8 @@ impl Core {
     fn displace_binding(&mut self, switch: &Name, binding: &Binding) {
         for port in [Some(&binding.uplink), binding.host.as_ref().map(|(_, port)| port)].into_iter().flatten()
         {
-            self.detach(switch, &port.name, "removed");
-            if let Some(live) = self.live.get_mut(switch) {
-                live.ports.remove(&port.name);
-            }
+            self.displace(switch, &port.name);
         }
-        self.publish(switch);
     }
 
     fn wait_for(&mut self, switch: &Name, port: &Name, reason: &str) {

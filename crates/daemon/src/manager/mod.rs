@@ -106,7 +106,7 @@ impl Core {
             }
             return Err(error);
         }
-        Ok(())
+        self.forget_pending_of_removed()
     }
 
     /// Runs the steps from what was reached to what was asked for.
@@ -151,7 +151,7 @@ impl Core {
         let id = self.live(switch)?.id;
         drop(self.dataplane.remove_switch(id));
         self.live.remove(switch);
-        self.forget_pending(switch)
+        Ok(())
     }
 
     fn live(&mut self, switch: &Name) -> Result<&mut LiveSwitch, Refused> {

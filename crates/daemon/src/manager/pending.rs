@@ -66,6 +66,13 @@ impl Core {
         Ok(())
     }
 
+    /// Forgets what was to be confirmed of switches that are gone. The state without them must be saved by then: had
+    /// it been forgotten before, a crash in between would have confirmed it.
+    pub fn forget_pending_of_removed(&mut self) -> Result<(), Refused> {
+        let gone = self.pending.keys().filter(|switch| self.state.switch(switch.as_str()).is_none());
+        gone.cloned().collect::<Vec<_>>().iter().try_for_each(|switch| self.forget_pending(switch))
+    }
+
     /// Rolls back what was not confirmed in time.
     pub fn roll_back_overdue(&mut self) {
         let now = now_s();

@@ -41,8 +41,7 @@ impl Core {
                 Ok(())
             }
             Err(error) => {
-                self.live(switch)?.ports.remove(&config.name);
-                self.publish(switch);
+                self.displace(switch, &config.name);
                 Err(error)
             }
             Ok(()) => Ok(()),
@@ -50,11 +49,19 @@ impl Core {
     }
 
     pub fn remove_port(&mut self, switch: &Name, port: &Name) -> Result<(), Refused> {
-        self.detach(switch, port, "removed");
-        let live = self.live(switch)?;
-        let Some(gone) = live.ports.remove(port) else { return Ok(()) };
+        match self.displace(switch, port) {
+            Some(gone) => self.clean_up(&gone.config),
+            None => Ok(()),
+        }
+    }
+
+    /// Closes a port and frees its place.
+    pub fn displace(&mut self, switch: &Name, port: &Name) -> Option<LivePort> {
+        let live = self.live.get_mut(switch)?;
+        let gone = live.ports.remove(port)?;
+        drop(self.dataplane.detach(live.id, gone.index));
         self.publish(switch);
-        self.clean_up(&gone.config)
+        Some(gone)
     }
 
     pub fn change_port(&mut self, switch: &Name, config: &PortConfig) -> Result<(), Refused> {

@@ -10,31 +10,37 @@ use model::{Attachment, EventKind, Name, ValidState};
 impl Core {
     pub fn restore(&mut self) -> anyhow::Result<()> {
         let saved = self.store.load_state()?;
-        self.state = self.without_overdue(saved.clone())?;
+        let overdue = self.load_pending(&saved)?;
+        self.state = rolled_back(&saved, &overdue)?;
         self.recover_journals()?;
         self.release_left_interfaces()?;
         self.realize()?;
         if self.state != saved {
             self.store.save_state(&self.state)?;
         }
+        // Only now: had it been forgotten before the state was saved, a crash in between would have confirmed it.
+        for (switch, _) in overdue {
+            self.store.remove(Kind::Pending, switch.as_str())?;
+            self.events.tell(EventKind::SwitchRolledBack { switch });
+        }
         Ok(())
     }
 
-    /// The saved state, but for changes that nobody confirmed in time: those are rolled back before they are made.
-    fn without_overdue(&mut self, saved: ValidState) -> anyhow::Result<ValidState> {
-        let mut state = saved.desired().clone();
+    /// Takes up the changes that may still be confirmed; returns those that nobody confirmed in time. A change that a
+    /// crash kept from being made, or that was rolled back already, waits for nothing.
+    fn load_pending(&mut self, saved: &ValidState) -> anyhow::Result<Vec<(Name, Pending)>> {
+        let mut overdue = Vec::new();
         for name in self.store.names(Kind::Pending)? {
             let Some(pending) = self.store.load::<Pending>(Kind::Pending, &name)? else { continue };
-            let switch: Name = name.parse()?;
-            if pending.confirm_by_s > now_s() {
-                self.pending.insert(switch, pending);
-                continue;
+            if saved.switch(&name) == pending.former.as_ref() {
+                self.store.remove(Kind::Pending, &name)?;
+            } else if pending.confirm_by_s > now_s() {
+                self.pending.insert(name.parse()?, pending);
+            } else {
+                overdue.push((name.parse()?, pending));
             }
-            state = replaced(&state, &switch, pending.former);
-            self.store.remove(Kind::Pending, &name)?;
-            self.events.tell(EventKind::SwitchRolledBack { switch });
         }
-        Ok(state.validate()?)
+        Ok(overdue)
     }
 
     fn recover_journals(&mut self) -> anyhow::Result<()> {
@@ -60,4 +66,12 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// The saved state without the changes that nobody confirmed in time: those are rolled back before they are made.
+fn rolled_back(saved: &ValidState, overdue: &[(Name, Pending)]) -> anyhow::Result<ValidState> {
+    let state = overdue
+        .iter()
+        .fold(saved.desired().clone(), |state, (switch, p)| replaced(&state, switch, p.former.clone()));
+    Ok(state.validate()?)
 }
