@@ -350,6 +350,7 @@ fn show_text(port: &PortStatus, style: Style) -> String {
         ("Received", format!("{} frames, {} bytes", stats.rx_frames, stats.rx_bytes)),
         ("Delivered", format!("{} frames, {} bytes", stats.tx_frames, stats.tx_bytes)),
         ("Not learned", format!("{} frames", stats.not_learned)),
+        ("Missed", format!("{} frames", stats.rx_missed)),
         ("Dropped", format!("{} frames", stats.drops.total())),
     ]);
     text + &drop_lines(&stats.drops)

@@ -29,6 +29,7 @@ Learn limit:       4096
 Received:          12 frames, 1200 bytes
 Delivered:         3 frames, 300 bytes
 Not learned:       0 frames
+Missed:            0 frames
 Dropped:           2 frames
   2 spoofed_mac: The port is guarded and the source MAC is not the port's.
 ";

@@ -133,7 +133,7 @@ fn text(switches: &[SwitchStats], style: Style) -> String {
         ">DROPPED",
     ]);
     for (place, stats) in ports(switches) {
-        let PortCounters { rx_frames, rx_bytes, tx_frames, tx_bytes, not_learned, drops } = stats;
+        let PortCounters { rx_frames, rx_bytes, tx_frames, tx_bytes, not_learned, drops, .. } = stats;
         let numbers = [rx_frames, rx_bytes, tx_frames, tx_bytes, not_learned, &drops.total()].map(Cell::from);
         table.row(std::iter::once(place.into()).chain(numbers));
     }
@@ -170,6 +170,10 @@ fn drops_table(switches: &[SwitchStats], style: Style) -> String {
         for (reason, frames) in stats.drops.iter() {
             let (word, meaning) = (reason.as_str().into(), reason.explanation().into());
             table.row([Cell::from(&place), frames.into(), word, meaning]);
+        }
+        if stats.rx_missed > 0 {
+            let meaning = "The kernel lost the frames before the switch could receive them.".into();
+            table.row([Cell::from(&place), stats.rx_missed.into(), "rx_missed".into(), meaning]);
         }
     }
     if table.is_empty() { String::new() } else { format!("\n{}", table.render(style)) }

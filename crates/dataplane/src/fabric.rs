@@ -118,7 +118,10 @@ impl Fabric {
         !self.tables.is_empty()
     }
 
-    pub fn report(&self) -> SwitchReport {
+    pub fn report(&mut self) -> SwitchReport {
+        for slot in &mut self.ports {
+            slot.counters.rx_missed += slot.io.as_mut().map_or(0, |io| io.kernel_drops());
+        }
         let mut switch = self.retired;
         switch.copies = self.copies;
         let named = (0..).map(PortIndex).zip(&self.ports).filter(|(i, _)| self.snapshot.policy(*i).is_some());

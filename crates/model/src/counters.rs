@@ -138,6 +138,8 @@ pub struct PortCounters {
     pub tx_bytes: u64,
     /// Frames forwarded without their source being learned, since the port or the table was at its limit.
     pub not_learned: u64,
+    /// Frames that the kernel lost before the switch could receive them: they never were in the switch.
+    pub rx_missed: u64,
     /// Frames dropped: at ingress those that came from this port, at egress those that were to leave on it.
     #[cfg_attr(feature = "schema", schema(value_type = alloc::collections::BTreeMap<alloc::string::String, u64>))]
     pub drops: DropCounts,
