@@ -99,6 +99,7 @@ fn lan() -> Value {
 fn vm1() -> Value {
     let mut stats = counters();
     stats["not_learned"] = 0.into();
+    stats["rx_missed"] = 0.into();
     let config = json!({"name": "vm1", "attach": {"tap": "tap1"}, "mac": "02:00:00:00:00:01", "guard": true,
         "learn_limit": 4096, "queues": 1});
     json!({"name": "vm1", "switch": "lan", "kind": "tap", "mac": "02:00:00:00:00:01", "state": "up", "mtu": 1500,
