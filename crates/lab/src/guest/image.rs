@@ -100,13 +100,13 @@ fn is_newer(made: &Path, program: &Path) -> bool {
 }
 
 fn fill(root: &Path, modules: &Path) -> Result<()> {
-    for folder in ["bin", "dev", "proc", "sys", "tmp", "lib/modules", "usr/share/udhcpc"] {
+    for folder in ["bin", "dev", "proc", "sys", "tmp", "lib/modules", "etc/udhcpc"] {
         fs::create_dir_all(root.join(folder))?;
     }
     fs::copy(BUSYBOX, root.join("bin/busybox")).context("no busybox: install busybox-static")?;
     symlink("busybox", root.join("bin/sh"))?;
     script(&root.join("init"), include_str!("init.sh"))?;
-    script(&root.join("usr/share/udhcpc/default.script"), include_str!("dhcp.sh"))?;
+    script(&root.join("etc/udhcpc/default.script"), include_str!("dhcp.sh"))?;
     let mut order = Vec::new();
     for module in MODULES {
         add_module(module, modules, &root.join("lib/modules"), &mut order)?;

@@ -79,8 +79,7 @@ impl Nic {
 
     fn arguments(&self, number: usize) -> [String; 4] {
         let id = format!("n{number}");
-        // Without the option ROM the firmware does not look for something to boot from the network.
-        let device = format!("virtio-net-pci,netdev={id},mac={},romfile=", self.mac);
+        let device = format!("virtio-net-pci,netdev={id},mac={}", self.mac);
         let device = self.properties.iter().fold(device, |device, property| format!("{device},{property}"));
         ["-netdev".to_owned(), self.netdev.argument(&id), "-device".to_owned(), device]
     }
@@ -93,12 +92,20 @@ pub struct GuestOptions {
     pub nics: Vec<Nic>,
     /// Its memory in MiB; a transfer keeps its bytes there.
     pub memory_mib: u32,
+    /// Further arguments of QEMU, for example those that `vmswitch port add` prints.
+    pub arguments: Vec<String>,
 }
 
 impl GuestOptions {
     /// A guest with these NICs.
     pub fn new(nics: Vec<Nic>) -> GuestOptions {
-        GuestOptions { nics, memory_mib: 384 }
+        GuestOptions { nics, memory_mib: 384, arguments: Vec::new() }
+    }
+
+    /// A guest that is connected as QEMU options on several lines of a shell say.
+    pub fn connected(options: &str) -> GuestOptions {
+        let words = options.split_whitespace().filter(|word| *word != "\\");
+        GuestOptions { arguments: words.map(str::to_owned).collect(), ..Self::new(Vec::new()) }
     }
 }
 
@@ -190,6 +197,9 @@ fn qemu(namespace: &Namespace, options: &GuestOptions, image: &image::Image) -> 
     command.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initramfs);
     // panic=-1 with -no-reboot: a guest that panics ends QEMU, which the console notices.
     command.args(["-append", "console=ttyS0 quiet loglevel=0 panic=-1 tsc=unstable no_timer_check"]);
+    // Without the option ROM the firmware does not look for something to boot from the network.
+    command.args(["-global", "virtio-net-pci.romfile="]);
     command.args(options.nics.iter().enumerate().flat_map(|(number, nic)| nic.arguments(number)));
+    command.args(&options.arguments);
     command
 }
