@@ -7,5 +7,7 @@ mod checksums;
 mod dhcp;
 #[path = "guests/ledger.rs"]
 mod ledger;
+#[path = "guests/qemu.rs"]
+mod qemu;
 #[path = "guests/site.rs"]
 mod site;
