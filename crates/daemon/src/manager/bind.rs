@@ -1,20 +1,17 @@
 //! Taking a NIC over and giving it back: the steps that `control::takeover` planned, run in their order, with the journal
 //! written before each phase.
 
-use super::{
-    Core,
-    live::LivePort,
-    refuse::{no_port, refused},
-};
+use super::{Core, live::LivePort, refuse::refused};
 use crate::{api::Refused, events::now_s, store::Kind};
 use control::{
     action::{Action, HostVnic, undo_all},
+    facts::Link,
     journal::{Journal, Now, Outcome, Phase, recover},
     reconcile::Binding,
-    takeover::{BindRequest, plan_bind, plan_rejoin},
+    takeover::{BindRequest, plan_bind},
 };
 use io::{PacketSocket, Tap, TapConfig};
-use model::{IfName, Name, PortState};
+use model::{IfName, Name, PortConfig, PortState};
 use netlink::Applied;
 use std::collections::BTreeMap;
 
@@ -119,34 +116,46 @@ impl Core {
         let facts = self.host.facts(&interfaces(&journal.request))?;
         let now = Now { boot_id: self.host.boot_id(), time_s: now_s(), facts: &facts };
         let recovery = recover(journal, &now);
-        if let Some((vnic, port)) = &binding.host {
-            let made_anew = recovery.actions.iter().any(|a| matches!(a, Action::CreateHostVnic(_)));
-            if let (false, Some(link)) = (made_anew, facts.link(vnic)) {
-                let keep = TapConfig {
-                    up: false,
-                    persist: true,
-                    queues: port.queues,
-                    ..TapConfig::new(vnic.as_str())
-                };
-                self.set_hardware(switch, &port.name, link.mac, link.mtu)?;
-                self.attach(switch, &port.name, Box::new(Tap::open(&keep)?))?;
-            }
+        let made_anew = recovery.actions.iter().any(|a| matches!(a, Action::CreateHostVnic(_)));
+        if let (false, Some((vnic, port))) = (made_anew, &binding.host) {
+            self.take_up_host_vnic(switch, port, facts.link(vnic))?;
         }
         self.run_all(switch, &recovery.actions)
     }
 
-    /// Connects an uplink again whose NIC was away, or could not be taken over before.
-    pub fn rejoin(&mut self, switch: &Name, port: &Name) -> Result<(), Refused> {
-        let binding = self.state.switch(switch.as_str()).and_then(Binding::of);
-        let binding = binding.ok_or_else(|| no_port(switch.as_str(), port.as_str()))?;
-        if self.store.load::<Journal>(Kind::Takeover, switch.as_str())?.is_none() {
-            return self.take_over(switch, &binding);
+    fn take_up_host_vnic(
+        &mut self,
+        switch: &Name,
+        port: &PortConfig,
+        link: Option<&Link>,
+    ) -> Result<(), Refused> {
+        let attached = self.live(switch)?.ports.get(&port.name).is_some_and(|p| p.attached);
+        let (false, Some(link)) = (attached, link) else { return Ok(()) };
+        let keep = TapConfig {
+            up: false,
+            persist: true,
+            queues: port.queues,
+            mtu: port.mtu,
+            ..TapConfig::new(link.name.as_str())
+        };
+        self.set_hardware(switch, &port.name, link.mac, port.mtu.unwrap_or(link.mtu))?;
+        self.attach(switch, &port.name, Box::new(Tap::open(&keep)?))
+    }
+
+    /// The take-over that a port belongs to: the uplink's, and that of the host vNIC which stands in for the NIC.
+    pub fn binding_of(&self, switch: &Name, port: &Name) -> Option<Binding> {
+        let binding = self.state.switch(switch.as_str()).and_then(Binding::of)?;
+        let host = binding.host.as_ref().map(|(_, host)| &host.name);
+        (&binding.uplink.name == port || host == Some(port)).then_some(binding)
+    }
+
+    /// Connects uplink and host vNIC again where the NIC was away or somebody removed the host vNIC, or takes over what
+    /// could not be taken over before.
+    pub fn rejoin(&mut self, switch: &Name, binding: &Binding) -> Result<(), Refused> {
+        match self.store.load::<Journal>(Kind::Takeover, switch.as_str())? {
+            Some(journal) => self.resume(switch, binding, &journal),
+            None => self.take_over(switch, binding),
         }
-        let facts = self.host.facts(&[&binding.nic])?;
-        if facts.link(&binding.nic).is_none() {
-            return Err(refused(control::Refusal::NoInterface(binding.nic)));
-        }
-        self.run_all(switch, &plan_rejoin(&binding.nic, &facts))
     }
 
     /// Runs take-over steps in their order, up to the first that fails.

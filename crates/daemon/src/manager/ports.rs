@@ -88,10 +88,16 @@ impl Core {
     pub fn open(&mut self, switch: &Name, port: &Name) -> Result<(), Refused> {
         let found =
             self.live(switch)?.ports.get(port).ok_or_else(|| no_port(switch.as_str(), port.as_str()))?;
+        if found.attached {
+            return Ok(());
+        }
         let (config, mac, mtu) = (found.config.clone(), found.mac, found.mtu);
+        if let Some(binding) = self.binding_of(switch, port) {
+            return self.rejoin(switch, &binding);
+        }
         let io: Box<dyn Port> = match &config.attach {
-            Attachment::Uplink(_) => return self.rejoin(switch, port),
-            Attachment::Host(ifname) => Box::new(Tap::open(&vnic(ifname, &config, mac, mtu))?),
+            Attachment::Uplink(nic) => return Err(refused(Refusal::NoInterface(nic.clone()))),
+            Attachment::Host(ifname) => self.make_host_vnic(ifname, &vnic(ifname, &config, mac, mtu))?,
             Attachment::Netns { netns, ifname } => {
                 let tap = vnic(ifname, &config, mac, mtu);
                 let io = netns::in_namespace(netns.as_str(), || Tap::open(&tap))??;
@@ -105,6 +111,26 @@ impl Core {
             Attachment::UnixDgram(path) => Box::new(UnixDgram::bind(Path::new(path))?),
         };
         self.attach(switch, port, io)
+    }
+
+    /// Makes a host vNIC that stands in for no NIC, or takes one up that outlived the daemon. That it is made is written
+    /// down before: one that a crash leaves behind must not stand in the way of another of its name.
+    fn make_host_vnic(&mut self, ifname: &IfName, tap: &TapConfig) -> Result<Box<dyn Port>, Refused> {
+        let known = self.store.load::<Attached>(Kind::Attachment, ifname.as_str())?.is_some();
+        if !known && self.host.facts(&[])?.link(ifname).is_some() {
+            return Err(refused(Refusal::NameInUse(ifname.clone())));
+        }
+        let made = Attached { made: true, actions: vec![] };
+        self.store.save(Kind::Attachment, ifname.as_str(), &made)?;
+        match Tap::open(tap) {
+            Ok(io) => Ok(Box::new(io)),
+            Err(error) => {
+                if !known {
+                    self.store.remove(Kind::Attachment, ifname.as_str())?;
+                }
+                Err(error.into())
+            }
+        }
     }
 
     /// Keeps the host's stack off an interface and opens it; `make` makes a TAP that is not there.
@@ -125,8 +151,9 @@ impl Core {
                 mtu: config.mtu,
                 ..TapConfig::new(ifname.as_str())
             };
-            drop(Tap::open(&tap)?);
             attached.made = true;
+            self.store.save(Kind::Attachment, ifname.as_str(), &attached)?;
+            drop(Tap::open(&tap)?);
             facts = self.host.facts(&[ifname])?;
         }
         let actions = plan_attach(ifname, None, &facts)?;
@@ -153,7 +180,9 @@ impl Core {
             self.host.delete_link(ifname)?;
         } else if self.host.facts(&[])?.link(ifname).is_some() {
             for action in plan_detach(&attached.actions) {
-                self.host.apply(&action)?;
+                if let Err(error) = self.host.apply(&action) {
+                    tracing::error!(%ifname, %error, "a step back failed; the rest is done all the same");
+                }
             }
         }
         Ok(self.store.remove(Kind::Attachment, ifname.as_str())?)
@@ -162,8 +191,9 @@ impl Core {
     /// Removes what a port had made.
     fn clean_up(&mut self, config: &PortConfig) -> Result<(), Refused> {
         match &config.attach {
-            Attachment::Host(ifname) => Ok(self.host.delete_link(ifname)?),
-            Attachment::Tap(ifname) | Attachment::Netdev(ifname) => self.release_interface(ifname),
+            Attachment::Host(ifname) | Attachment::Tap(ifname) | Attachment::Netdev(ifname) => {
+                self.release_interface(ifname)
+            }
             Attachment::Netns { netns, ifname } => {
                 let remove = || {
                     Tap::open(&TapConfig {

@@ -4,7 +4,7 @@
 
 use super::{Core, Pending, pending::replaced};
 use crate::{events::now_s, store::Kind};
-use control::reconcile::Binding;
+use control::{edit::takes_nic_mac, reconcile::Binding};
 use model::{Attachment, EventKind, Name, ValidState};
 
 impl Core {
@@ -54,10 +54,13 @@ impl Core {
 
     /// Interfaces of ports that are not in the state: their removal was interrupted.
     fn release_left_interfaces(&mut self) -> anyhow::Result<()> {
-        let ports = self.state.desired().switches.iter().flat_map(|s| &s.ports);
+        let switches = self.state.desired().switches.iter();
+        let ports = switches.flat_map(|switch| switch.ports.iter().map(move |port| (switch, port)));
+        // The host vNIC of a take-over is in the journal of that: one that is noted here was another's.
         let wanted: Vec<_> = ports
-            .filter(|p| matches!(p.attach, Attachment::Tap(_) | Attachment::Netdev(_)))
-            .filter_map(|p| Some(p.attach.host_interface()?.to_string()))
+            .filter(|(switch, port)| !takes_nic_mac(switch, port))
+            .filter(|(_, port)| !matches!(port.attach, Attachment::Uplink(_)))
+            .filter_map(|(_, port)| Some(port.attach.host_interface()?.to_string()))
             .collect();
         for ifname in self.store.names(Kind::Attachment)? {
             if !wanted.contains(&ifname) {
