@@ -1,0 +1,156 @@
+//! The whole state of the host, as iproute2 sees it, and the two that it may be in.
+
+use anyhow::{Context, Result, ensure};
+use lab::{Daemon, FAR_IPV4, FAR_IPV6, NIC, Namespace, World};
+use serde_json::Value;
+use std::time::Duration;
+
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Everything that the host has on its NIC before it is taken over.
+#[derive(Debug)]
+pub struct Before {
+    settings: Vec<String>,
+    flags: String,
+    sysctls: String,
+}
+
+impl Before {
+    pub fn of(host: &Namespace) -> Result<Before> {
+        Ok(Before { settings: settings(host, NIC)?, flags: flags(host, NIC)?, sysctls: sysctls(host, NIC)? })
+    }
+
+    /// The NIC is the switch's, and the host has everything on its vNIC.
+    pub fn expect_bound(&self, world: &World, daemon: &Daemon) -> Result<()> {
+        expect_silent(&world.host)?;
+        same("settings on the host vNIC", &self.settings, &settings(&world.host, "lan")?)?;
+        expect_reach(world)?;
+        ensure!(daemon.cli_json(&["switch", "show", "lan"])?["uplinks"][0] == NIC, "lan has no uplink");
+        for port in ["lan/host", "lan/nic0"] {
+            let shown = daemon.cli_json(&["port", "show", port])?;
+            ensure!(shown["state"] == "up", "{shown}");
+        }
+        Ok(())
+    }
+
+    /// The NIC is the host's, as if nothing had ever happened to it.
+    pub fn expect_free(&self, world: &World) -> Result<()> {
+        same("settings on the NIC", &self.settings, &settings(&world.host, NIC)?)?;
+        let now = (flags(&world.host, NIC)?, sysctls(&world.host, NIC)?);
+        ensure!(now == (self.flags.clone(), self.sysctls.clone()), "{now:?}\nwas {self:?}");
+        ensure!(filters(&world.host)?.is_empty(), "a filter is left on the NIC");
+        expect_reach(world)
+    }
+
+    /// The NIC is the host's, and there is neither a switch nor what it had made.
+    pub fn expect_gone(&self, world: &World, daemon: &Daemon) -> Result<()> {
+        self.expect_free(world)?;
+        let left = (world.host.interfaces()?, daemon.cli_json(&["switch", "list"])?);
+        ensure!(left.0 == [NIC] && left.1 == Value::Array(vec![]), "left: {left:?}");
+        for dir in ["takeovers", "pending", "attachments"] {
+            let files: Vec<_> = std::fs::read_dir(daemon.state_dir().join(dir))?.collect();
+            let journals =
+                files.iter().flatten().filter(|f| f.path().extension().is_some_and(|e| e == "json"));
+            ensure!(journals.count() == 0, "left in {dir}: {files:?}");
+        }
+        Ok(())
+    }
+}
+
+/// The host's stack is off the NIC.
+pub fn expect_silent(host: &Namespace) -> Result<()> {
+    same("settings on the NIC", &[], &settings(host, NIC)?)?;
+    let flags = flags(host, NIC)?;
+    let set = |flag: &str| flags.contains(&format!("\"{flag}\""));
+    ensure!(set("UP") && set("NOARP") && set("PROMISC"), "flags of the NIC: {flags}");
+    ensure!(host.sysctl(&format!("net/ipv6/conf/{NIC}/disable_ipv6"))? == "1", "IPv6 is on");
+    ensure!(filters(host)?.contains("bpf"), "the NIC's ingress is open");
+    Ok(())
+}
+
+fn expect_reach(world: &World) -> Result<()> {
+    world.host.wait_ping(FAR_IPV4, PATIENCE)?;
+    world.host.wait_ping(FAR_IPV6, PATIENCE)
+}
+
+fn filters(host: &Namespace) -> Result<String> {
+    host.exec(&["tc", "filter", "show", "dev", NIC, "ingress"])
+}
+
+fn same(what: &str, wanted: &[String], found: &[String]) -> Result<()> {
+    let missing: Vec<_> = wanted.iter().filter(|line| !found.contains(line)).collect();
+    let extra: Vec<_> = found.iter().filter(|line| !wanted.contains(line)).collect();
+    ensure!(missing.is_empty() && extra.is_empty(), "{what}\nmissing: {missing:#?}\ntoo much: {extra:#?}");
+    Ok(())
+}
+
+/// Addresses, routes of every table and permanent neighbours of an interface, which is called `DEV`.
+pub fn settings(host: &Namespace, dev: &str) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for link in list(host, &format!("addr show dev {dev}"))? {
+        let addresses = link["addr_info"].as_array().cloned().unwrap_or_default();
+        lines.extend(addresses.iter().filter(is_something).map(|a| format!("addr {}", normal(a))));
+    }
+    for family in ["-4", "-6"] {
+        let routes = list(host, &format!("{family} route show table all"))?;
+        let named = routes.iter().map(|r| format!("route {family} {}", normal(r)));
+        lines.extend(named.filter(|line| line.contains(&format!("\"{dev}\""))));
+        for which in ["nud permanent", "proxy"] {
+            let found = list(host, &format!("{family} neigh show {which} dev {dev}"))?;
+            lines.extend(found.iter().map(|n| format!("neigh {which} {}", normal(n))));
+        }
+    }
+    let mut lines: Vec<_> = lines.iter().map(|l| l.replace(&format!("\"{dev}"), "\"DEV")).collect();
+    lines.sort();
+    Ok(lines)
+}
+
+fn list(host: &Namespace, args: &str) -> Result<Vec<Value>> {
+    let found = host.ip_json(args)?;
+    Ok(found
+        .as_array()
+        .with_context(|| format!("{args}: {found}"))?
+        .iter()
+        .filter(is_something)
+        .cloned()
+        .collect())
+}
+
+/// iproute2 prints empty objects for what it leaves out.
+fn is_something(value: &&Value) -> bool {
+    value.as_object().is_none_or(|object| !object.is_empty())
+}
+
+/// Without what a clock changes: lifetimes in hundreds of seconds.
+fn normal(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept =
+                map.iter().map(|(k, v)| (k.clone(), if is_lifetime(k) { coarse(v) } else { normal(v) }));
+            Value::Object(kept.collect())
+        }
+        Value::Array(list) => list.iter().map(normal).collect(),
+        other => other.clone(),
+    }
+}
+
+fn is_lifetime(key: &str) -> bool {
+    matches!(key, "valid_life_time" | "preferred_life_time" | "expires")
+}
+
+fn coarse(value: &Value) -> Value {
+    match value.as_u64() {
+        Some(seconds) if seconds != u64::from(u32::MAX) => ((seconds + 60) / 100).into(),
+        _ => value.clone(),
+    }
+}
+
+fn flags(host: &Namespace, dev: &str) -> Result<String> {
+    Ok(host.ip_json(&format!("link show dev {dev}"))?[0]["flags"].to_string())
+}
+
+fn sysctls(host: &Namespace, dev: &str) -> Result<String> {
+    // Some cannot be read, such as a stable secret that was never set.
+    let script = "cd /proc/sys/net; grep -rs . ipv4/conf/$0 ipv6/conf/$0 | sort";
+    host.exec(&["sh", "-c", script, dev])
+}
