@@ -1,7 +1,9 @@
 //! AF_PACKET: the port on an interface that exists, as the NIC of an external switch or a TAP that a VMM opened.
 //!
 //! packet(7), linux/if_packet.h. Frames pass with their vnet header, so that what GRO joined and what the sender left to
-//! be cut cross whole; where the NIC cannot cut, the kernel does, behind us.
+//! be cut cross whole; where the NIC cannot cut, the kernel does, behind us, but only on its ordinary way out: a socket
+//! that bypasses the queueing discipline has such frames refused (`__dev_direct_xmit` drops what would become several).
+//! So the bypass ends with the first frame above the MTU that is refused, for as long as the socket lives.
 
 mod socket;
 
@@ -54,6 +56,8 @@ pub struct PacketSocket {
     socket: OwnedFd,
     /// Size of the frames that came last: how many to ask for, so that a batch does not grow far beyond its bytes.
     typical: usize,
+    /// Whether frames bypass the interface's queueing discipline.
+    bypass: bool,
     /// Frames that the kernel could not hand over.
     lost: u64,
     /// Why nothing passes any more. The kernel says it once, to whichever call comes first.
@@ -66,7 +70,8 @@ impl PacketSocket {
     /// # Errors
     /// See [`PacketError`].
     pub fn open(ifname: &str) -> Result<Self, PacketError> {
-        Ok(Self { socket: socket::open(ifname)?, typical: SMALL, lost: 0, stopped: None })
+        let socket = socket::open(ifname)?;
+        Ok(Self { socket, typical: SMALL, bypass: true, lost: 0, stopped: None })
     }
 
     fn passes(&self) -> Result<(), PortError> {
@@ -80,6 +85,11 @@ impl PacketSocket {
             _ => format!("the kernel closed the interface to us: {error}"),
         };
         PortError::Down(self.stopped.insert(why).clone())
+    }
+
+    /// True where there was a bypass to end.
+    fn end_bypass(&mut self) -> bool {
+        std::mem::take(&mut self.bypass) && socket::end_bypass(self.socket.as_fd()).is_ok()
     }
 
     /// Receives once; true where more may be waiting.
@@ -114,7 +124,7 @@ impl Port for PacketSocket {
     fn transmit(&mut self, batch: &Batch, which: &[u16]) -> Result<Sent, PortError> {
         self.passes()?;
         let (mut sent, mut rest) = (Sent::default(), which);
-        while let Some((_, behind_first)) = rest.split_first() {
+        while let Some((&first, behind_first)) = rest.split_first() {
             let frames = rest.iter().map(|&index| [batch.with_vnet(index), &[]]);
             match mmsg::send(self.socket.as_fd(), None, frames) {
                 Ok(count) => {
@@ -124,6 +134,8 @@ impl Port for PacketSocket {
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => {}
+                    // As for want of room, but a queueing discipline might have it cut.
+                    Some(libc::ENOBUFS) if batch.vnet(first).gso_type != 0 && self.end_bypass() => {}
                     // The socket's own buffer is full: nothing behind will fit either.
                     Some(libc::EAGAIN) => {
                         sent.full += rest.len() as u64;

@@ -64,6 +64,11 @@ fn set_buffers(socket: BorrowedFd<'_>) -> io::Result<()> {
         .or_else(|_| set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, &size))
 }
 
+/// Has frames pass the interface's queueing discipline from now on.
+pub(super) fn end_bypass(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set(socket, libc::PACKET_QDISC_BYPASS, &0)
+}
+
 /// A membership, unlike the interface's own flag, ends with the socket, however the process ends.
 const fn promiscuous(index: libc::c_int) -> libc::packet_mreq {
     libc::packet_mreq {
