@@ -28,6 +28,8 @@ pub struct DaemonOptions {
     pub binaries: Option<Binaries>,
     /// Further arguments, for example `--workers 0`.
     pub arguments: Vec<String>,
+    /// The user and group that it runs as, without any capability; root if `None`.
+    pub user: Option<u32>,
 }
 
 /// vmswitchd in a namespace, with directories of its own; killed when dropped.
@@ -37,6 +39,7 @@ pub struct Daemon {
     namespace: String,
     binaries: Binaries,
     arguments: Vec<String>,
+    user: Option<u32>,
     dir: tempfile::TempDir,
 }
 
@@ -56,8 +59,13 @@ impl Daemon {
     /// Makes its directories but does not start it: a test may want to put a state file there first.
     pub fn prepare(namespace: &Namespace, options: DaemonOptions) -> Result<Daemon> {
         let binaries = options.binaries.map_or_else(Binaries::find, Ok)?;
-        let (namespace, arguments) = (namespace.name().to_owned(), options.arguments);
-        Ok(Daemon { process: None, namespace, binaries, arguments, dir: crate::temp_dir()? })
+        let DaemonOptions { arguments, user, .. } = options;
+        let (namespace, dir) = (namespace.name().to_owned(), crate::temp_dir()?);
+        let binaries = match user {
+            Some(user) => hand_over(&binaries, dir.path(), user)?,
+            None => binaries,
+        };
+        Ok(Daemon { process: None, namespace, binaries, arguments, user, dir })
     }
 
     /// The socket of its API.
@@ -123,7 +131,11 @@ impl Daemon {
     fn spawn(&mut self, before: &[&str]) -> Result<()> {
         self.process = None;
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.namespace]).args(before).arg(self.binaries.daemon());
+        command
+            .args(["netns", "exec", &self.namespace])
+            .args(before)
+            .args(self.user.iter().flat_map(become_user));
+        command.arg(self.binaries.daemon());
         command.arg("--socket").arg(self.socket()).arg("--run-dir").arg(self.run_dir());
         command.arg("--state-dir").arg(self.state_dir()).args(&self.arguments);
         self.process = Some(Process::spawn(&mut command, &self.log_path())?);
@@ -195,4 +207,23 @@ impl Daemon {
         self.stop()?;
         self.launch()
     }
+}
+
+/// `setpriv` for a user that has nothing: no group, no capability, and none to be had.
+fn become_user(user: &u32) -> [String; 6] {
+    let (user, group) = (format!("--reuid={user}"), format!("--regid={user}"));
+    let fixed = |argument: &str| argument.to_owned();
+    let nothing = ["--clear-groups", "--inh-caps=-all", "--bounding-set=-all"].map(fixed);
+    let [groups, inherited, bound] = nothing;
+    [fixed("setpriv"), user, group, groups, inherited, bound]
+}
+
+/// Gives the directory to a user, with a copy of the programs: the build may be where only root gets to.
+fn hand_over(binaries: &Binaries, dir: &Path, user: u32) -> Result<Binaries> {
+    for program in [binaries.daemon(), binaries.cli()] {
+        let name = program.file_name().context("a program has a name")?;
+        std::fs::copy(&program, dir.join(name))?;
+    }
+    std::os::unix::fs::chown(dir, Some(user), Some(user))?;
+    Binaries::in_folder(dir)
 }

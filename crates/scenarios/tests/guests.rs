@@ -5,9 +5,19 @@
 mod checksums;
 #[path = "guests/dhcp.rs"]
 mod dhcp;
+#[path = "guests/gso.rs"]
+mod gso;
 #[path = "guests/ledger.rs"]
 mod ledger;
+#[path = "guests/offloads.rs"]
+mod offloads;
+#[path = "guests/peers.rs"]
+mod peers;
 #[path = "guests/qemu.rs"]
 mod qemu;
 #[path = "guests/site.rs"]
 mod site;
+#[path = "guests/streams.rs"]
+mod streams;
+#[path = "guests/unprivileged.rs"]
+mod unprivileged;

@@ -59,3 +59,10 @@ impl Site {
         Ok(())
     }
 }
+
+/// Offloads of an interface off, all that ethtool knows by a short name.
+pub fn without_offloads(namespace: &Namespace, interface: &str) -> Result<()> {
+    let off = "tso off gso off gro off tx off rx off tx-udp-segmentation off";
+    let argv: Vec<&str> = ["ethtool", "-K", interface].into_iter().chain(off.split(' ')).collect();
+    namespace.exec(&argv).map(drop)
+}
