@@ -135,7 +135,9 @@ impl Tap {
         let request = || IfReq::new(&self.ifname).map_err(io::Error::other);
         let queue = self.first_queue().map_err(at("opening a queue"))?;
         let control = control_socket().map_err(at("opening a socket"))?;
-        if let Some(mac) = config.mac {
+        // Setting the address that is there already makes the kernel forget the interface's neighbours, permanent ones too
+        // (neigh_changeaddr).
+        if let Some(mac) = config.mac.filter(|wanted| self.mac().ok() != Some(*wanted)) {
             let set = |r: IfReq| r.with_mac(mac).send(queue, Request::SetMac);
             request().and_then(set).map_err(at("setting its MAC address"))?;
         }
