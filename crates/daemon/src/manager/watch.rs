@@ -111,8 +111,10 @@ impl Core {
             }
             self.look_at_links(&facts);
         }
-        for place in waiting.iter().filter(|place| place.may_be_back(&facts)) {
-            if let Err(error) = self.open(&place.switch, &place.port) {
+        for place in waiting {
+            if let Some(reason) = place.why_away(&facts) {
+                self.set_state(&place.switch, &place.port, PortState::Down, Some(reason.into()));
+            } else if let Err(error) = self.open(&place.switch, &place.port) {
                 self.detach(&place.switch, &place.port, &error.detail);
             }
         }
@@ -123,7 +125,7 @@ impl Core {
             let Some(ifname) = place.attach.host_interface() else { continue };
             let link = facts.link(ifname).filter(|link| place.link.is_none_or(|index| index == link.index));
             let Some(link) = link else {
-                self.detach(&place.switch, &place.port, "its interface is gone");
+                self.detach(&place.switch, &place.port, NOT_THERE);
                 continue;
             };
             let reason = why_down(link, &place.attach);
@@ -177,19 +179,25 @@ impl Place {
         }
     }
 
-    /// True where opening the port has a chance. An interface that somebody set down is waited for; one that came back as
-    /// a new one is set up by opening it.
-    fn may_be_back(&self, facts: &Facts) -> bool {
+    /// Why opening the port has no chance yet. An interface that somebody set down is waited for; one that came back as a
+    /// new one is set up by opening it.
+    fn why_away(&self, facts: &Facts) -> Option<&'static str> {
         match &self.attach {
-            Attachment::Uplink(ifname) | Attachment::Netdev(ifname) => facts
-                .link(ifname)
-                .is_some_and(|link| link.up || self.link.is_some_and(|index| index != link.index)),
-            Attachment::Tap(ifname) => facts.link(ifname).is_none_or(|link| link.up),
-            Attachment::Netns { netns, .. } => netns::namespace_id(netns.as_str()).is_some(),
-            Attachment::Host(_) | Attachment::UnixStream(_) | Attachment::UnixDgram(_) => true,
+            Attachment::Uplink(ifname) | Attachment::Netdev(ifname) => match facts.link(ifname) {
+                None => Some(NOT_THERE),
+                Some(link) => (!link.up && self.link.is_none_or(|index| index == link.index)).then_some(OFF),
+            },
+            Attachment::Tap(ifname) => facts.link(ifname).filter(|link| !link.up).map(|_| OFF),
+            Attachment::Netns { netns, .. } => {
+                netns::namespace_id(netns.as_str()).is_none().then_some("its network namespace is not there")
+            }
+            Attachment::Host(_) | Attachment::UnixStream(_) | Attachment::UnixDgram(_) => None,
         }
     }
 }
+
+const NOT_THERE: &str = "its interface is not there";
+const OFF: &str = "its interface is switched off";
 
 const fn has_packet_socket(attach: &Attachment) -> bool {
     matches!(attach, Attachment::Uplink(_) | Attachment::Netdev(_) | Attachment::Tap(_))
@@ -197,7 +205,7 @@ const fn has_packet_socket(attach: &Attachment) -> bool {
 
 const fn why_down(link: &Link, attach: &Attachment) -> Option<&'static str> {
     match (link.up, link.carrier, attach) {
-        (false, ..) => Some("its interface is switched off"),
+        (false, ..) => Some(OFF),
         (_, false, Attachment::Tap(_)) => Some("no VMM has its TAP open"),
         (_, false, _) => Some("its interface has no carrier"),
         _ => None,
