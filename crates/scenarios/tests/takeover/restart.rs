@@ -15,6 +15,7 @@ fn survives(end: impl Fn(&mut Daemon) -> Result<()>) -> Result<()> {
     daemon.cli_ok(&["port", "add", "lan", "vm", "--netns", vm.name()])?;
     vm.add_address("eth0", &format!("{VM_IPV4}/24"))?;
     vm.ip(&format!("route add default via {FAR_IPV4} dev eth0"))?;
+    vm.ip("neigh add 10.9.0.77 lladdr 02:00:00:00:00:77 nud permanent dev eth0")?;
     vm.wait_ping(FAR_IPV4, PATIENCE)?;
     let (in_vm, mac) = (settings(&vm, "eth0")?, vm.mac("eth0")?);
     let mut stream = Stream::start(&world.host, &world.far, FAR_IPV4, 7000)?;
