@@ -59,6 +59,10 @@ pub fn run(options: &Options) -> Result<()> {
         true => println!("{}", report.json(options.seconds)),
         false => print!("{}", report.tables()),
     }
+    if ours.is_some() && !options.json {
+        steps::header("MAC table, beside the standard library's hash map");
+        steps::run(&mut steps::cargo("bench --quiet --package vmswitch-engine --bench mac_table"))?;
+    }
     ensure!(report.failures.is_empty(), "measurements failed:\n{}", report.failures.join("\n"));
     Ok(())
 }
