@@ -33,22 +33,23 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.run_dir).with_context(|| {
         format!("{} cannot be made: name another directory with --run-dir", args.run_dir.display())
     })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let group = api::group_id(api::GROUP);
+    // Before the host is touched: a daemon whose socket is another's must leave the NICs alone.
+    let listener = runtime.block_on(async { Listener::bind(&args.socket, group) })?;
     let (notices, inbox) = mpsc::channel();
     let dataplane = Dataplane::start(&args.workers.0, &notices)?;
     let manager = Arc::new(Manager::start(store, Host::open()?, dataplane)?);
     manager::watch(&manager, inbox)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(serve(args, manager))?;
+    tracing::info!(socket = %args.socket.display(), "serving");
+    runtime.block_on(serve(listener, group, manager))?;
     runtime.shutdown_background();
     tracing::info!("stopped");
     Ok(())
 }
 
-async fn serve(args: &Args, manager: Arc<Manager>) -> anyhow::Result<()> {
+async fn serve(listener: Listener, group: Option<u32>, manager: Arc<Manager>) -> anyhow::Result<()> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let group = api::group_id(api::GROUP);
-    let listener = Listener::bind(&args.socket, group)?;
-    tracing::info!(socket = %args.socket.display(), "serving");
     let stop = async move {
         tokio::select! {
             _ = term.recv() => {}

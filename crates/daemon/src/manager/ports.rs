@@ -13,9 +13,10 @@ use control::{
     Refusal,
     action::Action,
     attach::{plan_attach, plan_detach},
+    edit::EditError,
 };
 use io::{PacketSocket, Port, Tap, TapConfig, UnixDgram, UnixStreamPort, netns};
-use model::{Attachment, EventKind, IfName, MacAddr, Name, PortConfig, PortState};
+use model::{Attachment, EventKind, IfName, Invalid, MacAddr, Name, PortConfig, PortState};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -33,6 +34,7 @@ struct Attached {
 impl Core {
     pub fn add_port(&mut self, switch: &Name, config: &PortConfig) -> Result<(), Refused> {
         let mtu = self.mtu(switch, config)?;
+        self.check_macs(switch, config)?;
         self.live(switch)?.place(config, config.mac, mtu);
         self.publish(switch);
         match self.open(switch, &config.name) {
@@ -66,6 +68,7 @@ impl Core {
 
     pub fn change_port(&mut self, switch: &Name, config: &PortConfig) -> Result<(), Refused> {
         let mtu = self.mtu(switch, config)?;
+        self.check_macs(switch, config)?;
         let live = self.live(switch)?;
         let port =
             live.ports.get_mut(&config.name).ok_or_else(|| no_port(switch.as_str(), config.name.as_str()))?;
@@ -268,6 +271,23 @@ impl Core {
     pub fn find(&self, switch: &Name, is_it: impl Fn(&LivePort) -> bool) -> Option<Name> {
         let ports = &self.live.get(switch)?.ports;
         ports.iter().find(|(_, port)| is_it(port)).map(|(name, _)| name.clone())
+    }
+
+    /// The host vNIC has the NIC's MAC, which the desired state does not know: so no other port may have it. At start a
+    /// NIC that was exchanged is no reason to leave the host without its switches.
+    fn check_macs(&mut self, switch: &Name, config: &PortConfig) -> Result<(), Refused> {
+        if self.lenient {
+            return Ok(());
+        }
+        let ports = self.live(switch)?.ports.iter();
+        let mut stand_ins = ports.filter(|(_, port)| !port.is_uplink() && port.config.mac.is_none());
+        let Some((first, stand_in)) = stand_ins.find(|(name, _)| **name != config.name) else {
+            return Ok(());
+        };
+        let mut macs = config.mac.iter().chain(&config.allow_macs);
+        let Some(mac) = macs.find(|mac| stand_in.mac == Some(**mac)).copied() else { return Ok(()) };
+        let (switch, first, second) = (switch.clone(), first.clone(), config.name.clone());
+        Err(refused(EditError::from(Invalid::DuplicateMac { switch, mac, first, second })))
     }
 
     /// The MTU of a port: its own, else the uplink's, and never above that.

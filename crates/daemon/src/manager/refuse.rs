@@ -6,7 +6,10 @@ use crate::{
     store::StoreError,
 };
 use control::{Refusal, edit::EditError};
+use rustix::io::Errno;
 use std::error::Error;
+
+const EPERM: i32 = Errno::PERM.raw_os_error();
 
 /// An error that a request can end in.
 pub trait Refusable: Error {
@@ -24,11 +27,18 @@ impl<E: Refusable> From<E> for Refused {
     }
 }
 
+/// What to do where the kernel does not permit it: no part below knows whose process it is in.
+const PRIVILEGES: &str =
+    "vmswitchd needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN for that: run it as root";
+
 /// An error and its causes.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
+    let mut not_permitted = false;
     while let Some(error) = cause {
+        not_permitted |=
+            error.downcast_ref::<std::io::Error>().is_some_and(|e| e.raw_os_error() == Some(EPERM));
         let part = error.to_string();
         if !text.contains(&part) {
             text.push_str(": ");
@@ -36,7 +46,7 @@ pub fn chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    text
+    if not_permitted { [text.as_str(), PRIVILEGES].join(". ") } else { text }
 }
 
 pub fn no_switch(switch: &str) -> Refused {
