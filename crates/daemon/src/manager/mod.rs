@@ -104,6 +104,10 @@ impl Core {
             if let Err(worse) = self.realize() {
                 tracing::error!(%worse, "a change could not be undone");
             }
+            // What could not be saved may be on the disk all the same, if only the last sync failed.
+            if let Err(worse) = self.store.save_state(&self.state) {
+                tracing::error!(%worse, "the former state could not be saved again");
+            }
             return Err(error);
         }
         self.forget_pending_of_removed()
