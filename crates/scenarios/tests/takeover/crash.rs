@@ -4,9 +4,10 @@
 //! Which calls those are is not guessed: strace records one undisturbed run, and each call in it that changes something
 //! is a place to die at in a run of its own.
 
+use crate::confirm::{deadline, wait_until_past};
 use crate::state::Before;
 use anyhow::{Context, Result, ensure};
-use lab::{Call, Daemon, Fate, Strace, World};
+use lab::{Call, Daemon, Fate, KillAt, Strace, World};
 use std::collections::BTreeSet;
 
 const ADD: &[&str] = &["switch", "add", "lan", "--external", "nic0"];
@@ -81,14 +82,28 @@ impl Stage {
         Ok(places.map(|call| (call.name.clone(), call.nth)).collect())
     }
 
-    /// Dies at one call of the command, starts again, and looks; then the switch is removed and added as ever.
+    /// Dies at one call of the command.
     fn die_at(&mut self, command: &[&str], call: &str, nth: u32) -> Result<()> {
         let strace = Strace::inject(self.daemon.id()?, call, nth, Fate::Kill)?;
-        let _ = self.daemon.cli(command)?;
+        // What it answers, if it does, is no matter.
+        self.daemon.cli(command)?;
         strace.wait_for_end()?;
         ensure!(self.daemon.ended()?.is_some(), "vmswitchd lived on");
-        self.daemon.launch()?;
-        self.expect_whole()
+        Ok(())
+    }
+
+    /// Starts, but is killed at call 1 of that name, then at call 3, and so on until it lives to serve. (Every change is
+    /// two calls at least: one that finds the interface and one that changes it.) Returns how often it was killed.
+    fn recover_dying(&mut self, call: &str) -> Result<u32> {
+        for killed in 0.. {
+            let at = KillAt { syscall: call.to_owned(), nth: 2 * killed + 1 };
+            if self.daemon.launch_to_die(&at)? {
+                self.daemon.kill9()?;
+                self.daemon.launch()?;
+                return Ok(killed);
+            }
+        }
+        unreachable!("it lives before the numbers end")
     }
 }
 
@@ -96,7 +111,7 @@ fn changes_something(call: &Call, daemon: &Daemon) -> bool {
     let state_dir = daemon.state_dir().display().to_string();
     match call.name.as_str() {
         "sendto" | "sendmsg" => call.text.contains("nlmsg_type=RTM_") && !call.text.contains("RTM_GET"),
-        "ioctl" => call.text.contains("/dev/net/tun") || call.text.contains("SIOCS"),
+        "ioctl" => call.text.contains("TUNSET") || call.text.contains("SIOCS"),
         "write" => call.text.contains("/proc/sys/net") || call.text.contains(&state_dir),
         _ => true,
     }
@@ -112,7 +127,10 @@ fn die_everywhere(from: Option<&str>, command: &[&str]) -> Result<()> {
     for (call, nth) in &places {
         let at = || format!("killed at {call} {nth}; log:\n{}", stage_log(&stage));
         stage.bring_to(from).with_context(at)?;
-        let died = stage.die_at(command, call, *nth);
+        let died = stage.die_at(command, call, *nth).and_then(|()| {
+            stage.daemon.launch()?;
+            stage.expect_whole()
+        });
         died.with_context(|| format!("killed at {call} {nth}; log:\n{}", stage_log(&stage)))?;
     }
     println!("{command:?}: killed at {} places: {places:?}", places.len());
@@ -146,4 +164,83 @@ fn root_a_conversion_to_internal_that_is_killed_at_any_step_ends_whole() -> Resu
 #[test]
 fn root_a_conversion_to_external_that_is_killed_at_any_step_ends_whole() -> Result<()> {
     die_everywhere(Some("internal"), TO_EXTERNAL)
+}
+
+/// Dies in the middle of a command, and in each start that recovers from that.
+fn die_again(from: Option<&str>, command: &[&str]) -> Result<()> {
+    let mut stage = Stage::new()?;
+    stage.bring_to(from)?;
+    let places: Vec<_> = stage.record(command)?.into_iter().filter(|(call, _)| call == "sendto").collect();
+    stage.bring_to(from)?;
+    let (call, nth) = &places[places.len() / 2];
+    stage.die_at(command, call, *nth)?;
+    let killed = stage.recover_dying("sendto")?;
+    println!("{command:?}: killed at {call} {nth} and {killed} times while recovering");
+    ensure!(killed > 10, "killed only {killed} times");
+    stage.expect_whole().with_context(|| stage_log(&stage))?;
+    stage.bring_to(None)?;
+    stage.before.expect_gone(&stage.world, &stage.daemon)
+}
+
+#[test]
+fn root_a_recovery_of_a_take_over_that_is_killed_again_and_again_ends_whole() -> Result<()> {
+    die_again(None, ADD)
+}
+
+#[test]
+fn root_a_recovery_of_a_give_back_that_is_killed_again_and_again_ends_whole() -> Result<()> {
+    die_again(Some("external"), REMOVE)
+}
+
+#[test]
+fn root_a_roll_back_that_is_killed_again_and_again_confirms_nothing() -> Result<()> {
+    let mut stage = Stage::new()?;
+    for call in ["sendto", "rename", "unlink", "fsync"] {
+        stage.daemon.cli_ok(&[ADD, &["--confirm", "1s"]].concat())?;
+        stage.daemon.kill9()?;
+        wait_until_past(deadline(&stage.daemon)?)?;
+        let killed = stage.recover_dying(call)?;
+        ensure!(killed > 0, "not once killed at {call}");
+        let gone = stage.before.expect_gone(&stage.world, &stage.daemon);
+        gone.with_context(|| format!("killed {killed} times at {call}; log:\n{}", stage_log(&stage)))?;
+    }
+    Ok(())
+}
+
+/// How a call fails where the machine has run out of something.
+fn failure_of(call: &str) -> &'static str {
+    match call {
+        "sendto" | "sendmsg" => "ENOBUFS",
+        "ioctl" => "EPERM",
+        "fsync" => "EIO",
+        _ => "ENOSPC",
+    }
+}
+
+#[test]
+fn root_a_take_over_in_which_any_step_fails_is_refused_and_undone() -> Result<()> {
+    let mut stage = Stage::new()?;
+    let places = stage.record(ADD)?;
+    stage.bring_to(None)?;
+    for (call, nth) in &places {
+        let strace = Strace::inject(stage.daemon.id()?, call, *nth, Fate::Fail(failure_of(call)))?;
+        let done = stage.daemon.cli(ADD)?;
+        strace.detach()?;
+        let mut undone = match done.code() {
+            1 => stage.before.expect_gone(&stage.world, &stage.daemon),
+            // A TAP may have fewer offloads.
+            0 if call == "ioctl" => stage.expect_whole().and_then(|()| stage.bring_to(None)),
+            other => Err(anyhow::anyhow!("exit status {other}: {}{}", done.stdout, done.stderr)),
+        };
+        if undone.is_ok() && matches!(call.as_str(), "fsync" | "rename" | "write") {
+            stage.daemon.restart()?;
+            undone = stage.before.expect_gone(&stage.world, &stage.daemon).context("after a restart");
+        }
+        undone.with_context(|| format!("{call} {nth} failed; log:\n{}", stage_log(&stage)))?;
+    }
+    println!("{} calls failed, one at a time", places.len());
+    stage.bring_to(Some("external"))?;
+    stage.expect_whole()?;
+    stage.bring_to(None)?;
+    stage.before.expect_gone(&stage.world, &stage.daemon)
 }
