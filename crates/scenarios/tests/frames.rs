@@ -2,6 +2,8 @@
 
 #[path = "frames/delivery.rs"]
 mod delivery;
+#[path = "frames/events.rs"]
+mod events;
 #[path = "frames/guard.rs"]
 mod guard;
 #[path = "frames/host.rs"]

@@ -1,12 +1,11 @@
 //! MAC spoofing protection, and what a port without it may do.
 
+use crate::events::Events;
 use crate::lan::{Lan, NOBODY, OUTSIDE, VM1, VM2, VM3, frame};
 use crate::round::Round;
-use anyhow::{Context, Result};
-use lab::{Binaries, NIC, Process, wait_until};
-use serde_json::{Value, json};
-use std::process::Command;
-use std::time::Duration;
+use anyhow::Result;
+use lab::NIC;
+use serde_json::json;
 
 /// An address that is not the port's own.
 const FORGED: &str = "02:00:00:00:0e:01";
@@ -82,48 +81,7 @@ fn root_a_pinned_mac_is_taken_neither_by_another_port_nor_from_the_uplink() -> R
 
     // Three frames each, one event each: told once per interval.
     let conflict = |by: &str| json!({"switch": "lan", "mac": VM1, "pinned_to": "vm1", "claimed_by": by, "event": "mac-conflict"});
-    assert_eq!(events.wait_for("mac-conflict", 2)?, [conflict("open"), conflict(NIC)]);
+    assert_eq!(events.wait_for(&lan, "mac-conflict", 2)?, [conflict("open"), conflict(NIC)]);
     drop(events);
     lan.finish()
-}
-
-/// `vmswitch events`, running.
-struct Events(Process);
-
-impl Events {
-    fn follow(lan: &Lan) -> Result<Events> {
-        let mut command = Command::new(Binaries::find()?.cli());
-        command.arg("--socket").arg(lan.daemon.socket()).args(["--json", "events"]);
-        let process = Process::spawn(&mut command, &lan.daemon.scratch().join("events"))?;
-        let events = Events(process);
-        // It prints nothing until something happens: things happen until it does.
-        for n in (0..).map(|n| if n % 2 == 0 { "5m" } else { "6m" }) {
-            lan.daemon.cli_ok(&["switch", "set", "lan", "--ageing", n])?;
-            if !events.all()?.is_empty() {
-                break;
-            }
-        }
-        Ok(events)
-    }
-
-    /// Waits for that many events of that kind; all there are of it, without what differs from run to run.
-    fn wait_for(&self, kind: &str, count: usize) -> Result<Vec<Value>> {
-        let mut found = Vec::new();
-        wait_until("events", Duration::from_secs(10), || {
-            found = self.all()?.into_iter().filter(|event| event["event"] == kind).collect();
-            Ok(found.len() >= count)
-        })?;
-        for event in found.iter_mut().filter_map(Value::as_object_mut) {
-            event.remove("id").context("an event has a number")?;
-            event.remove("time_ms").context("an event has a time")?;
-        }
-        Ok(found)
-    }
-
-    fn all(&self) -> Result<Vec<Value>> {
-        let log = self.0.log();
-        // The last line may be half written.
-        let whole = log.rfind('\n').map_or("", |end| &log[..end]);
-        Ok(whole.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
-    }
 }

@@ -39,6 +39,21 @@ fn root_no_host_leaves_the_host_without_a_vnic() -> Result<()> {
 }
 
 #[test]
+fn root_the_host_vnic_can_be_taken_away_and_made_again() -> Result<()> {
+    let mut lan = Lan::external(&[])?;
+    lan.vm("vm1", VM1, &[])?;
+    lan.daemon.cli_ok(&["switch", "set", "lan", "--host", "off"])?;
+    assert_eq!(lan.world.host.interfaces()?, [NIC]);
+    assert_eq!(lan.macs()?, [(VM1.into(), "vm1".into(), "pinned".into())]);
+    lan.daemon.cli_ok(&["switch", "set", "lan", "--host", "on"])?;
+    assert_eq!(lan.world.host.mac("lan")?, NIC_MAC);
+    lan.watch_host("host", "lan")?;
+    lan.run(Round::default().sends(NIC, &frame("ff:ff:ff:ff:ff:ff", OUTSIDE)).reaches(&["vm1", "host"]))?;
+    lan.run(Round::default().sends("host", &frame(OUTSIDE, NIC_MAC)).reaches(&[NIC]))?;
+    lan.finish()
+}
+
+#[test]
 fn root_further_host_vnics_have_macs_of_their_own_and_are_reached_from_outside() -> Result<()> {
     let lan = Lan::new(&["--external", NIC])?;
     let host = &lan.world.host;

@@ -3,7 +3,7 @@
 use crate::lan::{Lan, NOBODY, VM1, VM2, frame};
 use crate::round::Round;
 use anyhow::{Context, Result};
-use lab::{Capture, Daemon, NIC, Namespace, Process, wait_until};
+use lab::{Capture, Daemon, NIC, NIC_MAC, Namespace, Process, wait_until};
 use std::time::Duration;
 
 const EVERYBODY: &str = "ff:ff:ff:ff:ff:ff";
@@ -62,6 +62,28 @@ fn root_a_private_switch_joins_vms_only_and_nothing_leaves() -> Result<()> {
     let refused = lan.daemon.cli_refused(1, &["port", "add", "lan", "host", "--host", "lan"])?;
     assert!(refused.contains("private"), "{refused}");
     assert_eq!(left(wire)?, Vec::<Vec<u8>>::new());
+    lan.finish()
+}
+
+#[test]
+fn root_frames_leave_while_a_converted_switch_is_external_and_not_before_or_after() -> Result<()> {
+    let mut lan = Lan::new(&["--internal"])?;
+    let wire = Capture::start(&lan.world.phys, "p1")?;
+    lan.vm("vm1", VM1, &[])?;
+    let unknown = frame(NOBODY, VM1);
+    lan.run(Round::default().sends("vm1", &unknown).drops("vm1", "no_destination"))?;
+    lan.daemon.cli_ok(&["switch", "set", "lan", "--external", NIC])?;
+    assert_eq!(lan.world.host.mac("lan")?, NIC_MAC);
+    lan.run(Round::default().sends("vm1", &unknown).reaches(&[NIC]))?;
+    assert_eq!(lan.world.phys_fdb()?.get(VM1).map(String::as_str), Some("p1"));
+    lan.daemon.cli_ok(&["switch", "set", "lan", "--private"])?;
+    lan.send("vm1", &unknown)?;
+    let dropped = || -> Result<u64> {
+        let port = lan.daemon.cli_json(&["port", "show", "lan/vm1"])?;
+        Ok(port["stats"]["drops"]["no_destination"].as_u64().unwrap_or_default())
+    };
+    wait_until("the drop", Duration::from_secs(10), || Ok(dropped()? == 2))?;
+    assert_eq!(left(wire)?, [unknown]);
     lan.finish()
 }
 
