@@ -108,8 +108,10 @@ impl Core {
                 self.live(switch)?.ports.entry(port.clone()).and_modify(|p| p.namespace = id);
                 Box::new(io)
             }
-            Attachment::Tap(ifname) => self.take_interface(ifname, &config, true)?,
-            Attachment::Netdev(ifname) => self.take_interface(ifname, &config, false)?,
+            Attachment::Tap(ifname) => {
+                self.take_interface(ifname, Some(&vnic(ifname, &config, None, mtu)))?
+            }
+            Attachment::Netdev(ifname) => self.take_interface(ifname, None)?,
             Attachment::UnixStream(path) => Box::new(UnixStreamPort::listen(Path::new(path))?),
             Attachment::UnixDgram(path) => Box::new(UnixDgram::bind(Path::new(path))?),
         };
@@ -136,27 +138,19 @@ impl Core {
         }
     }
 
-    /// Keeps the host's stack off an interface and opens it; `make` makes a TAP that is not there.
+    /// Keeps the host's stack off an interface and opens it; one that is not there is made as `make` says.
     fn take_interface(
         &mut self,
         ifname: &IfName,
-        config: &PortConfig,
-        make: bool,
+        make: Option<&TapConfig>,
     ) -> Result<Box<dyn Port>, Refused> {
         let mut facts = self.host.facts(&[ifname])?;
         let kept = self.store.load::<Attached>(Kind::Attachment, ifname.as_str())?;
         let mut attached = kept.unwrap_or_default();
-        if facts.link(ifname).is_none() && make {
-            // Its VMM opens it by its name: it must outlive our descriptor.
-            let tap = TapConfig {
-                persist: true,
-                queues: config.queues,
-                mtu: config.mtu,
-                ..TapConfig::new(ifname.as_str())
-            };
+        if let (None, Some(tap)) = (facts.link(ifname), make) {
             attached.made = true;
             self.store.save(Kind::Attachment, ifname.as_str(), &attached)?;
-            drop(Tap::open(&tap)?);
+            drop(Tap::open(tap)?);
             facts = self.host.facts(&[ifname])?;
         }
         let actions = plan_attach(ifname, None, &facts)?;
@@ -303,7 +297,8 @@ impl Core {
     }
 }
 
-/// A vNIC that vmswitch makes stays when the daemon ends, with the addresses that were put on it.
+/// A vNIC that vmswitch makes stays when the daemon ends, with the addresses that were put on it; a TAP also because
+/// its VMM opens it by its name.
 fn vnic(ifname: &IfName, config: &PortConfig, mac: Option<MacAddr>, mtu: u32) -> TapConfig {
     TapConfig { mac, mtu: Some(mtu), persist: true, queues: config.queues, ..TapConfig::new(ifname.as_str()) }
 }

@@ -53,7 +53,6 @@ fn ping(site: &Site, guest: &mut Guest) -> Result<()> {
 }
 
 /// How the counters moved while a stream passed.
-
 struct Flow {
     before: Snapshot,
     after: Snapshot,
@@ -186,7 +185,7 @@ fn root_every_datagram_that_a_real_guest_gets_has_its_checksum() -> Result<()> {
 }
 
 #[test]
-fn root_a_real_guest_moves_jumbo_frames_without_segmentation() -> Result<()> {
+fn root_a_real_guest_on_a_socket_moves_jumbo_frames_without_segmentation() -> Result<()> {
     let site = Site::with(&WorldOptions { mtu: 9000, ..WorldOptions::default() })?;
     let socket = site.daemon.scratch().join("vm1.sock").display().to_string();
     let (mut guest, _server) = boot(&site, &port(&site, &["--unix-stream", &socket])?)?;
@@ -196,6 +195,28 @@ fn root_a_real_guest_moves_jumbo_frames_without_segmentation() -> Result<()> {
     for (mean, what) in [(forth.mean("vm1", "rx"), "sent"), (back.mean("vm1", "tx"), "was given")] {
         assert!((LONGEST..=9014).contains(&mean), "the guest {what} frames of {mean} bytes");
     }
+    drop(guest);
+    site.close()
+}
+
+#[test]
+fn root_a_real_guest_on_a_tap_with_two_queues_gets_jumbo_frames() -> Result<()> {
+    let site = Site::with(&WorldOptions { mtu: 9000, ..WorldOptions::default() })?;
+    let mut options = port(&site, &["--tap", "tap1", "--queues", "2"])?;
+    // The driver takes no more queues than the machine has processors.
+    options.arguments.extend(["-smp", "2"].map(str::to_owned));
+    let (mut guest, _server) = boot(&site, &options)?;
+    assert_eq!(guest.run("cat /sys/class/net/eth0/mtu")?, "9000\n");
+    assert_eq!(guest.run("ls -d /sys/class/net/eth0/queues/tx-* | wc -l")?, "2\n");
+    ping(&site, &mut guest)?;
+    guest.run(&format!("ping -c 1 -W 5 -s 8972 {FAR_IPV4}"))?;
+    let before = Snapshot::take(&site.daemon, "lan")?;
+    let address = guest.run("ip -4 -o addr show dev eth0 | tr / ' ' | awk '{print $4}'")?;
+    let received =
+        site.world.far.try_exec(&["ping", "-c", "1", "-W", "5", "-M", "do", "-s", "8972", address.trim()])?;
+    let after = Snapshot::take(&site.daemon, "lan")?;
+    assert!(received.status.success(), "{}", received.stdout);
+    assert_eq!(after.get("*", "drops.oversize"), before.get("*", "drops.oversize"));
     drop(guest);
     site.close()
 }
