@@ -1,11 +1,12 @@
-//! Messages of rtnetlink as a fixed header and attributes (linux/rtnetlink.h).
+//! Messages of rtnetlink as a fixed header and attributes (linux/rtnetlink.h). Attributes are those of
+//! netlink-packet-core, as the kernel's own bytes: so one that is not known here passes whole.
 
 use control::facts::{Family, RawAttribute};
 use netlink_packet_core::{
     DecodeError, DefaultNla, Emitable, NLA_TYPE_MASK, NetlinkDeserializable, NetlinkHeader,
-    NetlinkSerializable, NlasIterator,
+    NetlinkSerializable, NlasIterator, parse_ip, parse_string, parse_u8, parse_u32,
 };
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// `AF_INET`.
 pub const AF_INET: u8 = 2;
@@ -17,28 +18,32 @@ pub const AF_INET6: u8 = 10;
 pub struct Message {
     /// `RTM_…`.
     pub kind: u16,
-    /// The fixed header and the attributes.
+    /// The fixed header; of a received message the attributes too, for [`Attributes::read`].
     pub body: Vec<u8>,
+    /// The attributes of a message that is to be sent.
+    attributes: Vec<DefaultNla>,
 }
 
 impl Message {
     /// A message without attributes yet.
     pub fn new(kind: u16, fixed: &[u8]) -> Self {
-        Self { kind, body: fixed.to_vec() }
+        Self { kind, body: fixed.to_vec(), attributes: vec![] }
     }
 
     /// Adds an attribute.
-    pub fn put(mut self, kind: u16, value: &[u8]) -> Self {
-        put(&mut self.body, kind, value);
+    pub fn put(self, kind: u16, value: &[u8]) -> Self {
+        self.put_all([attribute(kind, value)])
+    }
+
+    /// Adds attributes.
+    pub fn put_all(mut self, attributes: impl IntoIterator<Item = DefaultNla>) -> Self {
+        self.attributes.extend(attributes);
         self
     }
 
     /// Adds an attribute if there is a value.
     pub fn put_some(self, kind: u16, value: Option<&[u8]>) -> Self {
-        match value {
-            Some(value) => self.put(kind, value),
-            None => self,
-        }
+        self.put_all(value.map(|value| attribute(kind, value)))
     }
 
     /// Adds a number in the machine's byte order.
@@ -52,12 +57,21 @@ impl Message {
     }
 }
 
-/// Appends an attribute, padded to four bytes.
-pub fn put(buffer: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    let nla = DefaultNla::new(kind, value.to_vec());
-    let start = buffer.len();
-    buffer.resize(start + nla.buffer_len(), 0);
-    nla.emit(&mut buffer[start..]);
+/// An attribute.
+pub fn attribute(kind: u16, value: &[u8]) -> DefaultNla {
+    DefaultNla::new(kind, value.to_vec())
+}
+
+/// Attributes that were read before.
+pub fn again(raw: &[RawAttribute]) -> impl Iterator<Item = DefaultNla> + '_ {
+    raw.iter().map(|raw| attribute(raw.kind, &raw.value))
+}
+
+/// Attributes as they stand inside another one.
+pub fn emitted(attributes: &[DefaultNla]) -> Vec<u8> {
+    let mut bytes = vec![0; attributes.buffer_len()];
+    attributes.emit(&mut bytes);
+    bytes
 }
 
 impl NetlinkSerializable for Message {
@@ -65,17 +79,19 @@ impl NetlinkSerializable for Message {
         self.kind
     }
     fn buffer_len(&self) -> usize {
-        self.body.len()
+        self.body.len() + self.attributes.as_slice().buffer_len()
     }
     fn serialize(&self, buffer: &mut [u8]) {
-        buffer.copy_from_slice(&self.body);
+        let (fixed, attributes) = buffer.split_at_mut(self.body.len());
+        fixed.copy_from_slice(&self.body);
+        self.attributes.as_slice().emit(attributes);
     }
 }
 
 impl NetlinkDeserializable for Message {
     type Error = DecodeError;
     fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
-        Ok(Self { kind: header.message_type, body: payload.to_vec() })
+        Ok(Self { kind: header.message_type, body: payload.to_vec(), attributes: vec![] })
     }
 }
 
@@ -102,24 +118,22 @@ impl Attributes {
 
     /// A number in the machine's byte order.
     pub fn u32(&self, kind: u16) -> Option<u32> {
-        u32_at(self.get(kind)?, 0)
+        parse_u32(self.get(kind)?).ok()
     }
 
     /// A number of one byte.
     pub fn u8(&self, kind: u16) -> Option<u8> {
-        self.get(kind)?.first().copied()
+        parse_u8(self.get(kind)?).ok()
     }
 
     /// An address of four or sixteen bytes.
     pub fn ip(&self, kind: u16) -> Option<IpAddr> {
-        ip_of(self.get(kind)?)
+        parse_ip(self.get(kind)?).ok()
     }
 
     /// A text that ends with a zero byte.
     pub fn text(&self, kind: u16) -> Option<String> {
-        let bytes = self.get(kind)?;
-        let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
-        String::from_utf8(bytes[..end].to_vec()).ok()
+        parse_string(self.get(kind)?).ok()
     }
 
     /// The attributes inside an attribute.
@@ -133,23 +147,14 @@ impl Attributes {
     }
 }
 
-/// A number in the machine's byte order.
+/// A number of a fixed header, in the machine's byte order.
 pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|b| u32::from_ne_bytes(*b))
 }
 
-/// A number in the machine's byte order.
+/// A number of a fixed header, in the machine's byte order.
 pub fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|b| u16::from_ne_bytes(*b))
-}
-
-/// The address of four or sixteen bytes.
-pub fn ip_of(bytes: &[u8]) -> Option<IpAddr> {
-    match bytes.len() {
-        4 => Some(Ipv4Addr::from(*bytes.first_chunk::<4>()?).into()),
-        16 => Some(Ipv6Addr::from(*bytes.first_chunk::<16>()?).into()),
-        _ => None,
-    }
 }
 
 /// The bytes of an address.

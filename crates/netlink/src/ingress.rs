@@ -5,11 +5,11 @@
 //! and netfilter see none. The filter is `cls_bpf` in direct-action mode with a program of one classic instruction,
 //! "return drop", which every kernel since 4.4 takes without BPF privileges.
 
-use crate::attribute::{Attributes, Message, put, u32_at};
+use crate::attribute::{Attributes, Message, attribute, emitted, u32_at};
 use crate::error::{NetlinkError, errno, unless};
 use crate::socket::Netlink;
 use model::IfName;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL};
 
 const RTM_NEWQDISC: u16 = 36;
 const RTM_DELQDISC: u16 = 37;
@@ -20,7 +20,6 @@ const RTM_GETTFILTER: u16 = 46;
 const TCMSG_LEN: usize = 20;
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
-const NLA_F_NESTED: u16 = 0x8000;
 const TCA_BPF_OPS_LEN: u16 = 4;
 const TCA_BPF_OPS: u16 = 5;
 const TCA_BPF_FLAGS: u16 = 8;
@@ -114,11 +113,11 @@ fn our_filter(kind: u16, index: u32) -> Message {
 }
 
 fn program() -> Vec<u8> {
-    let mut options = Vec::new();
-    put(&mut options, TCA_BPF_OPS_LEN, &1_u16.to_ne_bytes());
-    put(&mut options, TCA_BPF_OPS, &RETURN_DROP);
-    put(&mut options, TCA_BPF_FLAGS, &TCA_BPF_FLAG_ACT_DIRECT.to_ne_bytes());
-    options
+    emitted(&[
+        attribute(TCA_BPF_OPS_LEN, &1_u16.to_ne_bytes()),
+        attribute(TCA_BPF_OPS, &RETURN_DROP),
+        attribute(TCA_BPF_FLAGS, &TCA_BPF_FLAG_ACT_DIRECT.to_ne_bytes()),
+    ])
 }
 
 /// `struct tcmsg`.

@@ -1,11 +1,14 @@
 //! Routes of an interface, in every table.
 
-use crate::attribute::{AF_INET, AF_INET6, Attributes, Message, af, family_of, ip_of, put, u16_at, u32_at};
+use crate::attribute::{
+    AF_INET, AF_INET6, Attributes, Message, af, again, attribute, emitted, family_of, ip_bytes, u16_at,
+    u32_at,
+};
 use crate::error::{NetlinkError, errno, unless};
 use crate::link::LinkTable;
 use crate::socket::Netlink;
-use control::facts::{Family, Hop, Prefix, RawAttribute, Route};
-use netlink_packet_core::NLM_F_CREATE;
+use control::facts::{Family, Hop, Prefix, Route};
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, parse_ip};
 use std::net::IpAddr;
 
 const RTM_NEWROUTE: u16 = 24;
@@ -200,7 +203,7 @@ fn read_multipath(mut bytes: &[u8], links: &LinkTable) -> Vec<Hop> {
 
 /// `RTA_VIA` is the family (two bytes) and the address: a router of the other family.
 fn read_gateway(attributes: &Attributes) -> Option<IpAddr> {
-    attributes.ip(RTA_GATEWAY).or_else(|| ip_of(attributes.get(RTA_VIA)?.get(2..)?))
+    attributes.ip(RTA_GATEWAY).or_else(|| parse_ip(attributes.get(RTA_VIA)?.get(2..)?).ok())
 }
 
 fn route_message(kind: u16, route: &Route, links: &LinkTable) -> Result<Message, NetlinkError> {
@@ -228,9 +231,7 @@ fn route_message(kind: u16, route: &Route, links: &LinkTable) -> Result<Message,
     for (kind, number) in numbers.into_iter().filter_map(|(kind, n)| Some((kind, n?))) {
         message = message.put_u32(kind, number);
     }
-    put_hops(&mut message.body, route, links)?;
-    put_all(&mut message.body, &route.other);
-    Ok(message)
+    Ok(message.put_all(hops(route, links)?).put_all(again(&route.other)))
 }
 
 /// The only hop, if the form without `RTA_MULTIPATH` can say all of it.
@@ -241,46 +242,32 @@ fn single(route: &Route) -> Option<&Hop> {
     }
 }
 
-fn put_hops(body: &mut Vec<u8>, route: &Route, links: &LinkTable) -> Result<(), NetlinkError> {
+fn hops(route: &Route, links: &LinkTable) -> Result<Vec<DefaultNla>, NetlinkError> {
     if let Some(hop) = single(route) {
-        put(body, RTA_OIF, &links.index(&hop.dev)?.to_ne_bytes());
-        put_gateway(body, route.family, hop.gateway);
-        return Ok(());
+        let device = attribute(RTA_OIF, &links.index(&hop.dev)?.to_ne_bytes());
+        return Ok([Some(device), gateway(route.family, hop)].into_iter().flatten().collect());
     }
     let mut list = Vec::new();
     for hop in &route.hops {
         list.extend(hop_bytes(route.family, hop, links.index(&hop.dev)?));
     }
-    if !list.is_empty() {
-        put(body, RTA_MULTIPATH, &list);
-    }
-    Ok(())
+    Ok(if list.is_empty() { vec![] } else { vec![attribute(RTA_MULTIPATH, &list)] })
 }
 
+/// `struct rtnexthop` and its attributes.
 fn hop_bytes(family: Family, hop: &Hop, index: u32) -> Vec<u8> {
+    let attributes: Vec<_> = gateway(family, hop).into_iter().chain(again(&hop.other)).collect();
+    let attributes = emitted(&attributes);
+    let len = u16::try_from(RTNEXTHOP_LEN + attributes.len()).unwrap_or(u16::MAX);
     let flags = if hop.onlink { RTNH_F_ONLINK as u8 } else { 0 };
-    let mut bytes = vec![0, 0, flags, hop.weight];
-    bytes.extend(index.to_ne_bytes());
-    put_gateway(&mut bytes, family, hop.gateway);
-    put_all(&mut bytes, &hop.other);
-    let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
-    bytes[..2].copy_from_slice(&len.to_ne_bytes());
-    bytes
+    [&len.to_ne_bytes()[..], &[flags, hop.weight], &index.to_ne_bytes(), &attributes].concat()
 }
 
-fn put_gateway(body: &mut Vec<u8>, family: Family, gateway: Option<IpAddr>) {
-    let Some(gateway) = gateway else { return };
-    let ip = crate::attribute::ip_bytes(gateway);
-    if Family::of(&gateway) == family {
-        put(body, RTA_GATEWAY, &ip);
-    } else {
-        let af = u16::from(af(Family::of(&gateway)));
-        put(body, RTA_VIA, &[af.to_ne_bytes().as_slice(), &ip].concat());
+fn gateway(family: Family, hop: &Hop) -> Option<DefaultNla> {
+    let (ip, its_family) = (ip_bytes(hop.gateway?), Family::of(&hop.gateway?));
+    if its_family == family {
+        return Some(attribute(RTA_GATEWAY, &ip));
     }
-}
-
-fn put_all(body: &mut Vec<u8>, attributes: &[RawAttribute]) {
-    for attribute in attributes {
-        put(body, attribute.kind, &attribute.value);
-    }
+    let via = [u16::from(af(its_family)).to_ne_bytes().as_slice(), &ip].concat();
+    Some(attribute(RTA_VIA, &via))
 }
