@@ -3,6 +3,7 @@
 //! Nothing here allocates, reads a clock or touches the outside; every function works on slices that the
 //! caller owns. A view checks its length once and cannot fail afterwards.
 #![no_std]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod checksum;
 pub mod ethernet;
