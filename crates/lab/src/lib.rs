@@ -45,7 +45,7 @@ pub use namespace::{Namespace, Ping};
 pub use process::Process;
 pub use run::{Finished, is_root, output, text, wait_until};
 pub use sender::RawSender;
-pub use strace::{Call, Fate, Strace};
+pub use strace::{Call, Fate, Place, Strace};
 pub use world::{FAR_IPV4, FAR_IPV6, FAR_MAC, HOST_IPV4, HOST_IPV6, NIC, NIC_MAC, World, WorldOptions};
 
 /// A fresh directory of the lab, removed when dropped. The path is short: unix socket paths end at 108 bytes.

@@ -18,13 +18,22 @@ pub enum Fate {
     Fail(&'static str),
 }
 
+/// A system call that a process makes again when it does the same again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The call's name.
+    pub name: String,
+    /// The file that it works on by a descriptor; `None` for sockets and for calls that name files.
+    pub file: Option<String>,
+    /// Which of its thread's calls of that name on that file since tracing began it is, from 1.
+    pub nth: u32,
+}
+
 /// One system call of one thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// Its name.
-    pub name: String,
-    /// Which of the thread's calls of that name since tracing began it is, from 1.
-    pub nth: u32,
+    /// Where it was made.
+    pub place: Place,
     /// The thread.
     pub thread: u32,
     /// Its arguments and result as strace prints them, descriptors with their paths.
@@ -42,19 +51,21 @@ pub struct Strace {
 impl Strace {
     /// Records all calls of these names.
     pub fn record(pid: u32, names: &[&str]) -> Result<Strace> {
-        Self::attach(pid, &[format!("trace={}", names.join(","))])
+        Self::attach(pid, &[format!("trace={}", names.join(","))], None)
     }
 
-    /// Does something to one call of a name: in each thread, the `nth` of its own that it makes from now on.
-    pub fn inject(pid: u32, name: &str, nth: u32, fate: Fate) -> Result<Strace> {
+    /// Does something to the call at a place, in each thread that gets there from now on.
+    pub fn inject(pid: u32, place: &Place, fate: Fate) -> Result<Strace> {
         let fate = match fate {
             Fate::Kill => "signal=SIGKILL".to_owned(),
             Fate::Fail(error) => format!("error={error}"),
         };
-        Self::attach(pid, &[format!("trace={name}"), format!("inject={name}:{fate}:when={nth}")])
+        let (name, nth) = (&place.name, place.nth);
+        let (trace, inject) = (format!("trace={name}"), format!("inject={name}:{fate}:when={nth}"));
+        Self::attach(pid, &[trace, inject], place.file.as_deref())
     }
 
-    fn attach(pid: u32, expressions: &[String]) -> Result<Strace> {
+    fn attach(pid: u32, expressions: &[String], file: Option<&str>) -> Result<Strace> {
         let dir = crate::temp_dir()?;
         let (output, log) = (dir.path().join("calls"), dir.path().join("log"));
         // Inside the process's network namespace: elsewhere strace cannot tell what its netlink sockets are for.
@@ -64,6 +75,8 @@ impl Strace {
         for expression in expressions {
             command.args(["-e", expression]);
         }
+        // Calls on other files are then not counted either.
+        command.args(file.iter().flat_map(|file| ["-P", file]));
         let mut process = Process::spawn(&mut command, &log)?;
         process.wait_for_log("attached", PATIENCE)?;
         Ok(Strace { process, output, _dir: dir })
@@ -94,10 +107,20 @@ fn calls(text: &str) -> Vec<Call> {
         else {
             continue;
         };
-        let nth = 1 + calls.iter().filter(|c| c.thread == thread && c.name == name).count() as u32;
-        calls.push(Call { name: name.to_owned(), nth, thread, text: arguments.to_owned() });
+        let (name, file) = (name.to_owned(), file_of(arguments));
+        let same = |c: &&Call| c.thread == thread && c.place.name == name && c.place.file == file;
+        let nth = 1 + calls.iter().filter(same).count() as u32;
+        calls.push(Call { place: Place { name, file, nth }, thread, text: arguments.to_owned() });
     }
     calls
+}
+
+/// The path in `5</a/path>, …`.
+fn file_of(arguments: &str) -> Option<String> {
+    let (descriptor, rest) = arguments.split_once('<')?;
+    let path = rest.split_once('>')?.0;
+    let is_file = descriptor.bytes().all(|b| b.is_ascii_digit()) && path.starts_with('/');
+    is_file.then(|| path.to_owned())
 }
 
 #[cfg(test)]
@@ -105,14 +128,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_are_numbered_for_each_thread_and_name() {
-        let text = "12 sendto(3, \"x\", 1) = 1\n13 sendto(3, \"y\", 1 <unfinished ...>\n12 rename(\"a\", \"b\") = 0\n\
-                    13 <... sendto resumed>) = 1\n13 sendto(3, \"z\", 1) = 1\n12 +++ exited with 0 +++\n";
-        let found: Vec<_> = calls(text).into_iter().map(|c| (c.thread, c.name, c.nth)).collect();
-        let call = |thread, name: &str, nth| (thread, name.to_owned(), nth);
-        assert_eq!(
-            found,
-            [call(12, "sendto", 1), call(13, "sendto", 1), call(12, "rename", 1), call(13, "sendto", 2)]
-        );
+    fn calls_are_numbered_for_each_thread_name_and_file() {
+        let text = "12 sendto(3<socket:[9]>, \"x\", 1) = 1\n13 sendto(3, \"y\", 1 <unfinished ...>\n\
+                    12 rename(\"a\", \"</b>\") = 0\n13 <... sendto resumed>) = 1\n13 sendto(3, \"z\", 1) = 1\n\
+                    12 write(4</a>, \"<\", 1) = 1\n12 write(4</b>, \"\", 1) = 1\n12 write(4</a>, \"\", 1) = 1\n\
+                    12 +++ exited with 0 +++\n";
+        let found: Vec<_> = calls(text).into_iter().map(|c| (c.thread, c.place)).collect();
+        let call = |thread, name: &str, file: Option<&str>, nth| {
+            (thread, Place { name: name.to_owned(), file: file.map(str::to_owned), nth })
+        };
+        let wanted = [
+            call(12, "sendto", None, 1),
+            call(13, "sendto", None, 1),
+            call(12, "rename", None, 1),
+            call(13, "sendto", None, 2),
+            call(12, "write", Some("/a"), 1),
+            call(12, "write", Some("/b"), 1),
+            call(12, "write", Some("/a"), 2),
+        ];
+        assert_eq!(found, wanted);
     }
 }

@@ -7,7 +7,7 @@
 use crate::confirm::{deadline, wait_until_past};
 use crate::state::Before;
 use anyhow::{Context, Result, ensure};
-use lab::{Call, Daemon, Fate, KillAt, Strace, World};
+use lab::{Call, Daemon, Fate, KillAt, Place, Strace, World};
 use std::collections::BTreeSet;
 
 const ADD: &[&str] = &["switch", "add", "lan", "--external", "nic0"];
@@ -74,17 +74,17 @@ impl Stage {
     }
 
     /// The calls of an undisturbed run that change something.
-    fn record(&self, command: &[&str]) -> Result<BTreeSet<(String, u32)>> {
+    fn record(&self, command: &[&str]) -> Result<BTreeSet<Place>> {
         let strace = Strace::record(self.daemon.id()?, CALLS)?;
         self.daemon.cli_ok(command)?;
         let calls = strace.detach()?;
         let places = calls.iter().filter(|call| changes_something(call, &self.daemon));
-        Ok(places.map(|call| (call.name.clone(), call.nth)).collect())
+        Ok(places.map(|call| call.place.clone()).collect())
     }
 
     /// Dies at one call of the command.
-    fn die_at(&mut self, command: &[&str], call: &str, nth: u32) -> Result<()> {
-        let strace = Strace::inject(self.daemon.id()?, call, nth, Fate::Kill)?;
+    fn die_at(&mut self, command: &[&str], place: &Place) -> Result<()> {
+        let strace = Strace::inject(self.daemon.id()?, place, Fate::Kill)?;
         // What it answers, if it does, is no matter.
         self.daemon.cli(command)?;
         strace.wait_for_end()?;
@@ -109,7 +109,7 @@ impl Stage {
 
 fn changes_something(call: &Call, daemon: &Daemon) -> bool {
     let state_dir = daemon.state_dir().display().to_string();
-    match call.name.as_str() {
+    match call.place.name.as_str() {
         "sendto" | "sendmsg" => call.text.contains("nlmsg_type=RTM_") && !call.text.contains("RTM_GET"),
         "ioctl" => call.text.contains("TUNSET") || call.text.contains("SIOCS"),
         "write" => call.text.contains("/proc/sys/net") || call.text.contains(&state_dir),
@@ -124,16 +124,16 @@ fn die_everywhere(from: Option<&str>, command: &[&str]) -> Result<()> {
     let places = stage.record(command)?;
     stage.expect_whole()?;
     ensure!(places.len() > 20, "too few places to die at: {places:?}");
-    for (call, nth) in &places {
-        let at = || format!("killed at {call} {nth}; log:\n{}", stage_log(&stage));
+    for place in &places {
+        let at = || format!("killed at {place:?}; log:\n{}", stage_log(&stage));
         stage.bring_to(from).with_context(at)?;
-        let died = stage.die_at(command, call, *nth).and_then(|()| {
+        let died = stage.die_at(command, place).and_then(|()| {
             stage.daemon.launch()?;
             stage.expect_whole()
         });
-        died.with_context(|| format!("killed at {call} {nth}; log:\n{}", stage_log(&stage)))?;
+        died.with_context(|| format!("killed at {place:?}; log:\n{}", stage_log(&stage)))?;
     }
-    println!("{command:?}: killed at {} places: {places:?}", places.len());
+    println!("{command:?}: killed at {} places", places.len());
     stage.bring_to(Some("external"))?;
     stage.expect_whole()?;
     stage.bring_to(None)?;
@@ -170,12 +170,12 @@ fn root_a_conversion_to_external_that_is_killed_at_any_step_ends_whole() -> Resu
 fn die_again(from: Option<&str>, command: &[&str]) -> Result<()> {
     let mut stage = Stage::new()?;
     stage.bring_to(from)?;
-    let places: Vec<_> = stage.record(command)?.into_iter().filter(|(call, _)| call == "sendto").collect();
+    let places: Vec<_> = stage.record(command)?.into_iter().filter(|place| place.name == "sendto").collect();
     stage.bring_to(from)?;
-    let (call, nth) = &places[places.len() / 2];
-    stage.die_at(command, call, *nth)?;
+    let place = &places[places.len() / 2];
+    stage.die_at(command, place)?;
     let killed = stage.recover_dying("sendto")?;
-    println!("{command:?}: killed at {call} {nth} and {killed} times while recovering");
+    println!("{command:?}: killed at {place:?} and {killed} times while recovering");
     ensure!(killed > 10, "killed only {killed} times");
     stage.expect_whole().with_context(|| stage_log(&stage))?;
     stage.bring_to(None)?;
@@ -222,8 +222,9 @@ fn root_a_take_over_in_which_any_step_fails_is_refused_and_undone() -> Result<()
     let mut stage = Stage::new()?;
     let places = stage.record(ADD)?;
     stage.bring_to(None)?;
-    for (call, nth) in &places {
-        let strace = Strace::inject(stage.daemon.id()?, call, *nth, Fate::Fail(failure_of(call)))?;
+    for place in &places {
+        let call = place.name.as_str();
+        let strace = Strace::inject(stage.daemon.id()?, place, Fate::Fail(failure_of(call)))?;
         let done = stage.daemon.cli(ADD)?;
         strace.detach()?;
         let mut undone = match done.code() {
@@ -232,11 +233,11 @@ fn root_a_take_over_in_which_any_step_fails_is_refused_and_undone() -> Result<()
             0 if call == "ioctl" => stage.expect_whole().and_then(|()| stage.bring_to(None)),
             other => Err(anyhow::anyhow!("exit status {other}: {}{}", done.stdout, done.stderr)),
         };
-        if undone.is_ok() && matches!(call.as_str(), "fsync" | "rename" | "write") {
+        if undone.is_ok() && matches!(call, "fsync" | "rename" | "write") {
             stage.daemon.restart()?;
             undone = stage.before.expect_gone(&stage.world, &stage.daemon).context("after a restart");
         }
-        undone.with_context(|| format!("{call} {nth} failed; log:\n{}", stage_log(&stage)))?;
+        undone.with_context(|| format!("{place:?} failed; log:\n{}", stage_log(&stage)))?;
     }
     println!("{} calls failed, one at a time", places.len());
     stage.bring_to(Some("external"))?;
