@@ -1,6 +1,7 @@
-//! Developer tasks: `cargo xtask test`, `cargo xtask bench kernel`.
+//! Developer tasks: `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench kernel`.
 
 mod bench;
+mod demo;
 mod packages;
 mod steps;
 mod test;
@@ -20,6 +21,8 @@ struct Arguments {
 enum Task {
     /// Runs every check and every test, as CI does. Needs root: the tests make network namespaces.
     Test,
+    /// Shows the main job on a network made of namespaces: nothing on the real one is touched. Needs root.
+    Demo(demo::Options),
     /// Measures vmswitch beside its peers. Needs root.
     #[command(subcommand)]
     Bench(Bench),
@@ -34,6 +37,7 @@ enum Bench {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Test => test::run(),
+        Task::Demo(options) => demo::run(&options),
         Task::Bench(Bench::Kernel(options)) => bench::run(&options),
     };
     match outcome {

@@ -26,6 +26,7 @@ const LAB: &[Package] = &[
 /// What tests need besides.
 const TESTS: &[Package] = &[
     package("iperf3", "throughput between namespaces"),
+    package("curl", "requests to the API, from a client that is not this project's"),
     package("procps", "kernel settings of namespaces (sysctl)"),
     package("tcpdump", "an observer of frames that shares no code with this project"),
     package("dnsmasq-base", "the DHCP server (only the program; no service is started)"),
@@ -33,6 +34,14 @@ const TESTS: &[Package] = &[
     package("qemu-system-x86", "real guests"),
     package("busybox-static", "what real guests run, and a DHCP client"),
     package("isc-dhcp-client", "another DHCP client (only the program)"),
+    package("cpio", "packs the guest's initramfs"),
+    package("kmod", "tells which modules the guest's kernel needs (modinfo)"),
+];
+
+/// What the demo needs besides.
+const DEMO: &[Package] = &[
+    package("qemu-system-x86", "a real guest"),
+    package("busybox-static", "what the guest runs"),
     package("cpio", "packs the guest's initramfs"),
     package("kmod", "tells which modules the guest's kernel needs (modinfo)"),
 ];
@@ -46,6 +55,12 @@ const BENCH: &[Package] = &[
 /// For `cargo xtask test`.
 pub fn for_test() -> Result<()> {
     ensure(LAB.iter().chain(TESTS), "test")?;
+    guest_kernel()
+}
+
+/// For `cargo xtask demo`.
+pub fn for_demo() -> Result<()> {
+    ensure(LAB.iter().chain(DEMO), "demo")?;
     guest_kernel()
 }
 

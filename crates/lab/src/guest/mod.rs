@@ -183,6 +183,11 @@ impl Guest {
         Ok(Passed { bytes, sha256: sha256.to_owned() })
     }
 
+    /// QEMU's process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Ends QEMU at once, as a crash of the VMM would.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill().map(drop)
