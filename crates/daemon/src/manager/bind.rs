@@ -98,11 +98,12 @@ impl Core {
         plan.warnings.iter().for_each(|warning| tracing::warn!(%switch, "{warning}"));
         let boot_id = self.host.boot_id().to_owned();
         let mut journal = Journal::begin(request, facts, plan.actions, boot_id, now_s());
-        let bound = self.store.save(Kind::Takeover, switch.as_str(), &journal).map_err(refused).and_then(|()| {
-            self.run_all(switch, &journal.bind)?;
-            journal.phase = Phase::Bound { confirm_by_s: None };
-            Ok(self.store.save(Kind::Takeover, switch.as_str(), &journal)?)
-        });
+        let bound =
+            self.store.save(Kind::Takeover, switch.as_str(), &journal).map_err(refused).and_then(|()| {
+                self.run_all(switch, &journal.bind)?;
+                journal.phase = Phase::Bound { confirm_by_s: None };
+                Ok(self.store.save(Kind::Takeover, switch.as_str(), &journal)?)
+            });
         if bound.is_err() {
             self.run_back(switch, &undo_all(&journal.bind));
             self.store.remove(Kind::Takeover, switch.as_str())?;
