@@ -178,18 +178,21 @@ impl Editor {
         Ok(self.state.validate()?)
     }
 
-    /// `desired`, a MAC handed out to every vNIC that has none.
+    /// `desired`; a vNIC whose MAC is left open keeps the one it has, or is handed one out.
     ///
     /// # Errors
     /// [`EditError`].
     pub fn replace(mut self, desired: DesiredState) -> Result<ValidState, EditError> {
-        self.state = desired;
+        let former = std::mem::replace(&mut self.state, desired);
         for switch in 0..self.state.switches.len() {
             for port in 0..self.state.switches[switch].ports.len() {
                 let (config, of) = (&self.state.switches[switch].ports[port], &self.state.switches[switch]);
                 let own = !matches!(config.attach, Attachment::Uplink(_)) && !takes_nic_mac(of, config);
                 if own && config.mac.is_none() {
-                    self.state.switches[switch].ports[port].mac = Some(self.hand_out()?);
+                    let kept = mac_of(&former, &of.name, &config.name);
+                    let kept = kept.filter(|mac| !used_macs(&self.state).contains(mac));
+                    self.state.switches[switch].ports[port].mac =
+                        Some(kept.map_or_else(|| self.hand_out(), Ok)?);
                 }
             }
         }
@@ -263,6 +266,10 @@ fn uplink_port(nic: &IfName) -> Result<PortConfig, EditError> {
 fn port_index(switch: &SwitchConfig, port: &str) -> Result<usize, EditError> {
     let found = switch.ports.iter().position(|p| p.name.as_str() == port);
     found.ok_or_else(|| EditError::NoPort { switch: switch.name.clone(), port: port.into() })
+}
+
+fn mac_of(state: &DesiredState, switch: &Name, port: &Name) -> Option<MacAddr> {
+    state.switches.iter().find(|s| &s.name == switch)?.port(port.as_str())?.mac
 }
 
 /// Every MAC that some port of some switch has.
