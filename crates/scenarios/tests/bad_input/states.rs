@@ -2,7 +2,7 @@
 
 use crate::stage::{Stage, Traces, same, says};
 use anyhow::{Context, Result};
-use lab::{Namespace, Snapshot};
+use lab::{Namespace, Snapshot, World};
 use serde_json::json;
 
 const HEAD: &str = "version = 1\n\n[[switch]]\nname = \"lan\"\nkind = \"external\"\n\n[[switch.port]]\nname = \"nic0\"\n\
@@ -131,5 +131,26 @@ fn root_what_export_prints_is_nothing_to_do_for_apply_and_outlives_a_restart() -
     same(&before, &stage.traces()?)?;
     assert_eq!(web.ip("-j link")?, web_before);
     stage.world.host.ping(lab::FAR_IPV4)?;
+    stage.finish()
+}
+
+#[test]
+fn root_the_documented_state_file_is_applied() -> Result<()> {
+    let text = include_str!("../../../../docs/state-file.md");
+    let example =
+        text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).context("an example")?;
+    let (world, web) = (World::new()?, Namespace::new("web")?);
+    web.disable_ipv6()?;
+    world.plug("eth0", "02:00:00:09:00:07", "p7")?;
+    let stage = Stage::of(world)?;
+    let socket = stage.daemon.scratch().join("router.sock").display().to_string();
+    let here = example.replace("netns = \"web\"", &format!("netns = \"{}\"", web.name()));
+    let file = file(&here.replace("/run/vmswitch/router.sock", &socket))?;
+    stage.daemon.cli_ok(&["apply", &file.path()])?;
+    assert_eq!(web.mac("eth0")?, "02:00:00:00:00:02");
+    // The MAC that the file leaves open stays the one that was handed out.
+    let (before, again) = (stage.traces()?, stage.daemon.cli_ok(&["apply", &file.path()])?);
+    assert_eq!(again, "Nothing to do: all is as the file says.\n");
+    same(&before, &stage.traces()?)?;
     stage.finish()
 }
