@@ -6,8 +6,7 @@
 //! | phase on disk | what recovery does | ends |
 //! | --- | --- | --- |
 //! | binding | undoes all steps of the bind, last first | free |
-//! | bound, confirmed or in time | runs the bind's steps again if the host vNIC is gone, else rejoins the NIC | bound |
-//! | bound, not confirmed in time | gives back what is on the host vNIC now | free |
+//! | bound | runs the bind's steps again if the host vNIC is gone, else rejoins the NIC | bound |
 //! | giving back | runs all steps of the give-back again | free |
 //!
 //! A bind that was interrupted is undone, not completed: whoever asked for it got no answer, and the desired state on disk
@@ -48,10 +47,7 @@ pub enum Phase {
     /// Steps of the bind may have run.
     Binding,
     /// All steps of the bind have run.
-    Bound {
-        /// Unless it is confirmed by then (seconds since 1970), it is given back.
-        confirm_by_s: Option<u64>,
-    },
+    Bound,
     /// Steps of the give-back may have run.
     GivingBack {
         /// The steps.
@@ -116,10 +112,6 @@ impl Journal {
         let settings = self.original.settings.iter().map(|(dev, s)| (dev.clone(), s.aged(seconds))).collect();
         Facts { links: self.original.links.clone(), settings }
     }
-
-    fn unconfirmed(&self, now_s: u64) -> bool {
-        matches!(self.phase, Phase::Bound { confirm_by_s: Some(limit) } if now_s >= limit)
-    }
 }
 
 fn seconds_between(then_s: u64, now_s: u64) -> u32 {
@@ -140,10 +132,7 @@ pub fn recover(journal: &Journal, now: &Now<'_>) -> Recovery {
     let (actions, outcome) = match &journal.phase {
         Phase::Binding => (aged(&undo_all(&journal.bind), journal.found_at_s, now.time_s), Outcome::Free),
         Phase::GivingBack { actions, since_s } => (aged(actions, *since_s, now.time_s), Outcome::Free),
-        Phase::Bound { .. } if journal.unconfirmed(now.time_s) => {
-            (journal.give_back(now.facts, now.time_s), Outcome::Free)
-        }
-        Phase::Bound { .. } => (stay_bound(journal, now), Outcome::Bound),
+        Phase::Bound => (stay_bound(journal, now), Outcome::Bound),
     };
     Recovery { actions: possible(actions, now.facts), outcome }
 }

@@ -78,13 +78,13 @@ fn what_does_not_exist_is_not_touched() {
 #[test]
 fn a_reboot_voids_the_journal() {
     let facts = facts(&["eth0"]);
-    let bound = journal(Phase::Bound { confirm_by_s: None });
+    let bound = journal(Phase::Bound);
     assert_eq!(recovered(&bound, "boot 2", 5000, &facts), (vec![], Outcome::Free));
 }
 
 #[test]
 fn a_host_vnic_that_is_gone_is_made_again() {
-    let bound = journal(Phase::Bound { confirm_by_s: None });
+    let bound = journal(Phase::Bound);
     let (steps, outcome) = recovered(&bound, "boot 1", 5000, &facts(&["eth0"]));
     assert_eq!(outcome, Outcome::Bound);
     assert_eq!(steps.len(), bound.bind.len(), "{steps:?}");
@@ -93,22 +93,9 @@ fn a_host_vnic_that_is_gone_is_made_again() {
 }
 
 #[test]
-fn an_unconfirmed_bind_is_given_back_when_its_time_is_over_and_not_before() {
-    let bound = journal(Phase::Bound { confirm_by_s: Some(6000) });
-    let facts = facts(&["eth0", "lan"]);
-    assert_eq!(recovered(&bound, "boot 1", 5999, &facts).1, Outcome::Bound);
-    assert_eq!(recovered(&bound, "boot 1", 6000, &facts).1, Outcome::Free);
-}
-
-#[test]
 fn a_journal_survives_the_disk() {
     let actions = journal(Phase::Binding).bind;
-    for phase in [
-        Phase::Binding,
-        Phase::Bound { confirm_by_s: None },
-        Phase::Bound { confirm_by_s: Some(1) },
-        Phase::GivingBack { actions, since_s: 7 },
-    ] {
+    for phase in [Phase::Binding, Phase::Bound, Phase::GivingBack { actions, since_s: 7 }] {
         let journal = journal(phase);
         let text = serde_json::to_string(&journal).unwrap();
         assert_eq!(serde_json::from_str::<Journal>(&text).unwrap(), journal);

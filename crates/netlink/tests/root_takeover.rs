@@ -244,7 +244,7 @@ fn root_a_bound_nic_stays_bound_through_a_restart_and_without_its_host_vnic() {
         let request = request(Some("lan"));
         let (original, plan) = plan(host, &request);
         let mut journal = Journal::begin(request, original, plan.actions.clone(), BOOT.into(), 1000);
-        journal.phase = Phase::Bound { confirm_by_s: None };
+        journal.phase = Phase::Bound;
         host.apply(&plan.actions);
         recover_from(host, &journal, Outcome::Bound);
         assert_eq!(host.state("lan"), before);
@@ -253,21 +253,6 @@ fn root_a_bound_nic_stays_bound_through_a_restart_and_without_its_host_vnic() {
         recover_from(host, &journal, Outcome::Bound);
         assert_eq!(host.state("lan"), before);
         assert_silent(host);
-    });
-}
-
-#[test]
-fn root_an_unconfirmed_bind_is_given_back() {
-    in_namespace(|host| {
-        busy_nic(host);
-        let (before, flags) = (host.state("nic0"), host.flags("nic0"));
-        let request = request(Some("lan"));
-        let (original, plan) = plan(host, &request);
-        let mut journal = Journal::begin(request, original, plan.actions.clone(), BOOT.into(), 900);
-        host.apply(&plan.actions);
-        journal.phase = Phase::Bound { confirm_by_s: Some(1000) };
-        recover_from(host, &journal, Outcome::Free);
-        assert_free(host, &before, &flags, "after the time to confirm");
     });
 }
 

@@ -22,9 +22,7 @@ impl Core {
     pub fn bind(&mut self, switch: &Name, binding: &Binding) -> Result<(), Refused> {
         self.place_binding(switch, binding)?;
         let done = match self.store.load::<Journal>(Kind::Takeover, switch.as_str())? {
-            Some(journal) if matches!(journal.phase, Phase::Bound { .. }) => {
-                self.resume(switch, binding, &journal)
-            }
+            Some(journal) if journal.phase == Phase::Bound => self.resume(switch, binding, &journal),
             _ => self.take_over(switch, binding),
         };
         match done {
@@ -101,7 +99,7 @@ impl Core {
         let bound =
             self.store.save(Kind::Takeover, switch.as_str(), &journal).map_err(refused).and_then(|()| {
                 self.run_all(switch, &journal.bind)?;
-                journal.phase = Phase::Bound { confirm_by_s: None };
+                journal.phase = Phase::Bound;
                 Ok(self.store.save(Kind::Takeover, switch.as_str(), &journal)?)
             });
         if bound.is_err() {

@@ -98,14 +98,16 @@ impl Core {
     /// Makes `next` so and writes it down, or leaves everything as it was.
     fn adopt(&mut self, next: ValidState) -> Result<(), Refused> {
         let former = std::mem::replace(&mut self.state, next);
-        let done = self.realize().and_then(|()| self.store.save_state(&self.state).map_err(refused));
+        let realized = self.realize();
+        let saving = realized.is_ok();
+        let done = realized.and_then(|()| self.store.save_state(&self.state).map_err(refused));
         if let Err(error) = done {
             self.state = former;
             if let Err(worse) = self.realize() {
                 tracing::error!(%worse, "a change could not be undone");
             }
             // What could not be saved may be on the disk all the same, if only the last sync failed.
-            if let Err(worse) = self.store.save_state(&self.state) {
+            if saving && let Err(worse) = self.store.save_state(&self.state) {
                 tracing::error!(%worse, "the former state could not be saved again");
             }
             return Err(error);
