@@ -236,17 +236,24 @@ fn quoted(word: &str) -> String {
     if word.contains(' ') { format!("'{word}'") } else { word.to_owned() }
 }
 
-/// On lines of at most about a hundred characters, broken before an option.
+/// On lines of at most about a hundred characters, broken before an option that does not fit with its value.
 fn wrapped<'a>(words: impl Iterator<Item = &'a str>) -> String {
-    let (mut text, mut column) = (String::new(), 0);
+    let mut options: Vec<String> = Vec::new();
     for word in words {
-        if column > 0 && word.starts_with('-') && column + word.len() > 70 {
+        match options.last_mut() {
+            Some(option) if !word.starts_with('-') => option.extend([" ", word]),
+            _ => options.push(word.to_owned()),
+        }
+    }
+    let (mut text, mut column) = (String::new(), 0);
+    for option in options {
+        if column > 0 && column + option.len() > 90 {
             text.push_str(" \\\n       ");
             column = 0;
         }
         let space = if text.is_empty() { "" } else { " " };
-        text.extend([space, word]);
-        column += word.len() + 1;
+        text.extend([space, &option]);
+        column += option.len() + 1;
     }
     text
 }
@@ -257,9 +264,10 @@ mod tests {
 
     #[test]
     fn long_commands_are_broken_before_an_option() {
-        let long = "x".repeat(60);
+        let long = "x".repeat(80);
         let words = ["qemu", "-kernel", &long, "-append", "'a b'"];
-        assert_eq!(wrapped(words.into_iter()), format!("qemu -kernel {long} \\\n        -append 'a b'"));
+        let expected = format!("qemu \\\n        -kernel {long} \\\n        -append 'a b'");
+        assert_eq!(wrapped(words.into_iter()), expected);
         assert_eq!([quoted("a b"), quoted("a")], ["'a b'", "a"]);
     }
 }
