@@ -14,7 +14,7 @@ pub fn run() -> Result<()> {
     steps::header("Documentation");
     steps::run(steps::cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
     step("Programs", "build --workspace --bins")?;
-    step("Tests", "test --workspace")?;
+    step("Tests", "test --workspace --no-fail-fast")?;
     steps::header(&format!("All passed, in {} s", start.elapsed().as_secs()));
     Ok(())
 }

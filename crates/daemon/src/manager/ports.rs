@@ -6,7 +6,7 @@ use super::{
     refuse::{chain, no_port, refused},
 };
 use crate::{
-    api::{Refused, RefusedKind},
+    api::{GROUP, Refused, RefusedKind, group_id},
     store::Kind,
 };
 use control::{
@@ -18,7 +18,11 @@ use control::{
 use io::{PacketSocket, Port, Tap, TapConfig, UnixDgram, UnixStreamPort, netns};
 use model::{Attachment, EventKind, IfName, Invalid, MacAddr, Name, PortConfig, PortState};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt, chown},
+    path::Path,
+};
 
 /// The MTU of a vNIC where nothing says otherwise.
 pub const DEFAULT_MTU: u32 = 1500;
@@ -112,8 +116,16 @@ impl Core {
                 self.take_interface(ifname, Some(&vnic(ifname, &config, None, mtu)))?
             }
             Attachment::Netdev(ifname) => self.take_interface(ifname, None)?,
-            Attachment::UnixStream(path) => Box::new(UnixStreamPort::listen(Path::new(path))?),
-            Attachment::UnixDgram(path) => Box::new(UnixDgram::bind(Path::new(path))?),
+            Attachment::UnixStream(path) => {
+                let io = UnixStreamPort::listen(Path::new(path))?;
+                open_to_group(path)?;
+                Box::new(io)
+            }
+            Attachment::UnixDgram(path) => {
+                let io = UnixDgram::bind(Path::new(path))?;
+                open_to_group(path)?;
+                Box::new(io)
+            }
         };
         self.attach(switch, port, io)
     }
@@ -295,6 +307,21 @@ impl Core {
             (mtu, uplink, _) => Ok(mtu.or(uplink).unwrap_or(DEFAULT_MTU)),
         }
     }
+}
+
+/// A VMM that is not root's may connect where its user is in the group that may use the API.
+fn open_to_group(path: &str) -> Result<(), Refused> {
+    let Some(group) = group_id(GROUP) else { return Ok(()) };
+    let opened = chown(path, None, Some(group))
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o660)));
+    opened.or_else(|error| {
+        // A daemon that is not root's serves its own user, and may not be in the group.
+        if error.kind() == std::io::ErrorKind::PermissionDenied {
+            return Ok(());
+        }
+        let detail = format!("socket {path} cannot be given to the group {GROUP}: {error}");
+        Err(Refused::new(RefusedKind::HostRefused, detail))
+    })
 }
 
 /// A vNIC that vmswitch makes stays when the daemon ends, with the addresses that were put on it; a TAP also because

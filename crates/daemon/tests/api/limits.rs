@@ -79,9 +79,9 @@ fn a_client_that_does_not_read_its_answers_is_dropped() {
     let mut connections = [api.connect(), api.connect()];
     connections.iter_mut().for_each(|connection| connection.write(&ask));
     wait_for_a_place(&api);
-    // What was on its way is still there; the rest never comes.
-    let answers = connections[0].rest_until_reset().matches("HTTP/1.1 200").count();
-    assert!((1..200).contains(&answers), "{answers}");
+    // One of them was dropped: what was on its way is still there, the rest never comes. The other may be read in time.
+    let answers = connections.each_mut().map(|c| c.rest_until_reset().matches("HTTP/1.1 200").count());
+    assert!(answers.iter().any(|n| (1..200).contains(n)), "{answers:?}");
 }
 
 fn wait_for_a_place(api: &Api) {
