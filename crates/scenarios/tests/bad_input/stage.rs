@@ -115,7 +115,13 @@ impl Stage {
 
 /// What the host's namespace looks like.
 pub fn host(world: &World) -> Result<String> {
-    world.host.exec(&["sh", "-c", HOST])
+    Ok(operable(&world.host.exec(&["sh", "-c", HOST])?))
+}
+
+/// A TAP's carrier is away while the daemon is. Whether the kernel noticed decides whether it says UP afterwards, or
+/// still UNKNOWN, as of an interface that never told of its carrier; both mean that frames pass.
+pub fn operable(links: &str) -> String {
+    links.replace(r#""operstate":"UNKNOWN""#, r#""operstate":"UP""#)
 }
 
 /// The same once the kernel is done with addresses and carriers that came or went.
