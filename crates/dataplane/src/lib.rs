@@ -14,6 +14,7 @@
 
 mod fabric;
 mod handle;
+mod patience;
 mod worker;
 
 pub use fabric::SwitchReport;

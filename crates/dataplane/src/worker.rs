@@ -3,6 +3,7 @@
 use crate::{
     fabric::{Fabric, Stopped},
     handle::{Command, Notice, SwitchId},
+    patience::Patience,
 };
 use engine::{Millis, PortIndex};
 use io::{Batch, Epoll, Port, Waker};
@@ -10,12 +11,10 @@ use std::{
     collections::HashMap,
     os::fd::AsFd,
     sync::{Arc, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
-/// How long a worker goes on polling after the last frame. A sleeper costs its sender a wake-up and its first frame
-/// the time until the thread runs; an answer usually comes sooner than this.
-const LINGER: Duration = Duration::from_micros(50);
 /// How often a worker without work looks for entries that ran out. An entry that ran out is not used in any case.
 const AGEING_INTERVAL: Duration = Duration::from_secs(1);
 /// Entries reclaimed in one go: a few microseconds of work.
@@ -60,11 +59,16 @@ impl Worker {
     /// Runs until control lets go of the command channel.
     pub fn run(mut self) {
         let mut ready = Vec::new();
-        let mut last_frame = Instant::now();
+        let mut patience = Patience::new(Instant::now());
         loop {
-            let busy = last_frame.elapsed() < LINGER;
-            if self.epoll.wait(Some(if busy { Duration::ZERO } else { self.nap() }), &mut ready).is_err() {
+            let polling = patience.lasts(Instant::now());
+            if self.epoll.wait(Some(if polling { Duration::ZERO } else { self.nap() }), &mut ready).is_err() {
                 return;
+            }
+            if polling && ready.is_empty() {
+                // Whoever is to send the next frame may be waiting for this very CPU.
+                thread::yield_now();
+                continue;
             }
             let now = self.now();
             for token in &ready {
@@ -74,7 +78,7 @@ impl Worker {
                         return;
                     }
                 } else if self.turn(*token, now) {
-                    last_frame = Instant::now();
+                    patience.frames(Instant::now());
                 }
             }
             self.age(now);
