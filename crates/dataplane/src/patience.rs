@@ -16,31 +16,31 @@ const SHORT: Duration = Duration::from_micros(50);
 /// A thousand questions a second are waited for. In an alternating run on two quiet CPUs this took the round trip of such
 /// pings through two TAPs from 95 to 30 µs.
 const LONG: Duration = Duration::from_micros(1250);
-/// More turns than this between two gaps are a stream.
-const CONVERSATION: u32 = 4;
+/// More bytes than this between two gaps are a stream.
+const CONVERSATION: usize = 8 * 1024;
 
 /// The gaps of one worker's traffic.
 #[derive(Debug)]
 pub(crate) struct Patience {
     last_frame: Instant,
     linger: Duration,
-    turns: u32,
+    bytes: usize,
 }
 
 impl Patience {
     pub fn new(now: Instant) -> Self {
-        Self { last_frame: now, linger: SHORT, turns: 0 }
+        Self { last_frame: now, linger: SHORT, bytes: 0 }
     }
 
-    /// Frames came.
-    pub fn frames(&mut self, now: Instant) {
+    /// Frames came, of so many bytes.
+    pub fn frames(&mut self, bytes: usize, now: Instant) {
         let gap = now.duration_since(self.last_frame);
         if gap > SHORT {
-            let likely_again = gap <= LONG && self.turns <= CONVERSATION;
+            let likely_again = gap <= LONG && self.bytes <= CONVERSATION;
             self.linger = if likely_again { LONG } else { SHORT };
-            self.turns = 0;
+            self.bytes = 0;
         }
-        self.turns += 1;
+        self.bytes += bytes;
         self.last_frame = now;
     }
 
@@ -55,12 +55,12 @@ mod tests {
     use super::*;
 
     /// How long it would linger after frames with these gaps between them, in microseconds.
-    fn lingers(gaps: impl IntoIterator<Item = u64>) -> Duration {
+    fn lingers(bytes: usize, gaps: impl IntoIterator<Item = u64>) -> Duration {
         let mut now = Instant::now();
         let mut patience = Patience::new(now);
         for gap in gaps {
             now += Duration::from_micros(gap);
-            patience.frames(now);
+            patience.frames(bytes, now);
         }
         assert!(patience.lasts(now) && !patience.lasts(now + patience.linger));
         patience.linger
@@ -68,17 +68,17 @@ mod tests {
 
     #[test]
     fn a_conversation_is_waited_for() {
-        assert_eq!(lingers([5_000, 10, 1_000, 10, 1_000, 10]), LONG);
+        assert_eq!(lingers(98, [5_000, 10, 1_000, 10, 1_000, 10]), LONG);
     }
 
     #[test]
     fn what_comes_rarely_is_not_waited_for() {
-        assert_eq!(lingers([5_000, 10, 1_000, 10, 5_000, 10]), SHORT);
+        assert_eq!(lingers(98, [5_000, 10, 1_000, 10, 5_000, 10]), SHORT);
     }
 
     #[test]
     fn a_stream_that_stalls_gives_up_the_cpu() {
-        let stream = (0..100).map(|turn| if turn % 20 == 0 { 300 } else { 10 });
-        assert_eq!(lingers(stream), SHORT);
+        let stream = (0..100).map(|turn| if turn % 2 == 0 { 300 } else { 10 });
+        assert_eq!(lingers(65_226, stream), SHORT);
     }
 }

@@ -78,7 +78,7 @@ impl Worker {
                         return;
                     }
                 } else if self.turn(*token, now) {
-                    patience.frames(Instant::now());
+                    patience.frames(self.batch.bytes(), Instant::now());
                 }
             }
             self.age(now);

@@ -85,7 +85,8 @@ impl Batch {
     }
 
     /// Bytes received, vnet headers included.
-    pub(crate) fn bytes(&self) -> usize {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
 
