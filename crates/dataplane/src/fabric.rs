@@ -1,7 +1,7 @@
 //! One switch at work: its ports, its tables, its counters, and the way of a batch through it.
 
 use engine::{EngineEvent, Entry, FrameIn, Millis, PortIndex, Snapshot, TableConfig, Verdict};
-use io::{BATCH_FRAMES, Batch, Port, PortError};
+use io::{BATCH_FRAMES, Batch, HEAD_BYTES, Link, Port, PortError};
 use model::{DropReason, PortCounters, SwitchCounters};
 use std::sync::Arc;
 use wire::{VNET_HDR_LEN, VnetHdr};
@@ -27,9 +27,11 @@ pub(crate) struct Fabric {
     /// What passed ports that are no more.
     retired: SwitchCounters,
     verdicts: Vec<Verdict>,
+    /// How long each frame of the batch at hand is on the wire: where it will be cut, its largest segment.
+    wire_lens: [u32; BATCH_FRAMES],
     /// Ports that got frames of the batch at hand, each once.
     touched: Vec<PortIndex>,
-    link_changes: Vec<(PortIndex, Option<&'static str>)>,
+    link_changes: Vec<(PortIndex, Link)>,
 }
 
 /// The place of a port: it stays while the port is away, and so do its counters.
@@ -37,8 +39,8 @@ pub(crate) struct Fabric {
 struct Slot {
     io: Option<Box<dyn Port>>,
     counters: PortCounters,
-    /// What the port was last known to wait for.
-    waits_for: Option<&'static str>,
+    /// Whether frames could pass when the port was last asked.
+    link: Link,
     /// Frames of the batch at hand that leave here.
     leaving: Vec<u16>,
 }
@@ -55,6 +57,7 @@ impl Fabric {
             copies: 0,
             retired: SwitchCounters::default(),
             verdicts: Vec::with_capacity(BATCH_FRAMES),
+            wire_lens: [0; BATCH_FRAMES],
             touched: Vec::with_capacity(BATCH_FRAMES),
             link_changes: Vec::new(),
         }
@@ -82,7 +85,7 @@ impl Fabric {
     pub fn attach(&mut self, port: PortIndex, io: Box<dyn Port>) -> Option<Box<dyn Port>> {
         match self.ports.get_mut(usize::from(port.0)) {
             Some(slot) if self.snapshot.policy(port).is_some() => {
-                slot.waits_for = None;
+                slot.link = Link::Up;
                 let former = slot.io.replace(io);
                 self.note_link(port);
                 former
@@ -95,15 +98,16 @@ impl Fabric {
         self.ports.get_mut(usize::from(port.0)).and_then(|slot| slot.io.take())
     }
 
-    /// Ports that have lost their peer, with what they wait for, or got it back.
-    pub fn link_changes(&mut self) -> impl Iterator<Item = (PortIndex, Option<&'static str>)> + '_ {
+    /// Ports that have lost their peer or got it back.
+    pub fn link_changes(&mut self) -> impl Iterator<Item = (PortIndex, Link)> + '_ {
         self.link_changes.drain(..)
     }
 
     fn note_link(&mut self, port: PortIndex) {
         let Some(slot) = self.ports.get_mut(usize::from(port.0)) else { return };
-        let Some(now) = slot.io.as_ref().map(|io| io.waits_for()) else { return };
-        if std::mem::replace(&mut slot.waits_for, now) != now {
+        let Some(now) = slot.io.as_ref().map(|io| io.link()) else { return };
+        if slot.link != now {
+            slot.link = now.clone();
             self.link_changes.push((port, now));
         }
     }
@@ -150,11 +154,13 @@ impl Fabric {
     ///
     /// Four steps, each over the whole batch:
     ///
-    /// 1. receive: frames land in `batch` and stay there until the last step (one copy, by the kernel);
+    /// 1. receive: frames land in `batch` (one copy, by the kernel), or stay in the guest's memory and only their heads are
+    ///    copied; there they stay until the last step;
     /// 2. decide: the engine looks at headers only and gives a verdict for each frame, in order;
     /// 3. sort: verdicts become a list of frame numbers for each destination, in order, so the order between two
     ///    ports is kept whatever the batch size;
-    /// 4. deliver: each destination gets its whole list in one call, and says what became of it.
+    /// 4. deliver: each destination gets its whole list in one call, and says what became of it. What lies in a guest's
+    ///    memory is copied here, from there to where it goes (one copy), and then the guest gets its memory back.
     ///
     /// Nothing is allocated once the lists have grown to their size; the counters are this worker's own.
     pub fn turn(
@@ -165,9 +171,7 @@ impl Fabric {
         stopped: &mut Vec<Stopped>,
     ) -> bool {
         batch.clear();
-        let Some(port) = self.ports.get_mut(usize::from(ingress.0)).and_then(|slot| slot.io.as_mut()) else {
-            return false;
-        };
+        let Some(port) = self.port(ingress) else { return false };
         if let Err(error) = port.receive(batch) {
             stopped.push((ingress, error));
         }
@@ -179,34 +183,56 @@ impl Fabric {
         self.decide(ingress, batch, now);
         self.sort(ingress, batch);
         self.deliver(batch, stopped);
+        if let Some(port) = self.port(ingress) {
+            port.complete();
+        }
         true
+    }
+
+    /// True for a port that is looked at without a system call.
+    pub fn is_polled(&mut self, port: PortIndex) -> bool {
+        self.port(port).is_some_and(|io| io.is_polled())
+    }
+
+    /// Has the port's descriptors tell of the next frame; false where there is one already.
+    pub fn arm(&mut self, port: PortIndex) -> bool {
+        self.port(port).is_none_or(|io| io.arm())
+    }
+
+    fn port(&mut self, index: PortIndex) -> Option<&mut Box<dyn Port>> {
+        self.ports.get_mut(usize::from(index.0)).and_then(|slot| slot.io.as_mut())
     }
 
     fn decide(&mut self, ingress: PortIndex, batch: &Batch, now: Millis) {
         let mut frames = [FrameIn { header: &[], len: 0 }; BATCH_FRAMES];
         let counters = &mut self.ports[usize::from(ingress.0)].counters;
-        for (frame, index) in frames.iter_mut().zip(0..batch.len() as u16) {
-            let bytes = batch.frame(index);
-            counters.rx_frames += 1;
-            counters.rx_bytes += bytes.len() as u64;
-            frame.header = &bytes[..bytes.len().min(HEADER_BYTES)];
-            frame.len = wire_len(batch, index);
+        for ((frame, wire_len), index) in
+            frames.iter_mut().zip(&mut self.wire_lens).zip(0..batch.len() as u16)
+        {
+            let (head, len) = (batch.head(index), batch.frame_len(index));
+            counters.rx_bytes += len as u64;
+            *wire_len = wire::segment::largest_segment_len(head, len, &batch.vnet(index)) as u32;
+            *frame = FrameIn { header: &head[..head.len().min(HEAD_BYTES)], len: *wire_len };
         }
+        counters.rx_frames += batch.len() as u64;
         let frames = &frames[..batch.len()];
         counters.not_learned += u64::from(self.tables.process(ingress, frames, now, &mut self.verdicts));
     }
 
     fn sort(&mut self, ingress: PortIndex, batch: &Batch) {
-        let Self { verdicts, snapshot, ports, touched, copies, .. } = self;
-        for (verdict, frame) in verdicts.iter().zip(0u16..) {
+        let Self { verdicts, snapshot, ports, touched, copies, wire_lens, .. } = self;
+        for ((verdict, frame), &wire_len) in verdicts.iter().zip(0u16..).zip(&*wire_lens) {
+            let mut send = |to: PortIndex| {
+                let slot = &mut ports[usize::from(to.0)];
+                match snapshot.fits(to, wire_len, batch.head(frame)) {
+                    true => slot.send(to, frame, touched),
+                    false => slot.counters.drops.add(DropReason::Oversize, 1),
+                }
+            };
             match *verdict {
-                Verdict::Forward(to) => send(ports, touched, snapshot, to, frame, batch),
+                Verdict::Forward(to) => send(to),
                 Verdict::Flood(which) => {
-                    let mut destinations = 0;
-                    for to in snapshot.flood(ingress, which) {
-                        send(ports, touched, snapshot, to, frame, batch);
-                        destinations += 1;
-                    }
+                    let destinations = snapshot.flood(ingress, which).map(send).count() as u64;
                     *copies += u64::max(destinations, 1) - 1;
                 }
                 Verdict::Drop(reason) => ports[usize::from(ingress.0)].counters.drops.add(reason, 1),
@@ -215,7 +241,7 @@ impl Fabric {
         }
     }
 
-    fn deliver(&mut self, batch: &Batch, stopped: &mut Vec<Stopped>) {
+    fn deliver(&mut self, batch: &mut Batch, stopped: &mut Vec<Stopped>) {
         while let Some(to) = self.touched.pop() {
             match self.ports[usize::from(to.0)].deliver(batch) {
                 Ok(copies) => self.copies += copies,
@@ -227,10 +253,21 @@ impl Fabric {
 }
 
 impl Slot {
+    /// Puts a frame on the list.
+    fn send(&mut self, this: PortIndex, frame: u16, touched: &mut Vec<PortIndex>) {
+        if self.leaving.is_empty() {
+            touched.push(this);
+        }
+        self.leaving.push(frame);
+    }
+
     /// Sends what is on the list, counts what became of it, and says how many frames that made.
-    fn deliver(&mut self, batch: &Batch) -> Result<u64, PortError> {
+    fn deliver(&mut self, batch: &mut Batch) -> Result<u64, PortError> {
         let Self { io, counters, leaving, .. } = self;
         let given = leaving.len() as u64;
+        if io.as_ref().is_some_and(|io| !io.takes_pieces()) {
+            leaving.iter().for_each(|&frame| batch.gather(frame));
+        }
         let outcome = io.as_mut().map(|io| io.transmit(batch, leaving));
         leaving.clear();
         let Some(Ok(sent)) = outcome else {
@@ -242,33 +279,6 @@ impl Slot {
         sent.drops().into_iter().for_each(|(reason, frames)| counters.drops.add(reason, frames));
         Ok(sent.copies)
     }
-}
-
-/// Puts a frame on the list of a destination, unless it is too long for it.
-fn send(
-    ports: &mut [Slot],
-    touched: &mut Vec<PortIndex>,
-    snapshot: &Snapshot,
-    to: PortIndex,
-    frame: u16,
-    batch: &Batch,
-) {
-    let slot = &mut ports[usize::from(to.0)];
-    let bytes = batch.frame(frame);
-    if !snapshot.fits(to, wire_len(batch, frame), bytes) {
-        slot.counters.drops.add(DropReason::Oversize, 1);
-        return;
-    }
-    if slot.leaving.is_empty() {
-        touched.push(to);
-    }
-    slot.leaving.push(frame);
-}
-
-/// The length of a frame on the wire: of the largest segment where it will be cut.
-fn wire_len(batch: &Batch, frame: u16) -> u32 {
-    let bytes = batch.frame(frame);
-    wire::segment::largest_segment_len(bytes, bytes.len(), &batch.vnet(frame)) as u32
 }
 
 /// Completes partial checksums of UDP datagrams, whatever the destination takes.
@@ -288,7 +298,5 @@ fn complete_datagrams(batch: &mut Batch) {
     }
 }
 
-/// As much of a frame as the engine looks at.
-const HEADER_BYTES: usize = 128;
 /// Where the checksum lies in a UDP header (RFC 768).
 const UDP_CHECKSUM: u16 = 6;

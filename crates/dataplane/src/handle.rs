@@ -2,7 +2,7 @@
 
 use crate::{fabric::SwitchReport, worker::Worker};
 use engine::{EngineEvent, Entry, PortIndex, Snapshot, TableConfig};
-use io::{Epoll, Port, PortError, Waker};
+use io::{Epoll, Link, Port, PortError, Waker};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -18,8 +18,8 @@ pub struct SwitchId(pub u32);
 pub enum Notice {
     /// A port stopped and was taken out; the others go on.
     Stopped(SwitchId, PortIndex, PortError),
-    /// A port that stays in the data path has lost its peer, for the reason given, or got it back.
-    Link(SwitchId, PortIndex, Option<&'static str>),
+    /// A port that stays in the data path has lost its peer, or got it back.
+    Link(SwitchId, PortIndex, Link),
     /// The engine saw something worth telling.
     Seen(SwitchId, EngineEvent),
 }

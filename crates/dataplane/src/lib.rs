@@ -15,6 +15,7 @@
 mod fabric;
 mod handle;
 mod patience;
+mod rings;
 mod worker;
 
 pub use fabric::SwitchReport;

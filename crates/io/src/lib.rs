@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod affinity;
+mod arena;
 mod batch;
 mod epoll;
 mod interface;
@@ -13,6 +14,7 @@ mod mmsg;
 pub mod netns;
 mod offload;
 mod packet;
+mod piece;
 mod port;
 mod tap;
 pub mod test_ports;
@@ -22,11 +24,11 @@ mod unix_stream;
 mod waker;
 
 pub use affinity::pin_current_thread;
-pub use batch::{BATCH_BYTES, BATCH_FRAMES, Batch, MAX_FRAME};
+pub use batch::{BATCH_BYTES, BATCH_FRAMES, Batch, HEAD_BYTES, MAX_FRAME};
 pub use epoll::Epoll;
 pub use interface::BadInterfaceName;
 pub use packet::{PacketError, PacketSocket};
-pub use port::{Port, PortError, Sent};
+pub use port::{Link, Port, PortError, Sent};
 pub use tap::{Tap, TapConfig, TapError};
 pub use unix_dgram::UnixDgram;
 pub use unix_path::UnixPathError;

@@ -2,7 +2,7 @@
 
 use crate::Batch;
 use model::DropReason;
-use std::{fmt, os::fd::BorrowedFd};
+use std::{fmt, os::fd::BorrowedFd, sync::Arc};
 
 /// Why a port stopped. It stays its own trouble: the worker takes the port out and says so.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +13,18 @@ pub enum PortError {
     /// The peer broke the rules of the interface.
     #[error("{0}")]
     Faulted(String),
+}
+
+/// Whether frames can pass a port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Link {
+    /// They can.
+    #[default]
+    Up,
+    /// They cannot until this has come about.
+    Waits(&'static str),
+    /// They cannot, since the peer broke the rules like this; a new one may do better.
+    Faulted(Arc<str>),
 }
 
 /// What became of the frames that a port was given.
@@ -57,12 +69,21 @@ impl Sent {
 ///
 /// No call blocks. A port belongs to one worker at a time.
 pub trait Port: Send + fmt::Debug {
-    /// Appends received frames to `batch` until it is full or nothing is left. Received bytes stay where they are in
-    /// the batch until they were sent on.
+    /// Appends received frames to `batch` until it is full or nothing is left. Received bytes stay where they are until
+    /// they were sent on, which [`Port::complete`] tells.
     ///
     /// # Errors
     /// The port cannot go on; frames appended before that are good.
     fn receive(&mut self, batch: &mut Batch) -> Result<(), PortError>;
+
+    /// What was received was sent on: memory that frames lay in goes back to whom it belongs to. Called once after each
+    /// [`Port::receive`] that brought frames.
+    fn complete(&mut self) {}
+
+    /// True where the port sends frames on that lie in pieces; others get them gathered.
+    fn takes_pieces(&self) -> bool {
+        false
+    }
 
     /// Sends the frames of `batch` that `which` names, in that order, and says what became of each. A frame above the
     /// MTU passes whole where the receiver takes it so, else it is cut here; likewise for partial checksums.
@@ -71,10 +92,20 @@ pub trait Port: Send + fmt::Debug {
     /// The port cannot go on. Frames that were not counted in the result are the caller's to count.
     fn transmit(&mut self, batch: &Batch, which: &[u16]) -> Result<Sent, PortError>;
 
-    /// Why no frame can pass at the moment although the port goes on, like a socket that has lost its peer; `None` where
-    /// frames can pass.
-    fn waits_for(&self) -> Option<&'static str> {
-        None
+    /// Whether frames can pass at the moment; a port that waits for its peer goes on nevertheless.
+    fn link(&self) -> Link {
+        Link::Up
+    }
+
+    /// True where looking for frames costs no system call: then the worker looks, as long as frames come often, and the
+    /// descriptors stay silent until the port was [armed](Port::arm).
+    fn is_polled(&self) -> bool {
+        false
+    }
+
+    /// Has the descriptors tell of the next frame, until the next [`Port::receive`]. False where there is one already.
+    fn arm(&mut self) -> bool {
+        true
     }
 
     /// The descriptors that become readable when there is something to receive; they stay the same while the port lives.

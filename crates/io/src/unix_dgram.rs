@@ -3,7 +3,7 @@
 //! The peer is whoever sent the last datagram, so a VMM that was started anew is found again. It takes no offloads.
 
 use crate::{
-    BATCH_BYTES, Batch, Port, PortError, Sent,
+    BATCH_BYTES, Batch, Link, Port, PortError, Sent,
     mmsg::{self, Received, UnixAddress},
     offload::{self, Taken},
     unix_path::{BoundSocket, UnixPathError},
@@ -124,8 +124,8 @@ impl Port for UnixDgram {
         Ok(sent)
     }
 
-    fn waits_for(&self) -> Option<&'static str> {
-        self.peer.is_none().then_some("no VMM has sent anything to its socket yet")
+    fn link(&self) -> Link {
+        if self.peer.is_some() { Link::Up } else { Link::Waits("no VMM has sent anything to its socket yet") }
     }
 
     fn poll_fds(&self) -> Vec<BorrowedFd<'_>> {

@@ -7,7 +7,7 @@
 mod peer;
 
 use crate::{
-    Batch, Epoll, Port, PortError, Sent, Waker,
+    Batch, Epoll, Link, Port, PortError, Sent, Waker,
     offload::{self, Taken},
     unix_path::{BoundSocket, UnixPathError},
 };
@@ -88,7 +88,7 @@ impl UnixStreamPort {
     }
 
     /// Has the worker called again when there is room for what was written in part, or for what was read too much.
-    fn arm(&self, before: bool) -> Result<(), PortError> {
+    fn rearm(&self, before: bool) -> Result<(), PortError> {
         let Some(peer) = &self.peer else { return Ok(()) };
         if peer.is_writing() != before {
             self.ready.set_writable(peer.as_fd(), 0, peer.is_writing()).map_err(broken)?;
@@ -110,7 +110,7 @@ impl Port for UnixStreamPort {
             Ok(false) => drop(self.leftover.drain()),
             Err(why) => self.disconnect(why)?,
         }
-        self.arm(was_writing)
+        self.rearm(was_writing)
     }
 
     fn transmit(&mut self, batch: &Batch, which: &[u16]) -> Result<Sent, PortError> {
@@ -131,12 +131,12 @@ impl Port for UnixStreamPort {
                 self.disconnect(why)?;
             }
         }
-        self.arm(was_writing)?;
+        self.rearm(was_writing)?;
         Ok(sent)
     }
 
-    fn waits_for(&self) -> Option<&'static str> {
-        self.peer.is_none().then_some("no VMM is connected to its socket")
+    fn link(&self) -> Link {
+        if self.peer.is_some() { Link::Up } else { Link::Waits("no VMM is connected to its socket") }
     }
 
     fn poll_fds(&self) -> Vec<BorrowedFd<'_>> {

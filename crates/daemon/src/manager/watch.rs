@@ -5,7 +5,7 @@ use super::{Core, Manager, live::LivePort, refuse::chain};
 use control::facts::{Facts, Link};
 use dataplane::{Notice, SwitchId};
 use engine::{EngineEvent, PortIndex};
-use io::{PortError, netns};
+use io::{Link, PortError, netns};
 use model::{Attachment, EventKind, Name, PortState};
 use netlink::LinkMonitor;
 use std::{
@@ -64,10 +64,14 @@ impl Core {
                 }
                 self.set_state(&switch, &port, state, Some(reason));
             }
-            Notice::Link(id, index, reason) => {
+            Notice::Link(id, index, link) => {
                 let Some((switch, port)) = self.names(id, index) else { return };
-                let state = if reason.is_some() { PortState::Down } else { PortState::Up };
-                self.set_state(&switch, &port, state, reason.map(Into::into));
+                let (state, reason) = match link {
+                    Link::Up => (PortState::Up, None),
+                    Link::Waits(reason) => (PortState::Down, Some(reason.to_owned())),
+                    Link::Faulted(reason) => (PortState::Faulted, Some(reason.to_string())),
+                };
+                self.set_state(&switch, &port, state, reason);
             }
             Notice::Seen(id, event) => self.tell_seen(id, event),
         }

@@ -1,0 +1,141 @@
+//! Memory that frames lie in or go to and that others may change at any time: a guest's, or a ring's that the kernel
+//! fills.
+//!
+//! No reference to such memory is ever made, as references promise that nobody writes. Bytes are copied out of it and
+//! into it; what was copied out is private, and only that is looked at.
+
+use std::ptr::{self, NonNull};
+
+/// So many bytes from there on. Who makes one knows that they are mapped, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub at: NonNull<u8>,
+    pub len: usize,
+}
+
+impl Piece {
+    /// The first `len` bytes, or all where there are fewer, and the rest.
+    #[inline]
+    pub(crate) fn split(self, len: usize) -> (Self, Self) {
+        let len = len.min(self.len);
+        // SAFETY: `len` is at most the piece's length, so the pointer stays within the piece or one past its end.
+        let rest = unsafe { self.at.add(len) };
+        (Self { at: self.at, len }, Self { at: rest, len: self.len - len })
+    }
+
+    /// Copies as much as both sides have; says how much that was.
+    ///
+    /// # Safety
+    /// The piece is mapped and readable.
+    #[inline]
+    pub(crate) unsafe fn read(self, into: &mut [u8]) -> usize {
+        let len = self.len.min(into.len());
+        // SAFETY: the source is readable by the caller's word, the destination is a slice at least `len` long.
+        unsafe { copy(self.at.as_ptr(), into.as_mut_ptr(), len) };
+        len
+    }
+
+    /// Copies as much as both sides have; says how much that was.
+    ///
+    /// # Safety
+    /// The piece is mapped and writable.
+    #[inline]
+    pub(crate) unsafe fn write(self, from: &[u8]) -> usize {
+        let len = self.len.min(from.len());
+        // SAFETY: the destination is writable by the caller's word, the source is a slice at least `len` long.
+        unsafe { copy(from.as_ptr(), self.at.as_ptr(), len) };
+        len
+    }
+
+    /// Copies as much as both pieces have; says how much that was.
+    ///
+    /// # Safety
+    /// `from` is mapped and readable, `self` mapped and writable.
+    #[inline]
+    pub(crate) unsafe fn copy_from(self, from: Self) -> usize {
+        let len = self.len.min(from.len);
+        // SAFETY: both are as long as that, and mapped by the caller's word. They may overlap, as a guest may own both.
+        unsafe { copy(from.at.as_ptr(), self.at.as_ptr(), len) };
+        len
+    }
+}
+
+/// Copies bytes that may overlap. Small frames are most frames, and a call of memmove for each took a tenth of the whole
+/// way of a 64-byte frame: up to 128 bytes go through registers, in two halves that meet or overlap in the middle.
+///
+/// # Safety
+/// `len` bytes are readable at `from` and writable at `to`.
+#[inline]
+unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: each arm reads and writes `len` bytes from the start or up to the end, as its lower bound says.
+    unsafe {
+        match len {
+            65..=128 => halves::<64>(from, to, len),
+            33..=64 => halves::<32>(from, to, len),
+            16..=32 => halves::<16>(from, to, len),
+            8..16 => halves::<8>(from, to, len),
+            _ => ptr::copy(from, to, len),
+        }
+    }
+}
+
+/// Copies the first and the last `N` bytes, both read before one is written.
+///
+/// # Safety
+/// As for [`copy`], and `N <= len <= 2 * N`.
+#[inline]
+unsafe fn halves<const N: usize>(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: both halves lie within the `len` bytes; arrays of bytes have no alignment.
+    unsafe {
+        let first = from.cast::<[u8; N]>().read();
+        let last = from.add(len - N).cast::<[u8; N]>().read();
+        to.cast::<[u8; N]>().write(first);
+        to.add(len - N).cast::<[u8; N]>().write(last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(bytes: &mut [u8]) -> Piece {
+        Piece { at: NonNull::from(&mut *bytes).cast(), len: bytes.len() }
+    }
+
+    #[test]
+    fn every_length_is_copied_and_nothing_beside_it() {
+        for len in 0..300 {
+            let mut from: Vec<u8> = (0..len + 2).map(|at| at as u8 ^ 0x5a).collect();
+            let mut to = vec![0xee; len + 2];
+            let (source, target) = (piece(&mut from[1..len + 1]), piece(&mut to[1..len + 1]));
+            // SAFETY: both are parts of vectors that live on.
+            assert_eq!(unsafe { target.copy_from(source) }, len);
+            assert_eq!((&to[1..len + 1], to[0], to[len + 1]), (&from[1..len + 1], 0xee, 0xee), "{len}");
+        }
+    }
+
+    #[test]
+    fn pieces_that_overlap_are_copied_as_if_they_did_not() {
+        for len in [10, 40, 100, 200] {
+            let mut bytes: Vec<u8> = (0..len + 5).map(|at| at as u8).collect();
+            let expected = bytes[..len].to_vec();
+            let whole = piece(&mut bytes);
+            let (source, target) = (whole.split(len).0, whole.split(5).1);
+            // SAFETY: both are parts of a vector that lives on.
+            assert_eq!(unsafe { target.copy_from(source) }, len);
+            assert_eq!(bytes[5..], expected);
+        }
+    }
+
+    #[test]
+    fn as_much_as_both_have() {
+        let (mut few, mut many) = ([1u8, 2], [9u8; 4]);
+        // SAFETY: all are arrays that live on.
+        unsafe {
+            assert_eq!(piece(&mut many).write(&few), 2);
+            assert_eq!(piece(&mut many).read(&mut few), 2);
+        }
+        assert_eq!((few, many), ([1, 2], [1, 2, 9, 9]));
+        assert_eq!(piece(&mut many).split(9).1.len, 0);
+    }
+}
