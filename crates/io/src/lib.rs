@@ -9,6 +9,7 @@ mod affinity;
 mod arena;
 mod batch;
 mod epoll;
+mod flow;
 mod interface;
 mod mmsg;
 pub mod netns;
@@ -21,6 +22,7 @@ pub mod test_ports;
 mod unix_dgram;
 mod unix_path;
 mod unix_stream;
+mod vhost;
 mod waker;
 
 pub use affinity::pin_current_thread;
@@ -33,4 +35,6 @@ pub use tap::{Tap, TapConfig, TapError};
 pub use unix_dgram::UnixDgram;
 pub use unix_path::UnixPathError;
 pub use unix_stream::UnixStreamPort;
+#[doc(hidden)]
+pub use vhost::bare as vhost_rings;
 pub use waker::Waker;

@@ -8,8 +8,10 @@ use std::ptr::{self, NonNull};
 
 /// So many bytes from there on. Who makes one knows that they are mapped, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub struct Piece {
+    /// The first byte.
     pub at: NonNull<u8>,
+    /// Number of bytes.
     pub len: usize,
 }
 

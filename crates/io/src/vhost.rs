@@ -4,4 +4,31 @@
 //! each connection, which starts, stops and changes rings. The *worker* moves frames between rings. What they share is
 //! `device::Device`, each queue behind a lock of its own.
 
+mod allowance;
+mod cells;
+mod chains;
+mod descriptor;
+mod device;
+mod fault;
 mod features;
+mod inflight;
+mod link;
+mod log;
+mod memory;
+mod message;
+mod packed;
+mod ring;
+mod socket;
+mod split;
+
+/// Rings without the protocol around them, for examples, measurements and fuzz targets.
+#[doc(hidden)]
+pub mod bare {
+    pub use super::{
+        chains::Chains,
+        log::DirtyLog,
+        memory::{GuestMemory, MemoryError, RegionInfo},
+        ring::{Direction, Ring, RingConfig, RingError, RingLog},
+    };
+    pub use crate::piece::Piece;
+}

@@ -1,0 +1,372 @@
+//! The packed ring (virtio 1.2, 2.8): one ring of descriptors that the driver makes available and we overwrite as used.
+//!
+//! A batch of 64 frames, one descriptor each, takes 16 cache lines, and those are all: flags say what is available. The
+//! price is that both sides write the same lines, so used descriptors are written in one go, from the last to the first:
+//! the driver polls the first, and its line would otherwise go back and forth while the others are written.
+//!
+//! Which lap of the ring a descriptor belongs to is told by comparing its flags with the wrap counter, which changes at
+//! the ring's end. As completion is in order, a chain is used in the slot where it was made available.
+
+use super::{
+    cells::Cells,
+    chains::{Builder, Chain, Chains},
+    descriptor::{Cell, Descriptor, INDIRECT, NEXT, Table, WRITE},
+    memory::GuestMemory,
+    ring::{Common, MAX_SIZE, RingConfig, RingError, prefetch},
+};
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering, fence},
+    },
+};
+
+const AVAILABLE: u16 = 1 << 7;
+const USED: u16 = 1 << 15;
+/// All flags that have a meaning in an available descriptor.
+const MEANT: u16 = AVAILABLE | USED | NEXT | WRITE | INDIRECT;
+
+/// Values of the flags of event suppression (2.8.10).
+const ENABLE: u32 = 0;
+const DISABLE: u32 = 1;
+const AT_DESCRIPTOR: u32 = 2;
+
+/// A slot of the ring, and the lap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Position {
+    slot: u16,
+    wrap: bool,
+}
+
+impl Position {
+    /// As it is written: in the event structures and, twice, as the base.
+    fn bits(self) -> u16 {
+        self.slot | u16::from(self.wrap) << 15
+    }
+
+    fn from_bits(bits: u16) -> Self {
+        Self { slot: bits & 0x7fff, wrap: bits >> 15 != 0 }
+    }
+
+    /// So many slots on; not more than the ring has.
+    #[inline(always)]
+    fn plus(self, slots: u16, size: u16) -> Self {
+        let slot = self.slot + slots;
+        if slot >= size { Self { slot: slot - size, wrap: !self.wrap } } else { Self { slot, ..self } }
+    }
+
+    fn minus(self, slots: u16, size: u16) -> Self {
+        if slots > self.slot {
+            Self { slot: self.slot + size - slots, wrap: !self.wrap }
+        } else {
+            Self { slot: self.slot - slots, ..self }
+        }
+    }
+
+    /// Flags of a descriptor that is available in this lap.
+    #[inline(always)]
+    fn available(self) -> u16 {
+        if self.wrap { AVAILABLE } else { USED }
+    }
+
+    /// Flags of a descriptor that was used in this lap.
+    #[inline(always)]
+    fn used(self) -> u16 {
+        if self.wrap { AVAILABLE | USED } else { 0 }
+    }
+}
+
+/// The device's side of a packed ring.
+#[derive(Debug)]
+pub struct Packed {
+    common: Common,
+    descriptors: Cells<Cell>,
+    driver_event: Cells<AtomicU32>,
+    device_event: Cells<AtomicU32>,
+    /// The next slot to take.
+    next: Position,
+    /// The next slot to mark as used.
+    put: Position,
+    /// The slot that the driver looks at: nothing from there on is visible.
+    published: Position,
+    /// The used descriptor of that slot, which makes all others visible.
+    held: Option<u64>,
+    /// Slots that were taken and not put yet.
+    taken: u16,
+    /// Slots that were put and are not published yet.
+    unpublished: u16,
+    /// Address of the ring for the guest, for the log.
+    guest: u64,
+}
+
+impl Packed {
+    pub(super) fn new(config: &RingConfig, memory: &Arc<GuestMemory>) -> Result<Self, RingError> {
+        let (size, wide) = (config.size, usize::from(config.size));
+        if size == 0 || size > MAX_SIZE {
+            return Err(RingError::Size(size));
+        }
+        // The upper half of the base tells the same of the used side; front ends that know of one position only leave it 0.
+        let start = Position::from_bits(config.base as u16);
+        if start.slot >= size {
+            return Err(RingError::Base { position: start.slot, size });
+        }
+        let descriptors = Cells::new(memory, config.descriptors, wide, "descriptor ring")?;
+        Ok(Self {
+            common: Common::new(config, memory),
+            guest: memory.guest_address(descriptors.start()).unwrap_or_default(),
+            descriptors,
+            driver_event: Cells::new(memory, config.driver, 1, "driver event suppression")?,
+            device_event: Cells::new(memory, config.device, 1, "device event suppression")?,
+            next: start,
+            put: start,
+            published: start,
+            held: None,
+            taken: 0,
+            unpublished: 0,
+        })
+    }
+
+    /// The second half of a slot: length, id and flags, read at once.
+    #[inline(always)]
+    fn rest(&self, slot: u16) -> u64 {
+        // Acquire: the address, and the other descriptors of the chain, are read after the flags that tell of them.
+        self.descriptors.get(usize::from(slot))[1].load(Ordering::Acquire)
+    }
+
+    #[inline(always)]
+    fn address(&self, slot: u16) -> u64 {
+        self.descriptors.get(usize::from(slot))[0].load(Ordering::Relaxed)
+    }
+
+    /// How many slots may be taken: not those that are in our hands.
+    #[inline(always)]
+    fn free(&self) -> u16 {
+        self.common.size.saturating_sub(self.taken).saturating_sub(self.unpublished)
+    }
+
+    #[inline]
+    pub(super) fn pending(&self) -> bool {
+        let flags = (self.rest(self.next.slot) >> 48) as u16;
+        self.free() > 0 && flags & (AVAILABLE | USED) == self.next.available()
+    }
+
+    #[inline]
+    pub(super) fn take(&mut self, max: usize, chains: &mut Chains) -> Result<(), RingError> {
+        if let Some(error) = self.common.broken {
+            return Err(error);
+        }
+        let taken = self.take_some(max, chains);
+        if let Err(error) = taken {
+            self.common.broken = Some(error);
+        }
+        taken
+    }
+
+    #[inline]
+    fn take_some(&mut self, max: usize, chains: &mut Chains) -> Result<(), RingError> {
+        let plain = if self.common.writable { WRITE } else { 0 };
+        let writable = self.common.writable;
+        let max = max.min(usize::from(self.free()));
+        chains.reserve(max);
+        let upto = chains.len() + max;
+        while chains.len() < upto {
+            let rest = self.rest(self.next.slot);
+            let flags = (rest >> 48) as u16;
+            if flags & (AVAILABLE | USED) != self.next.available() {
+                break;
+            }
+            let first = Descriptor::packed(self.address(self.next.slot), rest);
+            match self.common.window.piece(first.address, first.len) {
+                Some(piece) if flags & MEANT == self.next.available() | plain && piece.len != 0 => {
+                    prefetch(piece, writable);
+                    chains.push(piece, first.link, self.next.slot);
+                    self.next = self.next.plus(1, self.common.size);
+                    self.taken += 1;
+                }
+                _ => self.take_chain(first, chains)?,
+            }
+            if chains.is_full() || self.free() == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A chain that is not one direct descriptor in the region of the one before.
+    #[cold]
+    #[inline(never)]
+    fn take_chain(&mut self, first: Descriptor, chains: &mut Chains) -> Result<(), RingError> {
+        let (size, free, begin) = (self.common.size, self.free(), self.next);
+        let (mut descriptor, mut at) = (first, begin);
+        let Common { memory, window, writable, indirect, .. } = &mut self.common;
+        let mut builder = chains.begin(memory, window, *writable);
+        if first.has(INDIRECT) {
+            follow_table(&first, *indirect, &mut builder)?;
+            builder.end(first.link, begin.slot, 1);
+            self.next = begin.plus(1, size);
+            self.taken += 1;
+            return Ok(());
+        }
+        for slots in 1..=free {
+            if descriptor.has(INDIRECT) {
+                return Err(RingError::IndirectInChain);
+            }
+            builder.add(descriptor)?;
+            if !descriptor.has(NEXT) {
+                builder.end(descriptor.link, begin.slot, slots);
+                self.next = at.plus(1, size);
+                self.taken += slots;
+                return Ok(());
+            }
+            at = at.plus(1, size);
+            let cell = self.descriptors.get(usize::from(at.slot));
+            let rest = cell[1].load(Ordering::Relaxed);
+            descriptor = Descriptor::packed(cell[0].load(Ordering::Relaxed), rest);
+            if descriptor.flags & (AVAILABLE | USED) != at.available() {
+                return Err(RingError::ChainIncomplete);
+            }
+        }
+        Err(RingError::ChainTooLong(u32::from(size)))
+    }
+
+    pub(super) fn untake(&mut self, count: usize, chains: &mut Chains) {
+        let slots = chains.pop(count).min(self.taken);
+        self.next = self.next.minus(slots, self.common.size);
+        self.taken -= slots;
+    }
+
+    #[inline]
+    pub(super) fn put(&mut self, chains: &Chains, range: Range<usize>) {
+        let used = chains.range(range);
+        let [first, rest @ ..] = used else { return };
+        match rest {
+            // One descriptor in the first slot, with the id of the last (virtio 1.2, 2.8.9).
+            [.., last] if self.common.skips => self.put_first(last),
+            _ => {
+                rest.iter().rev().for_each(|chain| self.write(chain.slot, self.used(chain)));
+                self.put_first(first);
+            }
+        }
+        let slots =
+            used.iter().fold(0, |slots: u16, chain| slots.saturating_add(chain.slots)).min(self.taken);
+        self.put = self.put.plus(slots, self.common.size);
+        self.taken -= slots;
+        self.unpublished += slots;
+    }
+
+    /// The first used descriptor since the last publication is held back: it makes the others visible.
+    #[inline(always)]
+    fn put_first(&mut self, chain: &Chain) {
+        let rest = Self::used_rest(chain, self.put);
+        match self.held {
+            None => self.held = Some(rest),
+            Some(_) => self.write(self.put.slot, rest),
+        }
+    }
+
+    /// Length, id and flags of the chain as a used descriptor.
+    #[inline(always)]
+    fn used(&self, chain: &Chain) -> u64 {
+        let wrap = self.put.wrap == (chain.slot >= self.put.slot);
+        Self::used_rest(chain, Position { slot: chain.slot, wrap })
+    }
+
+    #[inline(always)]
+    fn used_rest(chain: &Chain, at: Position) -> u64 {
+        let flags = at.used() | if chain.written > 0 { WRITE } else { 0 };
+        u64::from(chain.written) | u64::from(chain.id) << 32 | u64::from(flags) << 48
+    }
+
+    #[inline(always)]
+    fn write(&self, slot: u16, rest: u64) {
+        // Release: the driver that sees the flags sees the bytes of the buffers.
+        self.descriptors.get(usize::from(slot))[1].store(rest, Ordering::Release);
+    }
+
+    #[inline]
+    pub(super) fn publish(&mut self) -> bool {
+        let Some(rest) = self.held.take() else { return false };
+        self.write(self.published.slot, rest);
+        let count = std::mem::take(&mut self.unpublished);
+        if self.common.log.is_some() {
+            self.log_used(count);
+        }
+        self.published = self.put;
+        self.wants_notification(count)
+    }
+
+    /// Whether the driver wants to be told of the last `count` slots.
+    #[inline]
+    fn wants_notification(&self, count: u16) -> bool {
+        // Stops the wish below from being read before the flags above are visible: the driver writes its wish, then looks
+        // at the flags, and without the fence each could miss the other's write, and the guest would wait for ever.
+        fence(Ordering::SeqCst);
+        let event = self.driver_event.get(0).load(Ordering::Relaxed);
+        match event >> 16 & 3 {
+            DISABLE => false,
+            AT_DESCRIPTOR if self.common.event_idx => self.passed(Position::from_bits(event as u16), count),
+            _ => true,
+        }
+    }
+
+    /// Whether one of the last `count` slots is the one asked for.
+    fn passed(&self, event: Position, count: u16) -> bool {
+        let (size, end) = (i32::from(self.common.size), i32::from(self.published.slot));
+        let lap = if event.wrap == self.published.wrap { 0 } else { size };
+        (end - i32::from(count)..end).contains(&(i32::from(event.slot) - lap))
+    }
+
+    #[cold]
+    fn log_used(&self, count: u16) {
+        let Some(to) = &self.common.log else { return };
+        let first = self.published.slot;
+        let before_end = count.min(self.common.size - first);
+        let (slot, len) = (|slot: u16| 16 * u64::from(slot), |slots: u16| 16 * u64::from(slots));
+        to.log.mark(self.guest.wrapping_add(slot(first)), len(before_end));
+        to.log.mark(self.guest, len(count - before_end));
+    }
+
+    pub(super) fn arm(&mut self) -> bool {
+        let at_next = AT_DESCRIPTOR << 16 | u32::from(self.next.bits());
+        self.wish(if self.common.event_idx { at_next } else { ENABLE << 16 });
+        // Stops the flags from being read before the wish is visible: the driver writes its flags, then looks at the wish.
+        fence(Ordering::SeqCst);
+        self.pending()
+    }
+
+    pub(super) fn disarm(&mut self) {
+        self.wish(DISABLE << 16);
+    }
+
+    fn wish(&self, event: u32) {
+        self.device_event.get(0).store(event, Ordering::Relaxed);
+        if let Some(to) = &self.common.log {
+            to.log.mark(to.device, 4);
+        }
+    }
+
+    pub(super) fn base(&self) -> u32 {
+        let bits = u32::from(self.published.bits());
+        bits << 16 | bits
+    }
+}
+
+/// Adds all descriptors of an indirect table, which come one behind the other (2.8.8). Of their flags, only WRITE counts.
+fn follow_table(to: &Descriptor, negotiated: bool, builder: &mut Builder<'_>) -> Result<(), RingError> {
+    if !negotiated {
+        return Err(RingError::IndirectNotNegotiated);
+    }
+    if to.has(NEXT) {
+        return Err(RingError::IndirectInChain);
+    }
+    let table = Table::of(to, builder.memory().translate(to.address, to.len))?;
+    for [address, rest] in (0..table.len).map_while(|at| table.read(at)) {
+        let descriptor = Descriptor::packed(address, rest);
+        if descriptor.has(INDIRECT) {
+            return Err(RingError::IndirectNested);
+        }
+        builder.add(descriptor)?;
+    }
+    Ok(())
+}
