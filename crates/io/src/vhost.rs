@@ -21,6 +21,8 @@ mod ring;
 mod socket;
 mod split;
 
+pub use link::{DeviceConfig as VhostConfig, LinkError as VhostError, Role as VhostRole};
+
 /// Rings without the protocol around them, for examples, measurements and fuzz targets.
 #[doc(hidden)]
 pub mod bare {

@@ -13,8 +13,8 @@ mod event;
 mod session;
 
 pub(super) use doorbell::Doorbell;
-pub(super) use event::PeerEvent;
-pub(super) use session::{Reply, Session};
+pub(super) use event::{NotAnEvent, PeerEvent};
+pub(super) use session::{Outcome, Reply, Session};
 
 use super::{features::Features, log::DirtyLog, memory::GuestMemory, ring::Ring};
 use crate::Waker;
@@ -125,7 +125,7 @@ impl Device {
         &self.queues
     }
 
-    /// Changes whenever a ring was started, stopped, enabled or disabled, or features changed.
+    /// Changes whenever the state or a ring's did.
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
@@ -205,14 +205,37 @@ impl Device {
 
     fn settle(&self, condition: &Condition) {
         let state = if condition.fault.is_some() { State::Faulted } else { condition.connection };
-        self.state.store(state as u8, Ordering::Release);
+        if self.state.swap(state as u8, Ordering::AcqRel) != state as u8 {
+            self.tell_worker();
+        }
+    }
+
+    /// Shows why a request was refused that the front end needed to get the port up.
+    pub(super) fn refused(&self, reason: &dyn fmt::Display) {
+        let mut condition = self.condition.lock();
+        if condition.connection != State::Up && condition.fault.is_none() {
+            condition.fault = Some(reason.to_string());
+            self.settle(&condition);
+        }
+    }
+
+    fn set_mtu(&self, mtu: u16) {
+        self.mtu.store(mtu, Ordering::Relaxed);
+    }
+
+    fn announce(&self, mac: MacAddr) {
+        self.rarp.store(mac.to_u64() + 1, Ordering::Relaxed);
     }
 
     /// Changes queue `index` under its lock, then tells the worker.
     fn change<T>(&self, index: usize, change: impl FnOnce(&mut MutexGuard<'_, Queue>) -> T) -> Option<T> {
         let done = change(&mut self.queues.get(index)?.lock());
+        self.tell_worker();
+        Some(done)
+    }
+
+    fn tell_worker(&self) {
         self.generation.fetch_add(1, Ordering::Release);
         self.doorbell.ring();
-        Some(done)
     }
 }

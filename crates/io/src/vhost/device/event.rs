@@ -22,7 +22,8 @@ pub(in crate::vhost) struct PeerEvent(OwnedFd);
 impl PeerEvent {
     /// Takes an eventfd and makes it non-blocking, since the front end can fill its counter.
     pub(in crate::vhost) fn new(fd: OwnedFd) -> Result<Self, NotAnEvent> {
-        let link = readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new()).map_err(|_| NotAnEvent)?;
+        let link =
+            readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new()).map_err(|_| NotAnEvent)?;
         if link.as_bytes() != b"anon_inode:[eventfd]" {
             return Err(NotAnEvent);
         }
