@@ -86,16 +86,10 @@ pub struct Packed {
     device_event: Cells<AtomicU32>,
     /// The next slot to take.
     next: Position,
-    /// The next slot to mark as used.
-    put: Position,
-    /// The slot that the driver looks at: nothing from there on is visible.
-    published: Position,
-    /// The used descriptor of that slot, which makes all others visible.
-    held: Option<u64>,
+    /// The next slot to mark as used, which the driver looks at.
+    used: Position,
     /// Slots that were taken and not put yet.
     taken: u16,
-    /// Slots that were put and are not published yet.
-    unpublished: u16,
     /// Address of the ring for the guest, for the log.
     guest: u64,
 }
@@ -119,11 +113,8 @@ impl Packed {
             driver_event: Cells::new(memory, config.driver, 1, "driver event suppression")?,
             device_event: Cells::new(memory, config.device, 1, "device event suppression")?,
             next: start,
-            put: start,
-            published: start,
-            held: None,
+            used: start,
             taken: 0,
-            unpublished: 0,
         })
     }
 
@@ -142,7 +133,7 @@ impl Packed {
     /// How many slots may be taken: not those that are in our hands.
     #[inline(always)]
     fn free(&self) -> u16 {
-        self.common.size.saturating_sub(self.taken).saturating_sub(self.unpublished)
+        self.common.size - self.taken
     }
 
     #[inline]
@@ -237,63 +228,35 @@ impl Packed {
     }
 
     #[inline]
-    pub(super) fn put(&mut self, chains: &Chains, range: Range<usize>) {
-        let used = chains.range(range);
-        let [first, rest @ ..] = used else { return };
-        match rest {
+    pub(super) fn put(&mut self, chains: &Chains, range: Range<usize>) -> bool {
+        let done = chains.range(range);
+        let [first, others @ ..] = done else { return false };
+        // The first one makes the others visible, as the driver looks at them in order.
+        match others {
             // One descriptor in the first slot, with the id of the last (virtio 1.2, 2.8.9).
-            [.., last] if self.common.skips => self.put_first(last),
+            [.., last] if self.common.skips => self.write(self.used.slot, last),
             _ => {
-                rest.iter().rev().for_each(|chain| self.write(chain.slot, self.used(chain)));
-                self.put_first(first);
+                others.iter().rev().for_each(|chain| self.write(chain.slot, chain));
+                self.write(self.used.slot, first);
             }
         }
-        let slots =
-            used.iter().fold(0, |slots: u16, chain| slots.saturating_add(chain.slots)).min(self.taken);
-        self.put = self.put.plus(slots, self.common.size);
-        self.taken -= slots;
-        self.unpublished += slots;
-    }
-
-    /// The first used descriptor since the last publication is held back: it makes the others visible.
-    #[inline(always)]
-    fn put_first(&mut self, chain: &Chain) {
-        let rest = Self::used_rest(chain, self.put);
-        match self.held {
-            None => self.held = Some(rest),
-            Some(_) => self.write(self.put.slot, rest),
-        }
-    }
-
-    /// Length, id and flags of the chain as a used descriptor.
-    #[inline(always)]
-    fn used(&self, chain: &Chain) -> u64 {
-        let wrap = self.put.wrap == (chain.slot >= self.put.slot);
-        Self::used_rest(chain, Position { slot: chain.slot, wrap })
-    }
-
-    #[inline(always)]
-    fn used_rest(chain: &Chain, at: Position) -> u64 {
-        let flags = at.used() | if chain.written > 0 { WRITE } else { 0 };
-        u64::from(chain.written) | u64::from(chain.id) << 32 | u64::from(flags) << 48
-    }
-
-    #[inline(always)]
-    fn write(&self, slot: u16, rest: u64) {
-        // Release: the driver that sees the flags sees the bytes of the buffers.
-        self.descriptors.get(usize::from(slot))[1].store(rest, Ordering::Release);
-    }
-
-    #[inline]
-    pub(super) fn publish(&mut self) -> bool {
-        let Some(rest) = self.held.take() else { return false };
-        self.write(self.published.slot, rest);
-        let count = std::mem::take(&mut self.unpublished);
+        let slots = done.iter().fold(0, |slots: u16, chain| slots.saturating_add(chain.slots)).min(self.taken);
         if self.common.log.is_some() {
-            self.log_used(count);
+            self.log_used(slots);
         }
-        self.published = self.put;
-        self.wants_notification(count)
+        self.used = self.used.plus(slots, self.common.size);
+        self.taken -= slots;
+        self.wants_notification(slots)
+    }
+
+    /// Writes the chain's used descriptor.
+    #[inline(always)]
+    fn write(&self, slot: u16, chain: &Chain) {
+        let wrap = self.used.wrap == (slot >= self.used.slot);
+        let flags = Position { slot, wrap }.used() | if chain.written > 0 { WRITE } else { 0 };
+        let rest = u64::from(chain.written) | u64::from(chain.id) << 32 | u64::from(flags) << 48;
+        // Release: the driver that sees the flags sees the bytes of the buffers, and what was written before.
+        self.descriptors.get(usize::from(slot))[1].store(rest, Ordering::Release);
     }
 
     /// Whether the driver wants to be told of the last `count` slots.
@@ -312,15 +275,15 @@ impl Packed {
 
     /// Whether one of the last `count` slots is the one asked for.
     fn passed(&self, event: Position, count: u16) -> bool {
-        let (size, end) = (i32::from(self.common.size), i32::from(self.published.slot));
-        let lap = if event.wrap == self.published.wrap { 0 } else { size };
+        let (size, end) = (i32::from(self.common.size), i32::from(self.used.slot));
+        let lap = if event.wrap == self.used.wrap { 0 } else { size };
         (end - i32::from(count)..end).contains(&(i32::from(event.slot) - lap))
     }
 
     #[cold]
     fn log_used(&self, count: u16) {
         let Some(to) = &self.common.log else { return };
-        let first = self.published.slot;
+        let first = self.used.slot;
         let before_end = count.min(self.common.size - first);
         let (slot, len) = (|slot: u16| 16 * u64::from(slot), |slots: u16| 16 * u64::from(slots));
         to.log.mark(self.guest.wrapping_add(slot(first)), len(before_end));
@@ -347,7 +310,7 @@ impl Packed {
     }
 
     pub(super) fn base(&self) -> u32 {
-        let bits = u32::from(self.published.bits());
+        let bits = u32::from(self.used.bits());
         bits << 16 | bits
     }
 }

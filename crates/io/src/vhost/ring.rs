@@ -1,12 +1,12 @@
 //! A virtqueue from the device's side, in either format.
 //!
 //! ```text
-//! take ─▶ chains of guest memory ─▶ (copy) ─▶ put ─▶ publish ─▶ call the guest?
+//! take ─▶ chains of guest memory ─▶ (copy) ─▶ put ─▶ call the guest?
 //!            └─ untake: the last ones were not needed
 //! ```
 //!
-//! A batch takes chains, puts them back in the order in which it took them, and publishes them with one store. As
-//! completion is always in order, IN_ORDER costs nothing and saves the used elements of frames that a guest sent.
+//! A batch takes chains and puts them back, all at once and in the order in which it took them. As completion is always
+//! in order, IN_ORDER costs nothing and saves the used elements of frames that a guest sent.
 //!
 //! Where the time goes is not instructions (a split ring takes 30 for a frame, take and put together) but cache lines
 //! that the driver on another core wrote: the index, descriptors (4 to a line), buffers. So the index is read only when
@@ -217,17 +217,12 @@ impl Ring {
         either!(self, ring => ring.untake(count, chains));
     }
 
-    /// Marks chains as used: those that were taken first and not put yet. Not visible before [`Ring::publish`].
-    #[inline]
-    pub fn put(&mut self, chains: &Chains, range: Range<usize>) {
-        either!(self, ring => ring.put(chains, range));
-    }
-
-    /// Shows the guest what was put, with one store. True where it wants to be notified.
+    /// Marks chains as used and shows that to the guest, with one store: those that were taken first and not put yet.
+    /// True where it wants to be notified.
     #[must_use = "a guest that wants to be notified waits"]
     #[inline]
-    pub fn publish(&mut self) -> bool {
-        either!(self, ring => ring.publish())
+    pub fn put(&mut self, chains: &Chains, range: Range<usize>) -> bool {
+        either!(self, ring => ring.put(chains, range))
     }
 
     /// Asks to be notified of the next chain. True where there is one already, and nobody might tell of it.
@@ -241,7 +236,7 @@ impl Ring {
         either!(self, ring => ring.disarm());
     }
 
-    /// Where the ring is to go on, for GET_VRING_BASE: at the first chain that was not published.
+    /// Where the ring is to go on, for GET_VRING_BASE: at the first chain that was not put back.
     #[must_use]
     pub fn base(&self) -> u32 {
         either!(self, ring => ring.base())
@@ -277,3 +272,6 @@ pub(super) fn fetch(at: *const u8, writable: bool) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (at, writable);
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,17 +36,15 @@ pub struct Split {
     /// The driver's wish: to be told when the used index passes this.
     used_event: Cells<AtomicU16>,
     used_head: Cells<AtomicU16>,
-    used: Cells<[AtomicU32; 2]>,
+    elements: Cells<[AtomicU32; 2]>,
     /// Our wish: to be told when the available index passes this.
     available_event: Cells<AtomicU16>,
     /// The available index as it was read last: so far there is something to take.
     seen: u16,
     /// The next entry to take.
     next: u16,
-    /// The next used element to write.
-    put: u16,
-    /// The used index as the driver sees it.
-    published: u16,
+    /// The used index.
+    used: u16,
     /// The driver was never told anything, so that what it wished before the start is not known.
     fresh: bool,
 }
@@ -67,18 +65,17 @@ impl Split {
             available: Cells::new(memory, available_entry(0), wide, "available ring")?,
             used_event: Cells::new(memory, available_entry(wide), 1, "available ring")?,
             used_head: Cells::new(memory, device, 2, "used ring")?,
-            used: Cells::new(memory, used_element(0), wide, "used ring")?,
+            elements: Cells::new(memory, used_element(0), wide, "used ring")?,
             available_event: Cells::new(memory, used_element(wide), 1, "used ring")?,
             seen: 0,
             next: 0,
-            put: 0,
-            published: 0,
+            used: 0,
             fresh: true,
         };
         // Where a back end died between taking and putting, the base is behind or ahead of what the driver saw. What it saw
         // counts: completion is in order, so all from there on was not done. A base of an orderly stop is the same number.
         let start = ring.used_head.get(INDEX).load(Ordering::Acquire);
-        (ring.seen, ring.next, ring.put, ring.published) = (start, start, start, start);
+        (ring.seen, ring.next, ring.used) = (start, start, start);
         Ok(ring)
     }
 
@@ -174,36 +171,29 @@ impl Split {
     }
 
     #[inline]
-    pub(super) fn put(&mut self, chains: &Chains, range: Range<usize>) {
-        let used = chains.range(range);
-        match used {
+    pub(super) fn put(&mut self, chains: &Chains, range: Range<usize>) -> bool {
+        let done = chains.range(range);
+        match done {
+            [] => return false,
             // One element where the first would be, with the id of the last (virtio 1.2, 2.7.9).
             [.., last] if self.common.skips => self.write(0, last),
-            _ => used.iter().enumerate().for_each(|(at, chain)| self.write(at as u16, chain)),
+            _ => done.iter().enumerate().for_each(|(at, chain)| self.write(at as u16, chain)),
         }
-        self.put = self.put.wrapping_add(used.len() as u16);
-    }
-
-    #[inline(always)]
-    fn write(&self, at: u16, chain: &Chain) {
-        let element = self.used.around(self.put.wrapping_add(at));
-        element[0].store(u32::from(chain.id), Ordering::Relaxed);
-        element[1].store(chain.written, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(super) fn publish(&mut self) -> bool {
-        let (old, new) = (self.published, self.put);
-        if old == new {
-            return false;
-        }
+        let (old, new) = (self.used, self.used.wrapping_add(done.len() as u16));
         // Release: the driver that sees the index sees the used elements and the buffers' bytes.
         self.used_head.get(INDEX).store(new, Ordering::Release);
-        self.published = new;
+        self.used = new;
         if self.common.log.is_some() {
             self.log_used(old, new);
         }
         self.wants_notification(old, new)
+    }
+
+    #[inline(always)]
+    fn write(&self, at: u16, chain: &Chain) {
+        let element = self.elements.around(self.used.wrapping_add(at));
+        element[0].store(u32::from(chain.id), Ordering::Relaxed);
+        element[1].store(chain.written, Ordering::Relaxed);
     }
 
     /// Whether the driver wants to be told that the used index went from `old` to `new`.
@@ -258,7 +248,7 @@ impl Split {
     }
 
     pub(super) fn base(&self) -> u32 {
-        u32::from(self.published)
+        u32::from(self.used)
     }
 }
 
