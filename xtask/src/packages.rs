@@ -23,6 +23,16 @@ const LAB: &[Package] = &[
     package("python3", "raw frames in and out, and known byte streams"),
 ];
 
+/// What building takes besides Rust.
+const BUILD: &[Package] = &[
+    package("clang", "compiles the XDP program"),
+    package("libelf-dev", "reads compiled BPF programs (libbpf)"),
+    package("zlib1g-dev", "reads compiled BPF programs (libbpf)"),
+    package("make", "builds libbpf"),
+    package("pkg-config", "builds libbpf"),
+    package("linux-libc-dev", "what the kernel calls the parts of BPF (linux/bpf.h)"),
+];
+
 /// What tests need besides.
 const TESTS: &[Package] = &[
     package("iperf3", "throughput between namespaces"),
@@ -54,19 +64,19 @@ const BENCH: &[Package] = &[
 
 /// For `cargo xtask test`.
 pub fn for_test() -> Result<()> {
-    ensure(LAB.iter().chain(TESTS), "test")?;
+    ensure(BUILD.iter().chain(LAB).chain(TESTS), "test")?;
     guest_kernel()
 }
 
 /// For `cargo xtask demo`.
 pub fn for_demo() -> Result<()> {
-    ensure(LAB.iter().chain(DEMO), "demo")?;
+    ensure(BUILD.iter().chain(LAB).chain(DEMO), "demo")?;
     guest_kernel()
 }
 
 /// For `cargo xtask bench kernel`.
 pub fn for_bench() -> Result<()> {
-    ensure(LAB.iter().chain(BENCH), "bench kernel")
+    ensure(BUILD.iter().chain(LAB).chain(BENCH), "bench kernel")
 }
 
 fn ensure<'a>(packages: impl Iterator<Item = &'a Package>, task: &str) -> Result<()> {

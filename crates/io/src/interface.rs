@@ -18,6 +18,7 @@ pub(crate) enum Request {
     AttachTap,
     Flags,
     SetFlags,
+    Mtu,
     SetMtu,
     Mac,
     SetMac,
@@ -29,6 +30,7 @@ impl Request {
             Self::AttachTap => libc::TUNSETIFF as libc::c_ulong,
             Self::Flags => libc::SIOCGIFFLAGS as libc::c_ulong,
             Self::SetFlags => libc::SIOCSIFFLAGS as libc::c_ulong,
+            Self::Mtu => libc::SIOCGIFMTU as libc::c_ulong,
             Self::SetMtu => libc::SIOCSIFMTU as libc::c_ulong,
             Self::Mac => libc::SIOCGIFHWADDR as libc::c_ulong,
             Self::SetMac => libc::SIOCSIFHWADDR as libc::c_ulong,
@@ -74,6 +76,11 @@ impl IfReq {
     pub(crate) fn flags(&self) -> libc::c_int {
         // SAFETY: the union was zeroed as a whole and any bits are a valid integer.
         unsafe { self.0.ifr_ifru.ifru_flags }.into()
+    }
+
+    pub(crate) fn mtu(&self) -> libc::c_int {
+        // SAFETY: as for `flags`.
+        unsafe { self.0.ifr_ifru.ifru_mtu }
     }
 
     pub(crate) fn mac(&self) -> MacAddr {

@@ -24,6 +24,7 @@ mod unix_path;
 mod unix_stream;
 mod vhost;
 mod waker;
+mod xdp;
 
 pub use affinity::pin_current_thread;
 pub use batch::{BATCH_BYTES, BATCH_FRAMES, Batch, HEAD_BYTES, MAX_FRAME};
@@ -38,3 +39,4 @@ pub use unix_stream::UnixStreamPort;
 #[doc(hidden)]
 pub use vhost::bare as vhost_rings;
 pub use waker::Waker;
+pub use xdp::{Refusal, XdpError, XdpMode, XdpPort};

@@ -12,6 +12,8 @@
 
 mod socket;
 
+pub(crate) use socket::promiscuous;
+
 use crate::{
     Batch, Port, PortError, Sent,
     interface::BadInterfaceName,

@@ -36,8 +36,7 @@ pub(super) fn open(ifname: &str) -> Result<OwnedFd, PacketError> {
         set(socket.as_fd(), option, &1).map_err(at("setting up the packet socket"))?;
     }
     set_buffers(socket.as_fd()).map_err(at("setting its buffers"))?;
-    set(socket.as_fd(), libc::PACKET_ADD_MEMBERSHIP, &promiscuous(index))
-        .map_err(at("making it promiscuous"))?;
+    join_promiscuous(socket.as_fd(), index).map_err(at("making it promiscuous"))?;
     bind(socket.as_fd(), index).map_err(at("binding to it"))?;
     Ok(socket)
 }
@@ -69,14 +68,22 @@ pub(super) fn end_bypass(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::PACKET_QDISC_BYPASS, &0)
 }
 
+/// Makes an interface promiscuous for as long as the returned socket is open, which receives nothing.
+pub(crate) fn promiscuous(index: u32) -> io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    join_promiscuous(socket.as_fd(), index.cast_signed())?;
+    Ok(socket)
+}
+
 /// A membership, unlike the interface's own flag, ends with the socket, however the process ends.
-const fn promiscuous(index: libc::c_int) -> libc::packet_mreq {
-    libc::packet_mreq {
+fn join_promiscuous(socket: BorrowedFd<'_>, index: libc::c_int) -> io::Result<()> {
+    let membership = libc::packet_mreq {
         mr_ifindex: index,
         mr_type: libc::PACKET_MR_PROMISC as libc::c_ushort,
         mr_alen: 0,
         mr_address: [0; 8],
-    }
+    };
+    set(socket, libc::PACKET_ADD_MEMBERSHIP, &membership)
 }
 
 fn bind(socket: BorrowedFd<'_>, index: libc::c_int) -> io::Result<()> {

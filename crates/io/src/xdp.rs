@@ -1,0 +1,386 @@
+//! AF_XDP: the fast port on a NIC whose driver runs XDP programs (Documentation/networking/af_xdp.rst).
+
+mod ladder;
+mod news;
+mod nic;
+mod program;
+mod queue;
+mod ring;
+mod umem;
+
+pub use ladder::Refusal;
+
+use crate::{
+    Batch, Port, PortError, Sent, Waker,
+    interface::{BadInterfaceName, IfReq},
+    offload::{self, Taken},
+    packet,
+    piece::Piece,
+};
+use news::News;
+use nic::{Facts, Nic};
+use queue::{Queue, Refused};
+use std::{
+    fmt, io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    ptr::NonNull,
+};
+use wire::vlan;
+
+/// Looks for frames that find none, after which it is asked whether the interface changed: a system call.
+const QUIET_LOOKS: u32 = 16;
+/// Looks for frames after which it is asked in any case.
+const ALL_LOOKS: u32 = 1024;
+const ETHERNET_HEADER: usize = 14;
+const VLAN_TAG: usize = 4;
+/// Pieces of most frames in a guest's memory: the head, and what is behind it in one or two buffers.
+const USUAL_PIECES: usize = 4;
+
+/// How frames get from the NIC into our memory, best last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum XdpMode {
+    /// The kernel makes its own buffers for them, runs the program, and copies.
+    GenericCopy,
+    /// The driver runs the program, and the kernel copies.
+    NativeCopy,
+    /// The NIC writes them there itself.
+    ZeroCopy,
+}
+
+impl XdpMode {
+    /// All modes, best first.
+    pub const ALL: [Self; 3] = [Self::ZeroCopy, Self::NativeCopy, Self::GenericCopy];
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ZeroCopy => "zero-copy",
+            Self::NativeCopy => "native copy",
+            Self::GenericCopy => "generic copy",
+        })
+    }
+}
+
+/// Why an interface could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum XdpError {
+    /// The name cannot be an interface's.
+    #[error("{0:?} cannot be the name of an interface; check the spelling")]
+    Name(String, #[source] BadInterfaceName),
+    /// There is no such interface in this namespace.
+    #[error("interface {0} is not there; check the name (ip link) and the namespace")]
+    NotFound(String),
+    /// It is switched off, and passes nothing.
+    #[error("interface {0} is down; switch it on (ip link set {0} up)")]
+    Down(String),
+    /// AF_XDP takes privileges.
+    #[error("AF_XDP sockets may not be opened on {0}; they take CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF")]
+    NotPermitted(String),
+    /// The memory for frames may not be locked.
+    #[error(
+        "memory for the frames of {0} may not be locked; it takes CAP_IPC_LOCK, or a higher limit (LimitMEMLOCK=)"
+    )]
+    LockedMemory(String),
+    /// The kernel was built without.
+    #[error("this kernel has no AF_XDP (CONFIG_XDP_SOCKETS); use AF_PACKET")]
+    Unsupported,
+    /// Somebody else's program is attached.
+    #[error(
+        "another XDP program is attached to {0} (ip link show {0}), and there can be only one; detach it, or use AF_PACKET"
+    )]
+    OtherProgram(String),
+    /// Somebody else's AF_XDP socket is bound to a queue.
+    #[error("queue {1} of {0} has another program's AF_XDP socket; stop that program, or use AF_PACKET")]
+    QueueBusy(String, u32),
+    /// None of the modes is to be had.
+    #[error("interface {0} takes no AF_XDP sockets ({refusals}); use AF_PACKET", refusals = list(.1))]
+    NoMode(String, Vec<Refusal>),
+    /// The kernel did not want to.
+    #[error("interface {ifname}: {action} failed")]
+    Setup {
+        /// Its name.
+        ifname: String,
+        /// What was being done.
+        action: &'static str,
+        /// What the kernel said.
+        #[source]
+        error: io::Error,
+    },
+}
+
+fn list(refusals: &[Refusal]) -> String {
+    refusals.iter().map(|refusal| format!("{}: {}", refusal.mode, refusal.why)).collect::<Vec<_>>().join("; ")
+}
+
+/// AF_XDP sockets on all queues of one interface, which is promiscuous, and whose frames the host's stack does not see, for
+/// as long as this lives.
+#[derive(Debug)]
+pub struct XdpPort {
+    mode: XdpMode,
+    refused: Vec<Refusal>,
+    /// Keeps the program attached. Closed before the sockets, so that no frame comes to a queue without one.
+    _link: OwnedFd,
+    queues: Vec<Queue>,
+    /// Where the next receive begins, so that no queue starves behind another.
+    next: usize,
+    nic: Nic,
+    facts: Facts,
+    news: News,
+    /// Looks for frames since the interface was last asked about, and those of them that found none.
+    looks: u32,
+    quiet: u32,
+    /// Keeps the port's descriptors readable while frames wait that the kernel did not send at once.
+    unsent: Waker,
+    /// Where a frame in pieces is put together that has to be finished.
+    scratch: Vec<u8>,
+    /// Why nothing passes any more.
+    stopped: Option<String>,
+    _promiscuous: OwnedFd,
+}
+
+impl XdpPort {
+    /// Opens an interface in the namespace of the calling thread, in the best mode that its driver has, `best` at most.
+    ///
+    /// # Errors
+    /// See [`XdpError`].
+    pub fn open(ifname: &str, best: XdpMode) -> Result<Self, XdpError> {
+        let setup = |action| move |error| XdpError::Setup { ifname: ifname.to_owned(), action, error };
+        IfReq::new(ifname).map_err(|bad| XdpError::Name(ifname.to_owned(), bad))?;
+        let news = News::open().map_err(setup("watching for changes"))?;
+        let nic = Nic::open(ifname).map_err(setup("opening a socket"))?;
+        let facts = nic.facts().map_err(|_| XdpError::NotFound(ifname.to_owned()))?;
+        if !facts.up {
+            return Err(XdpError::Down(ifname.to_owned()));
+        }
+        let promiscuous = packet::promiscuous(facts.index).map_err(setup("making it promiscuous"))?;
+        let opened = ladder::climb_down(ifname, &facts, best)?;
+        let mut port = Self {
+            mode: opened.mode,
+            refused: opened.refused,
+            _link: opened.link,
+            queues: opened.queues,
+            next: 0,
+            nic,
+            facts,
+            news,
+            looks: 0,
+            quiet: 0,
+            unsent: Waker::new().map_err(setup("making a waker"))?,
+            scratch: Vec::new(),
+            stopped: None,
+            _promiscuous: promiscuous,
+        };
+        // What we did ourselves is no news, and if something else happened meanwhile, the first receive will tell.
+        let _ = port.ask_for_changes();
+        Ok(port)
+    }
+
+    /// The mode that was reached.
+    #[must_use]
+    pub const fn mode(&self) -> XdpMode {
+        self.mode
+    }
+
+    /// The better modes, and why each could not be had.
+    #[must_use]
+    pub fn refused(&self) -> &[Refusal] {
+        &self.refused
+    }
+
+    /// How many queues there are, each with its socket.
+    #[must_use]
+    pub fn queues(&self) -> usize {
+        self.queues.len()
+    }
+
+    fn stop(&mut self, why: String) -> PortError {
+        PortError::Down(self.stopped.insert(why).clone())
+    }
+
+    fn passes(&self) -> Result<(), PortError> {
+        self.stopped.clone().map_or(Ok(()), |why| Err(PortError::Down(why)))
+    }
+
+    /// Notices, now and then, that the interface has changed.
+    fn notice_changes(&mut self, found_frames: bool) -> Result<(), PortError> {
+        self.looks += 1;
+        self.quiet += u32::from(!found_frames);
+        if self.looks < ALL_LOOKS && self.quiet < QUIET_LOOKS {
+            return Ok(());
+        }
+        (self.looks, self.quiet) = (0, 0);
+        self.ask_for_changes()
+    }
+
+    fn ask_for_changes(&mut self) -> Result<(), PortError> {
+        if !self.news.any() {
+            return Ok(());
+        }
+        match self.nic.facts() {
+            Ok(now) => match reason_to_stop(&self.facts, &now) {
+                Some(why) => Err(self.stop(why)),
+                None => {
+                    self.facts = now;
+                    Ok(())
+                }
+            },
+            Err(_) => Err(self.stop("interface removed".to_owned())),
+        }
+    }
+
+    /// Has the kernel send what was put into the ring, and corrects `sent` by what it refused.
+    fn flush(&mut self, sent: &mut Sent) -> Result<(), PortError> {
+        let Some(queue) = self.queues.first_mut() else { return Ok(()) };
+        let mut refused = Refused::default();
+        let flushed = queue.flush(&mut refused);
+        sent.frames = sent.frames.saturating_sub(refused.frames);
+        sent.bytes = sent.bytes.saturating_sub(refused.bytes);
+        sent.full += refused.frames;
+        if queue.is_stuck() {
+            self.unsent.wake();
+        }
+        flushed.map_err(|error| {
+            let why = match error.raw_os_error() {
+                Some(libc::ENETDOWN) => "interface is down".to_owned(),
+                Some(libc::ENXIO | libc::ENODEV) => "interface removed".to_owned(),
+                _ => format!("the kernel closed the interface to us: {error}"),
+            };
+            self.stop(why)
+        })
+    }
+}
+
+impl Port for XdpPort {
+    fn receive(&mut self, batch: &mut Batch) -> Result<(), PortError> {
+        self.passes()?;
+        if self.unsent.drain() {
+            self.flush(&mut Sent::default())?;
+        }
+        let (count, mut found) = (self.queues.len(), 0);
+        for turn in 0..count {
+            found += self.queues[(self.next + turn) % count].receive(batch);
+        }
+        self.next = (self.next + 1) % count.max(1);
+        self.notice_changes(found > 0)
+    }
+
+    fn complete(&mut self) {
+        self.queues.iter_mut().for_each(Queue::complete);
+    }
+
+    fn takes_pieces(&self) -> bool {
+        true
+    }
+
+    fn transmit(&mut self, batch: &Batch, which: &[u16]) -> Result<Sent, PortError> {
+        self.passes()?;
+        let (mut sent, mtu) = (Sent::default(), self.facts.mtu as usize);
+        let Self { queues, scratch, .. } = self;
+        let Some(queue) = queues.first_mut() else { return Ok(sent) };
+        for &index in which {
+            let (vnet, head, tail) = (batch.vnet(index), batch.head(index), batch.tail(index));
+            if offload::is_finished(vnet) {
+                // SAFETY: the batch keeps what its pieces lie in.
+                let taken = unsafe { give(queue, mtu, head, tail) };
+                sent.count(taken, batch.frame_len(index));
+                continue;
+            }
+            let frame = if tail.is_empty() { head } else { gathered(scratch, batch, index) };
+            offload::finish(frame, vnet, &mut sent, |[header, payload]| {
+                // SAFETY: the piece is a slice that outlives the call.
+                unsafe { give(queue, mtu, header, &[piece(payload)]) }
+            });
+        }
+        self.flush(&mut sent)?;
+        Ok(sent)
+    }
+
+    fn is_polled(&self) -> bool {
+        true
+    }
+
+    /// The descriptors always tell: they are readable while a frame is waiting.
+    fn arm(&mut self) -> bool {
+        !self.queues.iter_mut().any(Queue::has_frames)
+    }
+
+    fn poll_fds(&self) -> Vec<BorrowedFd<'_>> {
+        let queues = self.queues.iter().map(AsFd::as_fd);
+        queues.chain(self.news.fds()).chain([self.unsent.as_fd()]).collect()
+    }
+
+    fn kernel_drops(&mut self) -> u64 {
+        self.queues.iter_mut().map(Queue::drops).sum()
+    }
+}
+
+/// Puts a finished frame into the ring.
+///
+/// # Safety
+/// The pieces of `tail` are mapped and readable.
+unsafe fn give(queue: &mut Queue, mtu: usize, head: &[u8], tail: &[Piece]) -> Taken {
+    let len = head.len() + tail.iter().map(|piece| piece.len).sum::<usize>();
+    if len > longest(head, mtu) {
+        return Taken::Oversize;
+    }
+    let mut pieces = [piece(&[]); USUAL_PIECES];
+    // SAFETY: `head` is a slice that outlives the call; the rest is readable by the caller's word.
+    let put = unsafe {
+        match pieces.get_mut(..=tail.len()) {
+            Some(few) => {
+                few[0] = piece(head);
+                few[1..].copy_from_slice(tail);
+                queue.put(few)
+            }
+            None => queue.put(&[&[piece(head)], tail].concat()),
+        }
+    };
+    if put { Taken::Delivered } else { Taken::Full }
+}
+
+/// The longest frame that an interface of this MTU passes: a tag comes on top, as everywhere in the kernel
+/// (`__is_skb_forwardable`).
+fn longest(head: &[u8], mtu: usize) -> usize {
+    let ethertype = head.get(12..14).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
+    mtu + ETHERNET_HEADER + if ethertype.is_some_and(vlan::is_tpid) { VLAN_TAG } else { 0 }
+}
+
+fn piece(bytes: &[u8]) -> Piece {
+    Piece { at: NonNull::from(bytes).cast(), len: bytes.len() }
+}
+
+/// A frame in pieces, put together.
+fn gathered<'a>(scratch: &'a mut Vec<u8>, batch: &Batch, index: u16) -> &'a [u8] {
+    scratch.resize(batch.frame_len(index), 0);
+    let head = batch.head(index);
+    scratch[..head.len()].copy_from_slice(head);
+    let mut end = head.len();
+    for piece in batch.tail(index) {
+        // SAFETY: the batch keeps what its pieces lie in.
+        end += unsafe { piece.read(&mut scratch[end..]) };
+    }
+    &scratch[..end]
+}
+
+/// Why sockets that were bound to the interface as it was are of no use for what it has become.
+fn reason_to_stop(was: &Facts, now: &Facts) -> Option<String> {
+    if now.index != was.index {
+        return Some("interface removed".to_owned());
+    }
+    if !now.up {
+        return Some("interface is down".to_owned());
+    }
+    if now.rx_queues != was.rx_queues {
+        let queues = |facts: &Facts| facts.rx_queues.map_or("?".to_owned(), |queues| queues.to_string());
+        return Some(format!(
+            "it has {} receive queues now, and had {}; each needs its socket",
+            queues(now),
+            queues(was)
+        ));
+    }
+    if ladder::takes_several_chunks(now.mtu) && !ladder::takes_several_chunks(was.mtu) {
+        return Some(format!("its MTU is {} now; its frames take larger buffers", now.mtu));
+    }
+    None
+}

@@ -1,0 +1,346 @@
+//! One AF_XDP socket: it receives from one queue of the interface, and can send on it.
+
+use super::{
+    ring::{Consumer, Layout, Producer},
+    umem::{CHUNK, RX_CHUNKS, TX_CHUNKS, Umem},
+};
+use crate::{BATCH_FRAMES, Batch, MAX_FRAME, interface::check, piece::Piece};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socket_with, sockopt},
+};
+use std::{
+    io,
+    mem::{size_of_val, zeroed},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    ptr::NonNull,
+    sync::Arc,
+};
+use wire::VNET_HDR_LEN;
+
+/// Most chunks of one frame: 64 KiB are 17, and may begin behind a headroom.
+const MAX_PIECES: usize = 18;
+/// How often to ask a kernel that sends nothing before it is left to later.
+const ATTEMPTS: u32 = 3;
+/// The socket's own buffer limits how much may wait in the peer's queues; the ring is limit enough.
+const SEND_BUFFER: usize = 64 << 20;
+/// XDP_MAX_TX_SKB_BUDGET (linux/if_xdp.h, Linux 6.17): frames that a system call sends in copy mode, 32 at first.
+const MAX_TX_SKB_BUDGET: libc::c_int = 9;
+
+/// What binding asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Binding {
+    pub ifindex: u32,
+    pub zero_copy: bool,
+    /// Frames may lie in several chunks.
+    pub several_chunks: bool,
+}
+
+/// Frames that the kernel took from the tx ring and did not send, and their bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Refused {
+    pub frames: u64,
+    pub bytes: u64,
+}
+
+/// A bound socket, its rings and its memory.
+#[derive(Debug)]
+pub(super) struct Queue {
+    socket: OwnedFd,
+    fill: Producer<u64>,
+    rx: Consumer<libc::xdp_desc>,
+    tx: Producer<libc::xdp_desc>,
+    done: Consumer<u64>,
+    umem: Arc<Umem>,
+    /// Chunks to send from that are ours.
+    free: Vec<u64>,
+    /// Chunks of frames that were received and are being sent on.
+    held: Vec<u64>,
+    several_chunks: bool,
+    /// Frames that were received and could not be handed over, and those the kernel told of.
+    lost: u64,
+    told: u64,
+}
+
+impl Queue {
+    /// Binds a socket to a queue; its fill ring is full. What the kernel refuses is its answer to `bind`, or what was being
+    /// done before.
+    pub(super) fn open(queue: u32, binding: Binding) -> Result<Self, OpenError> {
+        let step = |action| move |error: io::Error| OpenError::Setup(action, error);
+        let umem = Umem::new().map_err(step("allocating memory for frames"))?;
+        let socket = create(&umem)?;
+        let offsets = ring_offsets(socket.as_fd()).map_err(step("asking for its rings"))?;
+        let fd = socket.as_fd();
+        let layout = |page_offset, offsets, entries| Layout { page_offset, offsets, entries };
+        let rings = || -> io::Result<_> {
+            Ok((
+                Producer::map(fd, &layout(libc::XDP_UMEM_PGOFF_FILL_RING, offsets.fr, RX_CHUNKS))?,
+                Consumer::map(fd, &layout(libc::XDP_PGOFF_RX_RING as u64, offsets.rx, RX_CHUNKS))?,
+                Producer::map(fd, &layout(libc::XDP_PGOFF_TX_RING as u64, offsets.tx, TX_CHUNKS))?,
+                Consumer::map(fd, &layout(libc::XDP_UMEM_PGOFF_COMPLETION_RING, offsets.cr, TX_CHUNKS))?,
+            ))
+        };
+        let (mut fill, rx, tx, done) = rings().map_err(step("mapping its rings"))?;
+        Umem::rx_chunks().for_each(|chunk| fill.put(chunk));
+        fill.publish();
+        bind(fd, queue, binding).map_err(OpenError::Bind)?;
+        Ok(Self {
+            fill,
+            rx,
+            tx,
+            done,
+            umem: Arc::new(umem),
+            free: Umem::tx_chunks().collect(),
+            held: Vec::with_capacity(BATCH_FRAMES),
+            several_chunks: binding.several_chunks,
+            lost: 0,
+            told: 0,
+            socket,
+        })
+    }
+
+    /// Appends frames to the batch; they stay where they are until [`Self::complete`]. Says how many there were.
+    pub(super) fn receive(&mut self, batch: &mut Batch) -> usize {
+        let before = batch.len();
+        while !batch.is_full() && self.receive_one(batch) {}
+        self.rx.release();
+        if batch.len() > before {
+            batch.keep(self.umem.clone());
+        }
+        batch.len() - before
+    }
+
+    /// False where no whole frame is waiting.
+    #[inline]
+    fn receive_one(&mut self, batch: &mut Batch) -> bool {
+        let Some(first) = self.rx.peek(0) else { return false };
+        if first.options & libc::XDP_PKT_CONTD != 0 {
+            return self.receive_several_chunks(batch);
+        }
+        self.rx.skip(1);
+        self.held.push(Umem::chunk_of(first.addr));
+        match self.umem.piece(first.addr, first.len as usize) {
+            // SAFETY: pieces of the UMEM are mapped as long as it lives, and `receive` has the batch keep it; a chunk is
+            // shorter than MAX_FRAME; the batch is not full.
+            Some(piece) => unsafe { batch.push_pieces([0; VNET_HDR_LEN], &[piece], piece.len) },
+            None => self.lost += 1,
+        }
+        true
+    }
+
+    #[cold]
+    fn receive_several_chunks(&mut self, batch: &mut Batch) -> bool {
+        let mut pieces = [Piece { at: NonNull::dangling(), len: 0 }; MAX_PIECES];
+        let (mut count, mut len, mut fits) = (0, 0, true);
+        loop {
+            // The kernel shows the chunks of a frame together; one that is cut short is left until its rest is there.
+            let Some(chunk) = self.rx.peek(count as u32) else { return false };
+            match (pieces.get_mut(count), self.umem.piece(chunk.addr, chunk.len as usize)) {
+                (Some(to), Some(piece)) => *to = piece,
+                _ => fits = false,
+            }
+            (count, len) = (count + 1, len + chunk.len as usize);
+            if chunk.options & libc::XDP_PKT_CONTD == 0 {
+                break;
+            }
+        }
+        for ahead in 0..count {
+            self.held.extend(self.rx.peek(ahead as u32).map(|chunk| Umem::chunk_of(chunk.addr)));
+        }
+        self.rx.skip(count as u32);
+        if fits && len <= MAX_FRAME {
+            // SAFETY: as in `receive_one`; the length was checked.
+            unsafe { batch.push_pieces([0; VNET_HDR_LEN], &pieces[..count], len) };
+        } else {
+            self.lost += 1;
+        }
+        true
+    }
+
+    /// What was received was sent on: the kernel may receive into its chunks again.
+    pub(super) fn complete(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        self.held.drain(..).for_each(|chunk| self.fill.put(chunk));
+        self.fill.publish();
+        if self.fill.wants_wakeup() {
+            // Nothing is received here: it is how a driver is told that there are chunks again.
+            let _ = rustix::net::recv(&self.socket, &mut [0; 0][..], rustix::net::RecvFlags::DONTWAIT);
+        }
+    }
+
+    /// True where a frame is waiting.
+    pub(super) fn has_frames(&mut self) -> bool {
+        self.rx.peek(0).is_some()
+    }
+
+    /// Puts a frame, made up of pieces in order, into the tx ring, to be sent by [`Self::flush`]. False where no chunk is
+    /// free, or where it takes several and the kernel takes but one.
+    ///
+    /// # Safety
+    /// The pieces are mapped and readable.
+    pub(super) unsafe fn put(&mut self, pieces: &[Piece]) -> bool {
+        let len: usize = pieces.iter().map(|piece| piece.len).sum();
+        let chunks = len.div_ceil(CHUNK);
+        if chunks > self.free.len() {
+            self.reclaim();
+        }
+        if chunks > self.free.len() || (chunks > 1 && !self.several_chunks) {
+            return false;
+        }
+        let (mut left, mut pieces) = (len, pieces.iter().copied());
+        let mut piece = Piece { at: NonNull::dangling(), len: 0 };
+        while left > 0 {
+            let Some(address) = self.free.pop() else { return false };
+            let now = left.min(CHUNK);
+            let Some(mut room) = self.umem.piece(address, now) else { return false };
+            while room.len > 0 {
+                if piece.len == 0 {
+                    let Some(next) = pieces.next() else { break };
+                    piece = next;
+                }
+                // SAFETY: the room is in a chunk of ours, the piece is readable by the caller's word.
+                let copied = unsafe { room.copy_from(piece) };
+                (room, piece) = (room.split(copied).1, piece.split(copied).1);
+            }
+            left -= now;
+            let options = if left > 0 { libc::XDP_PKT_CONTD } else { 0 };
+            self.tx.put(libc::xdp_desc { addr: address, len: now as u32, options });
+        }
+        true
+    }
+
+    /// Takes back the chunks of frames that were sent.
+    fn reclaim(&mut self) {
+        while let Some(address) = self.done.peek(0) {
+            self.done.skip(1);
+            self.free.push(Umem::chunk_of(address));
+        }
+        self.done.release();
+    }
+
+    /// Has the kernel send what is in the tx ring, as far as it does at once; adds up what it refused.
+    pub(super) fn flush(&mut self, refused: &mut Refused) -> io::Result<()> {
+        self.tx.publish();
+        let (mut left, mut attempts) = (self.tx.pending(), 0);
+        while left > 0 && attempts < ATTEMPTS && self.tx.wants_wakeup() {
+            match send(&self.socket, &[], SendFlags::DONTWAIT) {
+                Ok(_) => break,
+                // The kernel has sent as many as it does in one call, or the driver's queue is full.
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                // One was refused behind us, by a peer that is full or a link that has no carrier.
+                Err(Errno::BUSY) => {
+                    refused.frames += 1;
+                    refused.bytes += u64::from(self.tx.last_taken().len);
+                }
+                Err(Errno::NOBUFS) => self.reclaim(),
+                Err(error) => return Err(error.into()),
+            }
+            let now = self.tx.pending();
+            attempts = if now < left { 0 } else { attempts + 1 };
+            left = now;
+        }
+        self.reclaim();
+        Ok(())
+    }
+
+    /// True where frames wait in the tx ring that nothing but another [`Self::flush`] will send.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.tx.pending() > 0 && self.tx.wants_wakeup()
+    }
+
+    /// Frames lost since the last call before they could be handed over.
+    pub(super) fn drops(&mut self) -> u64 {
+        if let Ok(stats) = statistics(self.socket.as_fd()) {
+            let told = stats.rx_dropped + stats.rx_ring_full;
+            self.lost += told.saturating_sub(self.told);
+            self.told = told;
+        }
+        std::mem::take(&mut self.lost)
+    }
+}
+
+impl AsFd for Queue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Why a socket could not be opened.
+#[derive(Debug)]
+pub(super) enum OpenError {
+    /// The interface, its queue or the mode was refused.
+    Bind(io::Error),
+    /// Something before that failed.
+    Setup(&'static str, io::Error),
+}
+
+/// A socket that has memory and rings, not yet bound.
+fn create(umem: &Umem) -> Result<OwnedFd, OpenError> {
+    let step = |action| move |error: io::Error| OpenError::Setup(action, error);
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::XDP, SocketType::RAW, flags, None)
+        .map_err(|error| step("opening an AF_XDP socket")(error.into()))?;
+    let fd = socket.as_fd();
+    set(fd, libc::XDP_UMEM_REG, &umem.registration()).map_err(step("registering memory for frames"))?;
+    for (ring, entries) in [
+        (libc::XDP_UMEM_FILL_RING, RX_CHUNKS),
+        (libc::XDP_UMEM_COMPLETION_RING, TX_CHUNKS),
+        (libc::XDP_RX_RING, RX_CHUNKS),
+        (libc::XDP_TX_RING, TX_CHUNKS),
+    ] {
+        set(fd, ring, &entries).map_err(step("making its rings"))?;
+    }
+    // Both only make sending smoother, and where the kernel knows or allows them not, nothing is lost.
+    let _ = set(fd, MAX_TX_SKB_BUDGET, &TX_CHUNKS);
+    let _ = sockopt::set_socket_send_buffer_size_force(fd, SEND_BUFFER);
+    Ok(socket)
+}
+
+fn bind(socket: BorrowedFd<'_>, queue: u32, binding: Binding) -> io::Result<()> {
+    let copying = if binding.zero_copy { libc::XDP_ZEROCOPY } else { libc::XDP_COPY };
+    let several = if binding.several_chunks { libc::XDP_USE_SG } else { 0 };
+    let address = libc::sockaddr_xdp {
+        sxdp_family: libc::AF_XDP as u16,
+        sxdp_flags: copying | several | libc::XDP_USE_NEED_WAKEUP,
+        sxdp_ifindex: binding.ifindex,
+        sxdp_queue_id: queue,
+        sxdp_shared_umem_fd: 0,
+    };
+    let len = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the descriptor is open while borrowed; the kernel reads `len` bytes of the live address.
+    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) }).map(drop)
+}
+
+/// `T` is an integer or a structure of the kernel's without padding.
+fn set<T: Copy>(socket: BorrowedFd<'_>, option: libc::c_int, value: &T) -> io::Result<()> {
+    let (pointer, len) = (std::ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
+    // SAFETY: the descriptor is open while borrowed; the kernel reads `len` bytes behind a reference to just that many, all
+    // initialised since there is no padding, and writes nothing.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_XDP, option, pointer, len) }).map(drop)
+}
+
+fn ring_offsets(socket: BorrowedFd<'_>) -> io::Result<libc::xdp_mmap_offsets> {
+    // SAFETY: the structure is made of integers only.
+    unsafe { get(socket, libc::XDP_MMAP_OFFSETS) }
+}
+
+fn statistics(socket: BorrowedFd<'_>) -> io::Result<libc::xdp_statistics> {
+    // SAFETY: the structure is made of integers only.
+    unsafe { get(socket, libc::XDP_STATISTICS) }
+}
+
+/// # Safety
+/// Any bytes are a valid `T`.
+unsafe fn get<T>(socket: BorrowedFd<'_>, option: libc::c_int) -> io::Result<T> {
+    // SAFETY: any bytes are a valid `T` by the caller's word.
+    let mut value: T = unsafe { zeroed() };
+    let mut len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the descriptor is open while borrowed; the kernel writes at most `len` bytes into `value`, and the length
+    // into `len`.
+    check(unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_XDP, option, (&raw mut value).cast(), &raw mut len)
+    })?;
+    Ok(value)
+}
