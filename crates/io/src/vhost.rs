@@ -23,13 +23,14 @@ mod split;
 
 pub use link::{DeviceConfig as VhostConfig, LinkError as VhostError, Role as VhostRole};
 
-/// Rings without the protocol around them, for examples, measurements and fuzz targets.
+/// Rings and messages without what is around them, for examples, measurements and fuzz targets.
 #[doc(hidden)]
 pub mod bare {
     pub use super::{
         chains::Chains,
         log::DirtyLog,
         memory::{GuestMemory, MemoryError, RegionInfo},
+        message::is_message,
         ring::{Direction, Ring, RingConfig, RingError, RingLog},
     };
     pub use crate::piece::Piece;

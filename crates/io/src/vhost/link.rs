@@ -7,6 +7,9 @@
 //! A fault (of the guest's rings, reported by the worker, or of the protocol) stops the rings and closes the connection.
 //! What a front end costs is bounded by [`Allowance`].
 
+#[cfg(test)]
+mod tests;
+
 use super::{
     allowance::Allowance,
     device::{Device, Outcome, Reply, Session},
@@ -38,7 +41,8 @@ const BACKLOG: i32 = 2;
 /// Between two attempts to connect: at first, and at last. A VMM that is started again listens within a few milliseconds of
 /// its start, and one that is not there costs five system calls a second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
-/// After a fault, before the next connection: what is broken is likely to be broken still.
+/// After a fault, before we connect again: what is broken is likely to be broken still. A VMM that connects decides for
+/// itself when that is.
 const AFTER_FAULT: Duration = Duration::from_secs(1);
 
 /// Which side opens the connection.
@@ -165,7 +169,8 @@ impl Control {
             match self.serve(socket) {
                 Over::Stopped => return,
                 Over::Gone => self.rest(RETRY.0),
-                Over::Faulted => self.rest(AFTER_FAULT),
+                Over::Faulted if matches!(self.end, End::Connects(..)) => self.rest(AFTER_FAULT),
+                Over::Faulted => self.rest(RETRY.0),
             }
         }
     }

@@ -224,7 +224,7 @@ impl Session {
             return Err(SessionError::FeaturesChanged(changed.bits()));
         }
         self.features = features;
-        self.refresh_running()
+        self.refresh_all()
     }
 
     fn set_protocol_features(&mut self, bits: u64) -> Result<(), SessionError> {
@@ -243,7 +243,7 @@ impl Session {
     /// The memory was mapped before any lock is taken; the old one is unmapped after all were released.
     fn set_memory(&mut self, memory: GuestMemory) -> Result<(), SessionError> {
         let _old = self.memory.replace(Arc::new(memory));
-        self.refresh_running()
+        self.refresh_all()
     }
 
     fn set_log(&mut self, area: Area, fd: Option<OwnedFd>) -> Result<(), SessionError> {
@@ -255,7 +255,7 @@ impl Session {
             return Err(SessionError::LogTooShort(size));
         }
         let _old = self.log.replace(Arc::new(log));
-        self.refresh_running()
+        self.refresh_all()
     }
 
     fn set_mtu(&self, mtu: u64) -> Outcome {
@@ -280,7 +280,7 @@ impl Session {
         let size = u16::try_from(vring.num).ok().filter(|size| (1..=MAX_SIZE).contains(size));
         let error = SessionError::RingSize { index: vring.index, size: vring.num };
         self.stopped(vring.index)?.size = size.ok_or(error)?;
-        Ok(())
+        self.refresh(vring.index as usize)
     }
 
     /// The log flag of a running ring changes when a migration begins or fails.
@@ -369,13 +369,8 @@ impl Session {
         self.status = status;
     }
 
-    fn refresh_running(&mut self) -> Result<(), SessionError> {
-        for index in 0..self.rings.len() {
-            if self.rings[index].running {
-                self.refresh(index)?;
-            }
-        }
-        Ok(())
+    fn refresh_all(&mut self) -> Result<(), SessionError> {
+        (0..self.rings.len()).try_for_each(|index| self.refresh(index))
     }
 
     /// Starts the ring where all is there that it needs; one that runs goes on where it stands, with what is now known.
