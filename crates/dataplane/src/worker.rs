@@ -75,7 +75,11 @@ impl Worker {
         loop {
             let now = Instant::now();
             let busy = self.poll_rings(now);
-            if busy && now.duration_since(asked) < ASK_INTERVAL {
+            if !self.rings.is_empty() && now.duration_since(asked) < ASK_INTERVAL {
+                if !busy {
+                    // Leaves the core to the guest's CPU where that is the other thread of it.
+                    std::hint::spin_loop();
+                }
                 continue;
             }
             asked = now;

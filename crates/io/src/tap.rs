@@ -3,10 +3,8 @@
 //! Frames pass with their vnet header, so that segments of up to 64 KiB and partial checksums cross whole. The far end
 //! is the kernel, which takes both from every sender (linux/if_tun.h): nothing has to be cut or completed here.
 
-mod flow;
-
 use crate::{
-    Batch, Port, PortError, Sent,
+    Batch, Port, PortError, Sent, flow,
     interface::{BadInterfaceName, IfReq, Request, TunSetting},
 };
 use rustix::{

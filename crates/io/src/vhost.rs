@@ -11,17 +11,20 @@ mod descriptor;
 mod device;
 mod fault;
 mod features;
+mod header;
 mod inflight;
 mod link;
 mod log;
 mod memory;
 mod message;
 mod packed;
+mod port;
 mod ring;
 mod socket;
 mod split;
 
 pub use link::{DeviceConfig as VhostConfig, LinkError as VhostError, Role as VhostRole};
+pub use port::VhostPort;
 
 /// Rings and messages without what is around them, for examples, measurements and fuzz targets.
 #[doc(hidden)]

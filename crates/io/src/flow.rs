@@ -9,7 +9,7 @@ const IP_AT: usize = 14;
 /// A number that all frames of a flow share: of the MAC addresses, and of the IP addresses where there are any.
 ///
 /// Ports are left out: fragments have none and would overtake the frames that do.
-pub(super) fn hash(frame: &[u8]) -> u32 {
+pub(crate) fn hash(frame: &[u8]) -> u32 {
     let macs = [&frame[..6.min(frame.len())], frame.get(6..12).unwrap_or_default()]
         .map(|mac| MacAddr::from_prefix(mac).unwrap_or_default().to_u64());
     let addresses = match frame.get(ETHERTYPE_AT..IP_AT) {

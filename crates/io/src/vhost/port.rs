@@ -1,0 +1,324 @@
+//! The worker's side of a vhost-user port: frames out of and into the guest's memory.
+//!
+//! # The way of a frame from one guest to another
+//!
+//! 1. `receive` takes chains of the sender's transmit queues. Of each frame the header and the first 128 bytes are copied;
+//!    the rest stays in the sender's memory. The queue's lock is held on to, so that the rings cannot be changed.
+//! 2. The switch decides on the copies.
+//! 3. `transmit` takes chains of the receiver's receive queue, writes header and head, copies the rest from the one
+//!    guest's memory to the other's, and publishes all of it with one store (`send`).
+//! 4. `complete` gives the sender its chains back, with one store, and lets go of the lock.
+//!
+//! # Costs
+//!
+//! No system call as long as both guests poll; one `write` to an eventfd for a batch where a guest wants to be told. Two
+//! locks taken for a batch, which nobody contends for but when a ring is changed. Nothing is allocated for a frame.
+//!
+//! # Trust
+//!
+//! None in the guest: rings check what they take, the header is checked here. Whoever breaks the rules has the port
+//! faulted, with a reason; the control thread then closes the connection.
+
+mod announce;
+mod send;
+
+use super::{
+    chains::Chains,
+    device::{Device, Queue, State},
+    features::Features,
+    header::{self, HeaderError},
+    link::{self, DeviceConfig, LinkError, Role},
+    ring::{Ring, RingError},
+};
+use crate::{BATCH_FRAMES, Batch, Link, MAX_FRAME, Port, PortError, Sent, piece::Piece};
+use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
+use std::{
+    fmt,
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+};
+use wire::VNET_HDR_LEN;
+
+type Locked = ArcMutexGuard<RawMutex, Queue>;
+
+/// A vNIC whose VMM shares the guest's memory and rings.
+pub struct VhostPort {
+    device: Arc<Device>,
+    waits_for: &'static str,
+    link: Link,
+    /// The device's generation that all below was read at.
+    generation: Option<u64>,
+    /// The guest's transmit queues that run, by index.
+    sources: Vec<usize>,
+    /// Its receive queues.
+    targets: Vec<usize>,
+    /// Which source is next.
+    turn: usize,
+    /// What lies in the batch at hand.
+    held: Vec<Held>,
+    /// Chains for the use of the next queues.
+    spare: Vec<Chains>,
+    sender: send::Sender,
+    armed: bool,
+    /// Ends the control thread when it is dropped, so it comes last.
+    _control: link::Link,
+}
+
+/// A queue whose chains lie in the batch at hand.
+struct Held {
+    queue: Locked,
+    chains: Chains,
+}
+
+impl fmt::Debug for VhostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VhostPort")
+            .field("device", &self.device)
+            .field("link", &self.link)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a guest did wrong.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    #[error(
+        "the VMM took memory away that the guest's rings or buffers lie in: did something truncate its file?"
+    )]
+    MemoryGone,
+}
+
+impl VhostPort {
+    /// Starts listening or connecting, as the role has it.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub fn open(config: &DeviceConfig) -> Result<Self, LinkError> {
+        let control = link::Link::open(config)?;
+        let device = Arc::clone(control.device());
+        let waits_for = match config.role {
+            Role::Server => "no VMM is connected to its socket",
+            Role::Client => "no VMM listens on its socket",
+        };
+        Ok(Self {
+            device,
+            waits_for,
+            link: Link::Waits(waits_for),
+            generation: None,
+            sources: Vec::new(),
+            targets: Vec::new(),
+            turn: 0,
+            held: Vec::new(),
+            spare: Vec::new(),
+            sender: send::Sender::default(),
+            armed: false,
+            _control: control,
+        })
+    }
+
+    /// Looks at the queues again where something was changed. No queue may be held: their locks are taken.
+    fn refresh(&mut self) {
+        let generation = self.device.generation();
+        if self.generation == Some(generation) {
+            return;
+        }
+        self.generation = Some(generation);
+        let runs = |index: &usize| self.device.queues()[*index].lock().ring.is_some();
+        let enabled = |index: &usize| self.device.queues()[*index].lock().enabled;
+        let all = 0..self.device.queues().len();
+        // What is sent on a ring that is not enabled is taken too, and dropped.
+        self.sources = all.clone().filter(|index| index % 2 == 1).filter(runs).collect();
+        self.targets = all.filter(|index| index % 2 == 0).filter(runs).filter(enabled).collect();
+        self.link = match self.device.state() {
+            State::Up => Link::Up,
+            State::Waiting => Link::Waits(self.waits_for),
+            State::NotReady => Link::Waits("the driver in the VM has not set it up"),
+            State::Faulted => Link::Faulted(self.device.fault_reason().unwrap_or_default().into()),
+        };
+    }
+
+    fn fault(&mut self, fault: &Fault) {
+        self.device.fault(fault);
+        self.generation = None;
+        self.link = Link::Faulted(fault.to_string().into());
+    }
+
+    /// True where any of the queues that the guest sends on says so.
+    fn each_source(&self, mut ask: impl FnMut(&mut Ring) -> bool) -> bool {
+        let mut any = false;
+        for &index in &self.sources {
+            any |= self.device.queues()[index].lock().ring.as_mut().is_some_and(&mut ask);
+        }
+        any
+    }
+
+    /// Takes what one queue has, as far as there is room. A queue that is being changed has nothing at the moment.
+    fn receive_from(&mut self, index: usize, batch: &mut Batch) -> Result<(), Fault> {
+        let Some(mut queue) = Mutex::try_lock_arc(&self.device.queues()[index]) else { return Ok(()) };
+        let Queue { ring: Some(ring), memory: Some(memory), .. } = &mut *queue else { return Ok(()) };
+        if !ring.pending() {
+            return Ok(());
+        }
+        let memory = Arc::clone(memory);
+        let mut chains = self.spare.pop().unwrap_or_default();
+        chains.clear();
+        let room = BATCH_FRAMES - batch.len();
+        let taken = ring.take(room, &mut chains);
+        let (before, enabled, features) = (batch.len(), queue.enabled, queue.features);
+        let frames = if enabled { take_in(&chains, features, batch) } else { Ok(()) };
+        // After the copies: what is missing was read as zeros.
+        let there = if memory.faulted() { Err(Fault::MemoryGone) } else { Ok(()) };
+        batch.keep(memory);
+        self.held.push(Held { queue, chains });
+        let outcome = taken.map_err(Fault::from).and(frames).and(there);
+        if outcome.is_err() {
+            batch.truncate(before);
+        }
+        outcome
+    }
+}
+
+/// Puts frames into the batch: one for each chain.
+fn take_in(chains: &Chains, features: Features, batch: &mut Batch) -> Result<(), Fault> {
+    let header_len = features.header_len();
+    for chain in 0..chains.len() {
+        let (pieces, bytes) = (chains.pieces(chain), chains.bytes(chain));
+        let len = bytes.saturating_sub(header_len);
+        // A frame of no bytes goes on to be dropped and counted, as does one that is too long for any port.
+        let len = if len <= MAX_FRAME { len } else { 0 };
+        match pieces {
+            &[whole] if whole.len >= header_len => {
+                let (head, frame) = whole.split(header_len);
+                take_in_one(head, &[frame.split(len).0], len, features, batch)?;
+            }
+            // Drivers of old put the header into a buffer of its own.
+            &[head, frame] if head.len == header_len => {
+                take_in_one(head, &[frame.split(len).0], len, features, batch)?;
+            }
+            _ => take_in_scattered(pieces, len, features, batch)?,
+        }
+    }
+    Ok(())
+}
+
+#[inline]
+fn take_in_one(
+    head: Piece,
+    frame: &[Piece],
+    len: usize,
+    features: Features,
+    batch: &mut Batch,
+) -> Result<(), Fault> {
+    let mut header = [0; VNET_HDR_LEN];
+    // SAFETY: the ring keeps the memory of its chains mapped, and is held.
+    unsafe { head.read(&mut header) };
+    let header = header::check(header, features, len)?;
+    // SAFETY: the memory stays mapped, as the caller gives the batch its memory to keep; the batch has room for as many
+    // frames as chains were asked for, and `len` is no longer than a frame may be.
+    unsafe { batch.push_pieces(header, frame, len) };
+    Ok(())
+}
+
+/// The general case: the header may end within any of the pieces.
+#[cold]
+fn take_in_scattered(
+    pieces: &[Piece],
+    len: usize,
+    features: Features,
+    batch: &mut Batch,
+) -> Result<(), Fault> {
+    let (mut header, mut filled) = ([0; VNET_HDR_LEN], 0);
+    let (mut skip, mut left) = (features.header_len(), len);
+    let mut frame = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        let (head, rest) = piece.split(skip);
+        skip -= head.len;
+        // SAFETY: the ring keeps the memory of its chains mapped, and is held.
+        filled += unsafe { head.read(&mut header[filled..]) };
+        let part = rest.split(left).0;
+        left -= part.len;
+        frame.extend((part.len != 0).then_some(part));
+    }
+    let header = header::check(header, features, len)?;
+    // SAFETY: as in `take_in_one`.
+    unsafe { batch.push_pieces(header, &frame, len) };
+    Ok(())
+}
+
+impl Port for VhostPort {
+    fn receive(&mut self, batch: &mut Batch) -> Result<(), PortError> {
+        self.refresh();
+        if std::mem::take(&mut self.armed) {
+            self.each_source(|ring| {
+                ring.disarm();
+                false
+            });
+        }
+        if let Some(mac) = self.device.take_rarp() {
+            batch.push_copy(&announce::frame(mac));
+        }
+        let count = self.sources.len();
+        for turn in 0..count {
+            if batch.is_full() {
+                break;
+            }
+            let index = self.sources[(self.turn + turn) % count];
+            if let Err(fault) = self.receive_from(index, batch) {
+                self.fault(&fault);
+                break;
+            }
+        }
+        self.turn = if count == 0 { 0 } else { (self.turn + 1) % count };
+        if batch.is_empty() && !self.held.is_empty() {
+            self.complete();
+        }
+        Ok(())
+    }
+
+    fn complete(&mut self) {
+        for Held { mut queue, chains } in self.held.drain(..) {
+            if let Some(ring) = &mut queue.ring {
+                if ring.put(&chains, 0..chains.len()) {
+                    queue.call.iter().for_each(super::device::PeerEvent::signal);
+                }
+            }
+            self.spare.push(chains);
+        }
+    }
+
+    fn takes_pieces(&self) -> bool {
+        true
+    }
+
+    fn transmit(&mut self, batch: &Batch, which: &[u16]) -> Result<Sent, PortError> {
+        let mut sent = Sent::default();
+        if let Err(fault) = self.sender.send(&self.device, &self.targets, batch, which, &mut sent) {
+            self.fault(&fault);
+        }
+        Ok(sent)
+    }
+
+    fn link(&self) -> Link {
+        self.link.clone()
+    }
+
+    fn is_polled(&self) -> bool {
+        true
+    }
+
+    fn arm(&mut self) -> bool {
+        self.device.doorbell().quiet();
+        self.armed = true;
+        let mut pending = self.generation != Some(self.device.generation());
+        pending |= self.each_source(Ring::arm);
+        !pending
+    }
+
+    fn poll_fds(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.device.doorbell().as_fd()]
+    }
+}

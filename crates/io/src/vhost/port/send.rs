@@ -1,0 +1,254 @@
+//! Frames into a guest's receive queues.
+//!
+//! The fast way, for a frame whose header the guest takes and that fits into one chain of one piece: header and head with
+//! two short copies, each piece of the rest with one long copy. What the guest did not negotiate is done to the frame first,
+//! in a buffer of ours; a frame that is longer than a chain takes several, if the guest merges buffers.
+//!
+//! A queue that has no buffers has the rest dropped, and counted where they were to go. Buffers that turned out not to be
+//! needed go back untouched.
+
+use super::{Fault, Locked};
+use crate::{
+    BATCH_FRAMES, Batch, Sent, flow,
+    offload::{self, Taken},
+    piece::Piece,
+    vhost::{
+        chains::Chains,
+        device::{Device, Queue},
+        features::Features,
+        header,
+        ring::Ring,
+    },
+};
+use std::ptr::NonNull;
+use wire::{VNET_HDR_LEN, VnetHdr};
+
+/// What sending needs beside the queues; kept for its buffers.
+#[derive(Debug, Default)]
+pub(super) struct Sender {
+    chains: Chains,
+    /// Where a frame in pieces is put together to be worked on.
+    gathered: Vec<u8>,
+    /// Frames that go to the queue at hand.
+    some: Vec<u16>,
+}
+
+impl Sender {
+    /// Spreads the frames over the queues, all of a flow to the same one, and sends each queue's with one store.
+    pub(super) fn send(
+        &mut self,
+        device: &Device,
+        targets: &[usize],
+        batch: &Batch,
+        which: &[u16],
+        sent: &mut Sent,
+    ) -> Result<(), Fault> {
+        let [first, others @ ..] = targets else {
+            sent.down += which.len() as u64;
+            return Ok(());
+        };
+        if others.is_empty() {
+            return self.send_to(&mut device.queues()[*first].lock_arc(), batch, which, sent);
+        }
+        let queue_of = |index: u16| flow::hash(batch.head(index)) as usize % targets.len();
+        for (number, &target) in targets.iter().enumerate() {
+            let mut some = std::mem::take(&mut self.some);
+            some.clear();
+            some.extend(which.iter().copied().filter(|&index| queue_of(index) == number));
+            let done = match some.is_empty() {
+                true => Ok(()),
+                false => self.send_to(&mut device.queues()[target].lock_arc(), batch, &some, sent),
+            };
+            self.some = some;
+            done?;
+        }
+        Ok(())
+    }
+
+    fn send_to(
+        &mut self,
+        queue: &mut Locked,
+        batch: &Batch,
+        which: &[u16],
+        sent: &mut Sent,
+    ) -> Result<(), Fault> {
+        let Queue { ring: Some(ring), memory: Some(memory), log, call, features, enabled: true } =
+            &mut **queue
+        else {
+            sent.down += which.len() as u64;
+            return Ok(());
+        };
+        self.chains.clear();
+        let mut buffers = Buffers::new(ring, &mut self.chains, *features, which.len());
+        for &index in which {
+            let (vnet, head) = (batch.vnet(index), batch.head(index));
+            if header::takes(*features, vnet, head) {
+                let taken = buffers.put(vnet, piece(head), batch.tail(index));
+                sent.count(taken, batch.frame_len(index));
+            } else {
+                let frame = whole(batch, index, &mut self.gathered);
+                offload::finish(frame, vnet, sent, |[header, payload]| {
+                    buffers.put(VnetHdr::default(), piece(header), &[piece(payload)])
+                });
+            }
+        }
+        let (used, broken) = (buffers.used, buffers.broken);
+        if let Some(log) = log {
+            for chain in 0..used {
+                self.chains
+                    .pieces(chain)
+                    .iter()
+                    .for_each(|piece| log.mark_written(memory, piece.at, piece.len));
+            }
+        }
+        ring.untake(self.chains.len() - used, &mut self.chains);
+        if ring.put(&self.chains, 0..used) {
+            call.iter().for_each(crate::vhost::device::PeerEvent::signal);
+        }
+        match broken {
+            Some(error) => Err(error.into()),
+            None if memory.faulted() => Err(Fault::MemoryGone),
+            None => Ok(()),
+        }
+    }
+}
+
+fn piece(bytes: &[u8]) -> Piece {
+    Piece { at: NonNull::from(bytes).cast(), len: bytes.len() }
+}
+
+/// The frame in one place.
+fn whole<'a>(batch: &'a Batch, index: u16, gathered: &'a mut Vec<u8>) -> &'a [u8] {
+    if batch.is_whole(index) {
+        return batch.head(index);
+    }
+    gathered.clear();
+    gathered.extend_from_slice(batch.head(index));
+    for piece in batch.tail(index) {
+        let from = gathered.len();
+        gathered.resize(from + piece.len, 0);
+        // SAFETY: the pieces of a batch stay mapped until it is cleared.
+        unsafe { piece.read(&mut gathered[from..]) };
+    }
+    gathered
+}
+
+/// The guest's buffers, as they are filled.
+struct Buffers<'a> {
+    ring: &'a mut Ring,
+    chains: &'a mut Chains,
+    features: Features,
+    /// Chains that frames were put into.
+    used: usize,
+    /// Frames that are still to come, at least one chain each.
+    expected: usize,
+    /// The ring has no more, or is broken.
+    dry: bool,
+    broken: Option<crate::vhost::ring::RingError>,
+}
+
+impl<'a> Buffers<'a> {
+    fn new(ring: &'a mut Ring, chains: &'a mut Chains, features: Features, expected: usize) -> Self {
+        Self { ring, chains, features, used: 0, expected, dry: false, broken: None }
+    }
+
+    /// True where chain `index` is there; takes more from the ring where it is not yet.
+    #[inline]
+    fn has(&mut self, index: usize) -> bool {
+        index < self.chains.len() || self.take_more(index)
+    }
+
+    fn take_more(&mut self, index: usize) -> bool {
+        if self.dry {
+            return false;
+        }
+        let want = self.expected.clamp(1, BATCH_FRAMES);
+        if let Err(error) = self.ring.take(want, self.chains) {
+            self.broken = Some(error);
+        }
+        self.expected = BATCH_FRAMES / 2;
+        self.dry = self.chains.len() <= index;
+        !self.dry
+    }
+
+    /// Puts a frame of `head` and `tail` behind its header into the next chain, or the next few.
+    #[inline]
+    fn put(&mut self, vnet: VnetHdr, head: Piece, tail: &[Piece]) -> Taken {
+        if !self.has(self.used) {
+            return Taken::Full;
+        }
+        let len = tail.iter().fold(head.len, |sum, piece| sum + piece.len);
+        let need = self.features.header_len() + len;
+        let mut header = [0; 12];
+        header[..VNET_HDR_LEN].copy_from_slice(&vnet.to_bytes());
+        header[VNET_HDR_LEN] = 1;
+        if self.chains.bytes(self.used) < need {
+            return self.put_merged(header, need, head, tail);
+        }
+        let header = &header[..self.features.header_len()];
+        match (self.chains.pieces(self.used), tail) {
+            (&[whole], _) => {
+                // SAFETY: the ring keeps the memory of its chains mapped; the chain is at least `need` bytes long, so all of
+                // header, head and tail fit. Head and tail are slices or pieces of the batch, which stay mapped too.
+                unsafe {
+                    let mut to = whole.split(whole.write(header)).1;
+                    to = to.split(to.copy_from(head)).1;
+                    for from in tail {
+                        to = to.split(to.copy_from(*from)).1;
+                    }
+                }
+            }
+            (pieces, _) => scatter(pieces.iter().copied(), header, head, tail),
+        }
+        self.chains.set_written(self.used, need as u32);
+        self.used += 1;
+        Taken::Delivered
+    }
+
+    /// A frame longer than the next chain: several take it, as the header says, where the guest merges buffers. Others never
+    /// get a frame that is longer than what they provided (virtio 1.2, 5.1.6.3.1).
+    #[cold]
+    fn put_merged(&mut self, mut header: [u8; 12], need: usize, head: Piece, tail: &[Piece]) -> Taken {
+        if !self.features.has(Features::MRG_RXBUF) {
+            return Taken::Oversize;
+        }
+        let first = self.used;
+        let (mut end, mut room) = (first, 0);
+        while room < need {
+            if !self.has(end) {
+                return Taken::Full;
+            }
+            room += self.chains.bytes(end);
+            end += 1;
+        }
+        header[VNET_HDR_LEN..].copy_from_slice(&((end - first) as u16).to_le_bytes());
+        let chains = &*self.chains;
+        let pieces = (first..end).flat_map(|chain| chains.pieces(chain).iter().copied());
+        scatter(pieces, &header[..self.features.header_len()], head, tail);
+        let mut left = need;
+        for chain in first..end {
+            let written = left.min(self.chains.bytes(chain));
+            self.chains.set_written(chain, written as u32);
+            left -= written;
+        }
+        self.used = end;
+        Taken::Delivered
+    }
+}
+
+/// Copies header, head and tail one behind the other into pieces that are long enough for them together.
+fn scatter(mut pieces: impl Iterator<Item = Piece>, header: &[u8], head: Piece, tail: &[Piece]) {
+    let sources = [piece(header), head].into_iter().chain(tail.iter().copied());
+    let mut to = Piece { at: NonNull::dangling(), len: 0 };
+    for mut from in sources {
+        while from.len != 0 {
+            if to.len == 0 {
+                let Some(next) = pieces.next() else { return };
+                to = next;
+            }
+            // SAFETY: both sides are mapped: chains by their ring, which is locked, the batch's pieces until it is cleared.
+            let done = unsafe { to.copy_from(from) };
+            (to, from) = (to.split(done).1, from.split(done).1);
+        }
+    }
+}
