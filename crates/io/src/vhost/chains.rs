@@ -9,19 +9,17 @@ use super::{
     ring::RingError,
 };
 use crate::piece::Piece;
-use std::ops::Range;
+use std::{iter::Zip, ops::Range, ptr::NonNull, slice::IterMut};
 
 /// No further chain is taken once so many pieces are in a batch. A frame of 64 KiB takes 17 pages and a header; a guest
 /// that hands out its bytes one by one is served, but takes no more of a turn than others.
 pub(super) const PIECES: usize = 1024;
 
-/// One chain.
-#[derive(Clone, Copy, Debug)]
+/// One chain; 16 bytes, so that a line holds four.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Chain {
     /// The first of its pieces.
     first: u32,
-    pieces: u32,
-    bytes: u32,
     /// Bytes that were written into it.
     pub written: u32,
     /// What the driver knows it by: split: the head's number, packed: the buffer id.
@@ -30,13 +28,20 @@ pub(super) struct Chain {
     pub slot: u16,
     /// Packed: how many slots it takes.
     pub slots: u16,
+    pieces: u16,
 }
+
+const NOTHING: Piece = Piece { at: NonNull::dangling(), len: 0 };
 
 /// Chains in the order in which they were taken.
 #[derive(Debug, Default)]
 pub struct Chains {
+    /// The first `len` count; those behind are room that is initialised already.
     chains: Vec<Chain>,
+    len: usize,
+    /// In the same way.
     pieces: Vec<Piece>,
+    used: usize,
 }
 
 // SAFETY: pieces are addresses, and only who answers for the memory follows them.
@@ -47,36 +52,36 @@ impl Chains {
     #[must_use]
     #[inline]
     pub fn len(&self) -> usize {
-        self.chains.len()
+        self.len
     }
 
     /// True without chains.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.chains.is_empty()
+        self.len == 0
     }
 
     /// Forgets all chains.
     #[inline]
     pub fn clear(&mut self) {
-        self.chains.clear();
-        self.pieces.clear();
+        (self.len, self.used) = (0, 0);
     }
 
     /// The memory of the chain, in order; one piece at least, none of them empty. Nothing for a chain that is not there.
     #[must_use]
     #[inline]
     pub fn pieces(&self, chain: usize) -> &[Piece] {
-        let Some(chain) = self.chains.get(chain) else { return &[] };
-        self.pieces.get(chain.first as usize..(chain.first + chain.pieces) as usize).unwrap_or_default()
+        let Some(chain) = self.chains.get(chain).filter(|_| chain < self.len) else { return &[] };
+        let (first, pieces) = (chain.first as usize, usize::from(chain.pieces));
+        self.pieces.get(first..first + pieces).unwrap_or_default()
     }
 
     /// Bytes of all pieces of the chain together.
     #[must_use]
     #[inline]
     pub fn bytes(&self, chain: usize) -> usize {
-        self.chains.get(chain).map_or(0, |chain| chain.bytes as usize)
+        self.pieces(chain).iter().map(|piece| piece.len).sum()
     }
 
     /// Notes how many bytes were written into the chain, which the guest is told when the chain is put back.
@@ -90,60 +95,91 @@ impl Chains {
     /// The chains' records; none where the range is not there as a whole.
     #[inline]
     pub(super) fn range(&self, range: Range<usize>) -> &[Chain] {
-        self.chains.get(range).unwrap_or_default()
+        self.chains.get(..self.len).and_then(|chains| chains.get(range)).unwrap_or_default()
     }
 
     /// True where a batch has enough pieces.
     #[inline]
     pub(super) fn is_full(&self) -> bool {
-        self.pieces.len() >= PIECES
+        self.used >= PIECES
     }
 
-    /// Makes room for chains of one piece each.
+    /// Room for so many chains of one piece each, to be taken in with [`Chains::grow`].
     #[inline]
-    pub(super) fn reserve(&mut self, chains: usize) {
-        self.chains.reserve(chains);
-        self.pieces.reserve(chains);
+    pub(super) fn room(&mut self, chains: usize) -> Room<'_> {
+        if self.chains.len() < self.len + chains || self.pieces.len() < self.used + chains {
+            self.chains.resize(self.len + chains, Chain::default());
+            self.pieces.resize(self.used + chains, NOTHING);
+        }
+        let first = self.used as u32;
+        let (pieces, chains) = (&mut self.pieces[self.used..], &mut self.chains[self.len..][..chains]);
+        Room { first, places: pieces.iter_mut().zip(chains) }
     }
 
-    /// Takes in a chain of one piece.
-    #[inline(always)]
-    pub(super) fn push(&mut self, piece: Piece, id: u16, slot: u16) {
-        let first = self.pieces.len() as u32;
-        self.pieces.push(piece);
-        self.chains.push(Chain { first, pieces: 1, bytes: piece.len as u32, written: 0, id, slot, slots: 1 });
+    /// Takes in the first `chains` for which there was room.
+    #[inline]
+    pub(super) fn grow(&mut self, chains: usize) {
+        (self.len, self.used) = (self.len + chains, self.used + chains);
     }
 
     /// Begins a chain of several pieces, which [`Builder::end`] takes in.
-    pub(super) fn begin<'a>(
-        &'a mut self,
-        memory: &'a GuestMemory,
-        window: &'a mut Window,
-        writable: bool,
-    ) -> Builder<'a> {
-        let first = self.pieces.len();
-        Builder { chains: self, memory, window, writable, first, bytes: 0 }
+    pub(super) fn begin<'a>(&'a mut self, memory: &'a GuestMemory, window: &'a mut Window, writable: bool) -> Builder<'a> {
+        self.chains.truncate(self.len);
+        self.pieces.truncate(self.used);
+        Builder { chains: self, memory, window, writable, bytes: 0 }
     }
 
     /// Forgets the last chains; how many slots of the ring they took.
     pub(super) fn pop(&mut self, chains: usize) -> u16 {
-        let keep = self.chains.len().saturating_sub(chains);
-        let slots = self.chains.iter().skip(keep).map(|chain| chain.slots).fold(0, u16::wrapping_add);
-        if let Some(chain) = self.chains.get(keep) {
-            self.pieces.truncate(chain.first as usize);
-        }
-        self.chains.truncate(keep);
+        let keep = self.len.saturating_sub(chains);
+        let popped = self.range(keep..self.len);
+        let slots = popped.iter().map(|chain| chain.slots).fold(0, u16::wrapping_add);
+        self.used = popped.first().map_or(self.used, |chain| chain.first as usize);
+        self.len = keep;
         slots
     }
 }
 
-/// A chain that descriptors are being added to. Its pieces are forgotten when it is dropped before its end.
+/// Where chains of one piece go.
+pub(super) struct Room<'a> {
+    first: u32,
+    places: Zip<IterMut<'a, Piece>, IterMut<'a, Chain>>,
+}
+
+/// The place of one chain.
+pub(super) struct Place<'a> {
+    first: u32,
+    piece: &'a mut Piece,
+    chain: &'a mut Chain,
+}
+
+impl<'a> Iterator for Room<'a> {
+    type Item = Place<'a>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Place<'a>> {
+        let (piece, chain) = self.places.next()?;
+        let first = self.first;
+        self.first += 1;
+        Some(Place { first, piece, chain })
+    }
+}
+
+impl Place<'_> {
+    /// Fills it.
+    #[inline(always)]
+    pub fn fill(self, piece: Piece, id: u16, slot: u16) {
+        *self.piece = piece;
+        *self.chain = Chain { first: self.first, written: 0, id, slot, slots: 1, pieces: 1 };
+    }
+}
+
+/// A chain that descriptors are being added to. Its pieces do not count when it is dropped before its end.
 pub(super) struct Builder<'a> {
     chains: &'a mut Chains,
     memory: &'a GuestMemory,
     window: &'a mut Window,
     writable: bool,
-    first: usize,
     bytes: u64,
 }
 
@@ -182,16 +218,11 @@ impl Builder<'_> {
     }
 
     /// Takes the chain in.
-    pub fn end(mut self, id: u16, slot: u16, slots: u16) {
-        let (first, pieces) = (self.first as u32, (self.chains.pieces.len() - self.first) as u32);
-        let chain = Chain { first, pieces, bytes: self.bytes as u32, written: 0, id, slot, slots };
-        self.chains.chains.push(chain);
-        self.first = self.chains.pieces.len();
-    }
-}
-
-impl Drop for Builder<'_> {
-    fn drop(&mut self) {
-        self.chains.pieces.truncate(self.first);
+    pub fn end(self, id: u16, slot: u16, slots: u16) -> Result<(), RingError> {
+        let (first, upto) = (self.chains.used, self.chains.pieces.len());
+        let pieces = u16::try_from(upto - first).map_err(|_| RingError::ChainTooLong(u32::from(u16::MAX)))?;
+        self.chains.chains.push(Chain { first: first as u32, written: 0, id, slot, slots, pieces });
+        (self.chains.len, self.chains.used) = (self.chains.chains.len(), upto);
+        Ok(())
     }
 }

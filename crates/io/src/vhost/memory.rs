@@ -284,6 +284,14 @@ impl GuestMemory {
         self.region(guest).map(Region::window)
     }
 
+    /// The piece of our memory for a range in one region, which then becomes the window.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn move_window(&self, window: &mut Window, guest: u64, len: u32) -> Option<Piece> {
+        *window = self.window(guest)?;
+        window.piece(guest, len)
+    }
+
     /// Our memory for a range of guest memory; `None` where it is empty or not in one region as a whole.
     pub fn translate(&self, guest: u64, len: u32) -> Option<Piece> {
         self.window(guest)?.piece(guest, len).filter(|piece| piece.len > 0)

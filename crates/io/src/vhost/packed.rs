@@ -118,18 +118,6 @@ impl Packed {
         })
     }
 
-    /// The second half of a slot: length, id and flags, read at once.
-    #[inline(always)]
-    fn rest(&self, slot: u16) -> u64 {
-        // Acquire: the address, and the other descriptors of the chain, are read after the flags that tell of them.
-        self.descriptors.get(usize::from(slot))[1].load(Ordering::Acquire)
-    }
-
-    #[inline(always)]
-    fn address(&self, slot: u16) -> u64 {
-        self.descriptors.get(usize::from(slot))[0].load(Ordering::Relaxed)
-    }
-
     /// How many slots may be taken: not those that are in our hands.
     #[inline(always)]
     fn free(&self) -> u16 {
@@ -138,7 +126,8 @@ impl Packed {
 
     #[inline]
     pub(super) fn pending(&self) -> bool {
-        let flags = (self.rest(self.next.slot) >> 48) as u16;
+        let cell = self.descriptors.get(usize::from(self.next.slot));
+        let flags = (cell[1].load(Ordering::Relaxed) >> 48) as u16;
         self.free() > 0 && flags & (AVAILABLE | USED) == self.next.available()
     }
 
@@ -147,76 +136,80 @@ impl Packed {
         if let Some(error) = self.common.broken {
             return Err(error);
         }
-        let taken = self.take_some(max, chains);
-        if let Err(error) = taken {
-            self.common.broken = Some(error);
+        let upto = chains.len() + max;
+        loop {
+            let room = (upto - chains.len()).min(usize::from(self.free()));
+            if !self.take_singles(room as u16, chains) || chains.is_full() {
+                return Ok(());
+            }
+            self.take_chain(chains)?;
         }
-        taken
     }
 
+    /// The chains of one direct descriptor up to the first that is not; true where there is one that is not. Everything is
+    /// kept in locals, which stay in registers whatever is written to memory.
     #[inline]
-    fn take_some(&mut self, max: usize, chains: &mut Chains) -> Result<(), RingError> {
-        let plain = if self.common.writable { WRITE } else { 0 };
-        let writable = self.common.writable;
-        let max = max.min(usize::from(self.free()));
-        chains.reserve(max);
-        let upto = chains.len() + max;
-        while chains.len() < upto {
-            let rest = self.rest(self.next.slot);
-            let flags = (rest >> 48) as u16;
-            if flags & (AVAILABLE | USED) != self.next.available() {
+    fn take_singles(&mut self, count: u16, chains: &mut Chains) -> bool {
+        let Common { size, writable, .. } = self.common;
+        let plain = if writable { WRITE } else { 0 };
+        let (mut window, mut next, mut taken, mut other) = (self.common.window, self.next, 0, false);
+        for place in chains.room(usize::from(count)) {
+            let cell = self.descriptors.get(usize::from(next.slot));
+            // Acquire: the address, and the other descriptors of the chain, are read after the flags that tell of them.
+            let rest = cell[1].load(Ordering::Acquire);
+            let first = Descriptor::packed(cell[0].load(Ordering::Relaxed), rest);
+            if first.flags & MEANT != next.available() | plain || first.len == 0 {
+                other = first.flags & (AVAILABLE | USED) == next.available();
                 break;
             }
-            let first = Descriptor::packed(self.address(self.next.slot), rest);
-            match self.common.window.piece(first.address, first.len) {
-                Some(piece) if flags & MEANT == self.next.available() | plain && piece.len != 0 => {
-                    prefetch(piece, writable);
-                    chains.push(piece, first.link, self.next.slot);
-                    self.next = self.next.plus(1, self.common.size);
-                    self.taken += 1;
-                }
-                _ => self.take_chain(first, chains)?,
-            }
-            if chains.is_full() || self.free() == 0 {
+            let seen = window.piece(first.address, first.len);
+            let seen = seen.or_else(|| self.common.memory.move_window(&mut window, first.address, first.len));
+            let Some(piece) = seen else {
+                other = true;
                 break;
-            }
+            };
+            prefetch(piece, writable);
+            place.fill(piece, first.link, next.slot);
+            next = next.plus(1, size);
+            taken += 1;
         }
+        chains.grow(usize::from(taken));
+        (self.common.window, self.next, self.taken) = (window, next, self.taken + taken);
+        other
+    }
+
+    /// Any chain.
+    #[cold]
+    #[inline(never)]
+    fn take_chain(&mut self, chains: &mut Chains) -> Result<(), RingError> {
+        let slots = self.follow(chains).inspect_err(|error| self.common.broken = Some(*error))?;
+        self.next = self.next.plus(slots, self.common.size);
+        self.taken += slots;
         Ok(())
     }
 
-    /// A chain that is not one direct descriptor in the region of the one before.
-    #[cold]
-    #[inline(never)]
-    fn take_chain(&mut self, first: Descriptor, chains: &mut Chains) -> Result<(), RingError> {
+    /// Takes the chain in; how many slots it has.
+    fn follow(&mut self, chains: &mut Chains) -> Result<u16, RingError> {
         let (size, free, begin) = (self.common.size, self.free(), self.next);
-        let (mut descriptor, mut at) = (first, begin);
         let Common { memory, window, writable, indirect, .. } = &mut self.common;
         let mut builder = chains.begin(memory, window, *writable);
-        if first.has(INDIRECT) {
-            follow_table(&first, *indirect, &mut builder)?;
-            builder.end(first.link, begin.slot, 1);
-            self.next = begin.plus(1, size);
-            self.taken += 1;
-            return Ok(());
-        }
+        let mut at = begin;
         for slots in 1..=free {
-            if descriptor.has(INDIRECT) {
-                return Err(RingError::IndirectInChain);
-            }
-            builder.add(descriptor)?;
-            if !descriptor.has(NEXT) {
-                builder.end(descriptor.link, begin.slot, slots);
-                self.next = at.plus(1, size);
-                self.taken += slots;
-                return Ok(());
-            }
-            at = at.plus(1, size);
             let cell = self.descriptors.get(usize::from(at.slot));
-            let rest = cell[1].load(Ordering::Relaxed);
-            descriptor = Descriptor::packed(cell[0].load(Ordering::Relaxed), rest);
+            let rest = cell[1].load(Ordering::Acquire);
+            let descriptor = Descriptor::packed(cell[0].load(Ordering::Relaxed), rest);
             if descriptor.flags & (AVAILABLE | USED) != at.available() {
                 return Err(RingError::ChainIncomplete);
             }
+            match descriptor.has(INDIRECT) {
+                true if slots > 1 => return Err(RingError::IndirectInChain),
+                true => follow_table(&descriptor, *indirect, &mut builder)?,
+                false => builder.add(descriptor)?,
+            }
+            if !descriptor.has(NEXT) {
+                return builder.end(descriptor.link, begin.slot, slots).map(|()| slots);
+            }
+            at = at.plus(1, size);
         }
         Err(RingError::ChainTooLong(u32::from(size)))
     }

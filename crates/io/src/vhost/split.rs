@@ -86,11 +86,15 @@ impl Split {
 
     #[inline]
     pub(super) fn take(&mut self, max: usize, chains: &mut Chains) -> Result<(), RingError> {
-        let taken = self.take_some(max, chains);
-        if let Err(error) = taken {
-            self.common.broken = Some(error);
+        let mut left = self.available(max)?;
+        while left > 0 && !chains.is_full() {
+            left -= self.take_singles(left, chains)?;
+            if left > 0 {
+                self.take_chain(chains)?;
+                left -= 1;
+            }
         }
-        taken
+        Ok(())
     }
 
     /// How many entries there are to take, `max` at most.
@@ -104,62 +108,77 @@ impl Split {
             self.seen = self.available_head.get(INDEX).load(Ordering::Acquire);
             let (available, size) = (self.seen.wrapping_sub(self.next), self.common.size);
             if available > size {
-                return Err(RingError::TooManyAvailable { available, size });
+                return Err(self.fail(RingError::TooManyAvailable { available, size }));
             }
         }
         Ok(usize::from(self.seen.wrapping_sub(self.next)).min(max) as u16)
     }
 
+    /// The chains of one direct descriptor up to the first that is not; how many. Everything is kept in locals, which stay
+    /// in registers whatever is written to memory.
     #[inline]
-    fn take_some(&mut self, max: usize, chains: &mut Chains) -> Result<(), RingError> {
-        let count = self.available(max)?;
-        let plain = if self.common.writable { descriptor::WRITE } else { 0 };
-        let (writable, size) = (self.common.writable, self.common.size);
-        chains.reserve(usize::from(count));
-        for _ in 0..count {
-            let head = self.available.around(self.next).load(Ordering::Relaxed);
+    fn take_singles(&mut self, count: u16, chains: &mut Chains) -> Result<u16, RingError> {
+        let Common { size, writable, .. } = self.common;
+        let plain = if writable { descriptor::WRITE } else { 0 };
+        let (mut window, mut next) = (self.common.window, self.next);
+        for place in chains.room(usize::from(count)) {
+            let head = self.available.around(next).load(Ordering::Relaxed);
             if head >= size {
-                return Err(RingError::Head { head, size });
+                return Err(self.fail(RingError::Head { head, size }));
             }
             let first = Descriptor::read_split(self.descriptors.around(head));
-            match self.common.window.piece(first.address, first.len) {
-                Some(piece) if first.flags == plain && piece.len != 0 => {
-                    prefetch(piece, writable);
-                    chains.push(piece, head, 0);
-                }
-                _ => self.take_chain(head, first, chains)?,
-            }
-            self.next = self.next.wrapping_add(1);
-            if chains.is_full() {
+            if first.flags != plain || first.len == 0 {
                 break;
             }
+            let seen = window.piece(first.address, first.len);
+            let seen = seen.or_else(|| self.common.memory.move_window(&mut window, first.address, first.len));
+            let Some(piece) = seen else { break };
+            prefetch(piece, writable);
+            place.fill(piece, head, 0);
+            next = next.wrapping_add(1);
         }
+        let taken = next.wrapping_sub(self.next);
+        chains.grow(usize::from(taken));
+        (self.common.window, self.next) = (window, next);
+        Ok(taken)
+    }
+
+    #[cold]
+    fn fail(&mut self, error: RingError) -> RingError {
+        *self.common.broken.insert(error)
+    }
+
+    /// Any chain.
+    #[cold]
+    #[inline(never)]
+    fn take_chain(&mut self, chains: &mut Chains) -> Result<(), RingError> {
+        self.follow(chains).map_err(|error| self.fail(error))?;
+        self.next = self.next.wrapping_add(1);
         Ok(())
     }
 
-    /// A chain that is not one direct descriptor in the region of the one before.
-    #[cold]
-    #[inline(never)]
-    fn take_chain(&mut self, head: u16, first: Descriptor, chains: &mut Chains) -> Result<(), RingError> {
+    fn follow(&mut self, chains: &mut Chains) -> Result<(), RingError> {
         let Common { memory, window, size, writable, indirect, .. } = &mut self.common;
         let (size, mut builder) = (*size, chains.begin(memory, window, *writable));
-        let mut descriptor = first;
+        let head = self.available.around(self.next).load(Ordering::Relaxed);
+        if head >= size {
+            return Err(RingError::Head { head, size });
+        }
+        let mut at = head;
         for _ in 0..size {
+            let descriptor = Descriptor::read_split(self.descriptors.around(at));
             if descriptor.has(descriptor::INDIRECT) {
                 follow_table(&descriptor, *indirect, &mut builder)?;
-                builder.end(head, 0, 1);
-                return Ok(());
+                return builder.end(head, 0, 1);
             }
             builder.add(descriptor)?;
             if !descriptor.has(descriptor::NEXT) {
-                builder.end(head, 0, 1);
-                return Ok(());
+                return builder.end(head, 0, 1);
             }
-            let next = descriptor.link;
-            if next >= size {
-                return Err(RingError::NextOutside { next, size: u32::from(size) });
+            at = descriptor.link;
+            if at >= size {
+                return Err(RingError::NextOutside { next: at, size: u32::from(size) });
             }
-            descriptor = Descriptor::read_split(self.descriptors.around(next));
         }
         Err(RingError::ChainTooLong(u32::from(size)))
     }
@@ -172,14 +191,14 @@ impl Split {
 
     #[inline]
     pub(super) fn put(&mut self, chains: &Chains, range: Range<usize>) -> bool {
-        let done = chains.range(range);
+        let (old, done) = (self.used, chains.range(range));
         match done {
             [] => return false,
             // One element where the first would be, with the id of the last (virtio 1.2, 2.7.9).
-            [.., last] if self.common.skips => self.write(0, last),
-            _ => done.iter().enumerate().for_each(|(at, chain)| self.write(at as u16, chain)),
+            [.., last] if self.common.skips => self.write(old, last),
+            _ => (0..).zip(done).for_each(|(at, chain)| self.write(old.wrapping_add(at), chain)),
         }
-        let (old, new) = (self.used, self.used.wrapping_add(done.len() as u16));
+        let new = old.wrapping_add(done.len() as u16);
         // Release: the driver that sees the index sees the used elements and the buffers' bytes.
         self.used_head.get(INDEX).store(new, Ordering::Release);
         self.used = new;
@@ -191,7 +210,7 @@ impl Split {
 
     #[inline(always)]
     fn write(&self, at: u16, chain: &Chain) {
-        let element = self.elements.around(self.used.wrapping_add(at));
+        let element = self.elements.around(at);
         element[0].store(u32::from(chain.id), Ordering::Relaxed);
         element[1].store(chain.written, Ordering::Relaxed);
     }
