@@ -1,7 +1,8 @@
-//! Developer tasks: `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench kernel`.
+//! Developer tasks: `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench kernel` and `bench vhost`.
 
 mod bench;
 mod demo;
+mod interrupt;
 mod packages;
 mod steps;
 mod test;
@@ -32,6 +33,8 @@ enum Task {
 enum Bench {
     /// Kernel interfaces: network namespaces and a NIC, beside a Linux bridge and OVS's userspace datapath.
     Kernel(bench::Options),
+    /// vhost-user ports: VMs at ring speed, beside testpmd, OVS-DPDK and VPP. Takes two CPUs and 2 GiB of huge pages.
+    Vhost(bench::vhost::Options),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Demo(options) => demo::run(&options),
         Task::Bench(Bench::Kernel(options)) => bench::run(&options),
+        Task::Bench(Bench::Vhost(options)) => bench::vhost::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -62,6 +62,18 @@ const BENCH: &[Package] = &[
     package("openvswitch-switch", "the peer to measure beside (its service is not used)"),
 ];
 
+/// What the benchmark of vhost-user ports needs.
+const BENCH_VHOST: &[Package] = &[
+    package("iproute2", "a namespace (ip)"),
+    package("gcc", "compiles the generator"),
+    package("libc6-dev", "what C programs include"),
+    package("pkg-config", "tells how to compile against DPDK"),
+    package("libdpdk-dev", "DPDK, whose virtio-user driver the generator's vNICs are"),
+    package("dpdk-dev", "testpmd, to measure beside"),
+    package("openvswitch-switch", "tools of the peer to measure beside (its service is not used)"),
+    package("openvswitch-switch-dpdk", "that peer itself"),
+];
+
 /// For `cargo xtask test`.
 pub fn for_test() -> Result<()> {
     ensure(BUILD.iter().chain(LAB).chain(TESTS), "test")?;
@@ -77,6 +89,11 @@ pub fn for_demo() -> Result<()> {
 /// For `cargo xtask bench kernel`.
 pub fn for_bench() -> Result<()> {
     ensure(BUILD.iter().chain(LAB).chain(BENCH), "bench kernel")
+}
+
+/// For `cargo xtask bench vhost`.
+pub fn for_bench_vhost() -> Result<()> {
+    ensure(BENCH_VHOST.iter(), "bench vhost")
 }
 
 fn ensure<'a>(packages: impl Iterator<Item = &'a Package>, task: &str) -> Result<()> {

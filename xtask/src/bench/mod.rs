@@ -7,10 +7,13 @@
 //!
 //! Machines are shared and noisy. So the switches take turns within each round, and medians are compared.
 
+mod figures;
+mod ovs;
 mod peers;
 mod ports;
 mod report;
 mod traffic;
+pub mod vhost;
 
 use crate::{packages, steps};
 use anyhow::{Result, ensure};

@@ -1,14 +1,11 @@
 //! The switches that are measured, each in namespace `host`, joining two vNICs and perhaps the NIC.
 
+use super::ovs::Ovs;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use lab::{Binaries, Daemon, DaemonOptions, NIC, Namespace, Process, World, WorldOptions};
-use std::path::Path;
+use lab::{Binaries, Daemon, DaemonOptions, NIC, Namespace, World, WorldOptions};
 use std::process::Command;
 use std::time::Duration;
-
-const OVS_SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A switch that can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -47,7 +44,7 @@ pub struct Bed {
 #[derive(Debug)]
 enum Switch {
     Kernel,
-    Ovs { _programs: [Process; 2], _dir: Box<dyn std::any::Any> },
+    Ovs { _running: Ovs },
     Vmswitch { _daemon: Daemon },
 }
 
@@ -102,57 +99,22 @@ fn vmswitch(world: &World, vms: [&Namespace; 2], wire: bool, ours: &Binaries) ->
 }
 
 fn ovs(world: &World, vms: [&Namespace; 2], wire: bool) -> Result<Switch> {
-    let (host, dir) = (&world.host, lab::temp_dir()?);
-    let (database, socket) = (dir.path().join("conf.db"), dir.path().join("db.sock"));
-    lab::text(Command::new("ovsdb-tool").arg("create").args([&database, Path::new(OVS_SCHEMA)]))
-        .context("is openvswitch-switch installed?")?;
-    let server = spawn(
-        host,
-        dir.path(),
-        "ovsdb-server",
-        &[path(&database)?, &format!("--remote=punix:{}", path(&socket)?)],
-    )?;
-    lab::wait_until("socket of ovsdb-server", PATIENCE, || Ok(socket.exists()))?;
-    let remote = format!("unix:{}", path(&socket)?);
-    let control = |args: &str| -> Result<()> {
-        let mut command = with_directories(host.command("ovs-vsctl"), dir.path());
-        command.args(["-t", "15", &format!("--db={remote}")]).args(args.split(' '));
-        lab::text(&mut command).map(drop)
-    };
-    control("--no-wait init")?;
-    let datapath = spawn(host, dir.path(), "ovs-vswitchd", &[&remote])?;
-    control("add-br obr0 -- set bridge obr0 datapath_type=netdev")?;
+    let (host, ovs) = (&world.host, Ovs::start(&world.host, "ovs-vswitchd", &[])?);
+    ovs.control("add-br obr0 -- set bridge obr0 datapath_type=netdev")?;
     for (number, vm) in vms.into_iter().enumerate() {
-        control(&format!("add-port obr0 {}", veth(host, vm, number)?))?;
+        ovs.control(&format!("add-port obr0 {}", veth(host, vm, number)?))?;
         finish_checksums(vm)?;
     }
     if wire {
-        control(&format!("add-port obr0 {NIC}"))?;
+        ovs.control(&format!("add-port obr0 {NIC}"))?;
         finish_checksums(&world.far)?;
     }
     // It has answered before its threads poll the new ports.
     std::thread::sleep(Duration::from_secs(1));
-    Ok(Switch::Ovs { _programs: [datapath, server], _dir: Box::new(dir) })
+    Ok(Switch::Ovs { _running: ovs })
 }
 
 /// OVS's userspace datapath does not finish partial checksums, so the senders have to.
 fn finish_checksums(vm: &Namespace) -> Result<()> {
     vm.exec(&["ethtool", "-K", "eth0", "tx", "off"]).map(drop)
-}
-
-fn spawn(host: &Namespace, dir: &Path, program: &str, args: &[&str]) -> Result<Process> {
-    let mut command = with_directories(host.command(program), dir);
-    Process::spawn(command.args(args), &dir.join(format!("{program}.out")))
-}
-
-/// Keeps OVS away from the files of one that may run on this machine.
-fn with_directories(mut command: Command, dir: &Path) -> Command {
-    for variable in ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"] {
-        command.env(variable, dir);
-    }
-    command
-}
-
-fn path(path: &Path) -> Result<&str> {
-    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
 }

@@ -1,5 +1,6 @@
 //! The results beside the targets.
 
+use super::figures::{Verdict, at_least, at_most, below, machine, verdict_json, verdict_table};
 use super::peers::Peer;
 use super::ports::{Churn, Held, Idle};
 use super::traffic::{Sample, Topology};
@@ -7,7 +8,6 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs;
 
 /// Resident memory may differ by this much between two rounds without anything having leaked, in MB.
 const MEMORY_NOISE_MB: f64 = 2.0;
@@ -19,15 +19,6 @@ pub struct Report {
     pub idle: Option<Idle>,
     pub churn: Option<Churn>,
     pub failures: Vec<String>,
-}
-
-/// One target, and how near it was come.
-#[derive(Debug, Clone, PartialEq)]
-struct Verdict {
-    what: String,
-    measured: String,
-    target: String,
-    met: bool,
 }
 
 impl Report {
@@ -57,26 +48,16 @@ impl Report {
                 let _ = writeln!(text, "{path:8} {name:9} {rounds:>6}  {numbers}");
             }
         }
-        let verdicts = self.verdicts();
-        if !verdicts.is_empty() {
-            text += "\ntarget                                        measured          to reach           \n";
-        }
-        for v in verdicts {
-            let met = if v.met { "met" } else { "missed" };
-            let _ = writeln!(text, "{:45} {:17} {:18} {met}", v.what, v.measured, v.target);
-        }
+        text += &verdict_table(&self.verdicts());
         text
     }
 
     /// One JSON document for programs.
     pub fn json(&self, seconds: u32) -> Value {
         let rows: Vec<_> = self.samples.iter().filter_map(|((t, p), s)| row(*t, *p, s)).collect();
-        let verdicts = self.verdicts().into_iter();
-        let targets: Vec<_> = verdicts
-            .map(|v| json!({"what": v.what, "measured": v.measured, "target": v.target, "met": v.met}))
-            .collect();
         json!({
-            "machine": machine(), "seconds": seconds, "rows": rows, "targets": targets,
+            "machine": machine(), "seconds": seconds, "rows": rows,
+            "targets": verdict_json(&self.verdicts()),
             "idle": self.idle.map(|i| json!({"cpu_percent": i.cpu_percent, "resident_mb": i.resident_mb})),
             "churn": self.churn.map(|c| json!({
                 "seconds": c.seconds, "before": held(&c.before), "first": held(&c.first), "second": held(&c.second),
@@ -101,21 +82,6 @@ impl Report {
         all.extend(self.churn.iter().flat_map(judge_churn));
         all
     }
-}
-
-fn at_least(what: String, value: f64, target: f64, unit: &str) -> Verdict {
-    let (measured, wanted) = (format!("{value:.2} {unit}"), format!(">= {target} {unit}"));
-    Verdict { what, measured, target: wanted, met: value >= target }
-}
-
-fn at_most(what: String, value: f64, target: f64, unit: &str) -> Verdict {
-    let (measured, wanted) = (format!("{value:.2} {unit}"), format!("<= {target} {unit}"));
-    Verdict { what, measured, target: wanted, met: value <= target }
-}
-
-fn below(what: String, value: f64, target: f64, unit: &str) -> Verdict {
-    let (measured, wanted) = (format!("{value:.2} {unit}"), format!("< {target} {unit}"));
-    Verdict { what, measured, target: wanted, met: value < target }
 }
 
 fn against_bridge(path: &str, ours: &Sample, bridge: &Sample) -> Vec<Verdict> {
@@ -173,17 +139,6 @@ fn row(topology: Topology, peer: Peer, samples: &[Sample]) -> Option<Value> {
         "topology": topology.name(), "switch": peer.name(), "rounds": samples.len(), "tcp_gbps": m.tcp,
         "tcp_back_gbps": m.tcp_back, "cpu_s_per_gb": m.cpu, "rtt_us": m.rtt,
     }))
-}
-
-/// What this ran on, and when: numbers without these mean nothing.
-fn machine() -> String {
-    let read = |path| fs::read_to_string(path).unwrap_or_default();
-    let info = read("/proc/cpuinfo");
-    let model =
-        info.lines().find_map(|l| l.strip_prefix("model name")?.split(": ").nth(1)).unwrap_or("unknown CPU");
-    let cpus = info.lines().filter(|l| l.starts_with("processor")).count();
-    let date = lab::text(std::process::Command::new("date").arg("+%F")).unwrap_or_default();
-    format!("{cpus} x {model}, Linux {}, {}", read("/proc/sys/kernel/osrelease").trim(), date.trim())
 }
 
 #[cfg(test)]

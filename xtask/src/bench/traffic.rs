@@ -1,5 +1,6 @@
 //! One measurement of one switch.
 
+use super::figures::median;
 use super::peers::{self, Peer};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -63,12 +64,6 @@ impl Sample {
     }
 }
 
-fn median(mut numbers: Vec<f64>) -> Option<f64> {
-    numbers.sort_by(f64::total_cmp);
-    let (low, high) = (numbers.get(numbers.len().saturating_sub(1) / 2)?, numbers.get(numbers.len() / 2)?);
-    Some((low + high) / 2.0)
-}
-
 /// Sets a switch up, measures it, and takes it down.
 pub fn measure(peer: Peer, topology: Topology, seconds: u32, ours: Option<&Binaries>) -> Result<Sample> {
     let bed = peers::start(peer, topology == Topology::VmWire, ours)?;
@@ -101,13 +96,6 @@ fn cpu_seconds() -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn medians() {
-        assert_eq!(median(vec![]), None);
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
-    }
 
     #[test]
     fn a_busy_machine_spends_time() {

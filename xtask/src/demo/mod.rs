@@ -8,17 +8,15 @@ mod connection;
 mod frames;
 mod narrator;
 
-use crate::{packages, steps};
+use crate::{interrupt, packages, steps};
 use acts::Demo;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 use lab::{Binaries, Daemon, DaemonOptions, World};
-use narrator::{INTERRUPTED, Narrator};
+use narrator::Narrator;
 use std::env;
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::atomic::Ordering;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// How to show it.
 #[derive(Args)]
@@ -35,14 +33,11 @@ pub fn run(options: &Options) -> Result<()> {
     steps::header("Programs");
     steps::run(&mut steps::cargo("build --package vmswitch-daemon --package vmswitch-cli"))?;
     let binaries = Binaries::in_folder(&steps::profile_folder("debug")?)?;
-    catch_interrupts()?;
+    interrupt::catch()?;
     let narrator = Narrator::new(options.hurry);
     let shown = show(narrator, &binaries);
     // What failed then failed because of that.
-    ensure!(
-        !INTERRUPTED.load(Ordering::Relaxed),
-        "interrupted; the namespaces, programs and files of the demo are removed"
-    );
+    interrupt::check().context("the namespaces, programs and files of the demo are removed")?;
     shown
 }
 
@@ -61,26 +56,4 @@ fn path_with(program: &Path) -> Result<OsString> {
     let folder = program.parent().context("a program is in a folder")?.to_path_buf();
     let others = env::var_os("PATH").unwrap_or_default();
     Ok(env::join_paths(std::iter::once(folder).chain(env::split_paths(&others)))?)
-}
-
-/// From now on an interrupt ends the demo as an error would, so that every guard is dropped. The programs that it runs
-/// get the terminal's interrupt too, so nothing waits for them.
-fn catch_interrupts() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut int, mut term) = {
-        let _inside = runtime.enter();
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
-    };
-    std::thread::spawn(move || {
-        runtime.block_on(async move {
-            loop {
-                tokio::select! {
-                    _ = int.recv() => {}
-                    _ = term.recv() => {}
-                }
-                INTERRUPTED.store(true, Ordering::Relaxed);
-            }
-        });
-    });
-    Ok(())
 }

@@ -1,16 +1,13 @@
 //! What is told: titles, sentences, commands as they are typed, what they really print, and checks.
 
+use crate::interrupt;
 use anyhow::{Context, Result, ensure};
 use lab::{Namespace, output};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write, stdout};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const PAUSE: Duration = Duration::from_millis(450);
-
-/// Set when the user interrupts; the next thing that is told is an error then, and every guard puts its part away.
-pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Tells the demo on standard output.
 pub struct Narrator {
@@ -107,7 +104,7 @@ impl Narrator {
     }
 
     fn line(&self, text: &str) -> Result<()> {
-        ensure!(!INTERRUPTED.load(Ordering::Relaxed), "interrupted");
+        interrupt::check()?;
         let mut out = stdout().lock();
         writeln!(out, "{text}").and_then(|()| out.flush()).context("nobody reads what is told")
     }

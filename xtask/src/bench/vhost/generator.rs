@@ -1,0 +1,139 @@
+//! One run of `peers/vnicgen.c`.
+
+use super::Setting;
+use super::bed::{Attachment, Bed, vnic_mac};
+use super::rows::Row;
+use crate::interrupt;
+use anyhow::{Context, Result, ensure};
+use lab::{Namespace, Process};
+use serde::Deserialize;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+const WARM_UP_SECONDS: f64 = 0.5;
+/// To start, to be heard by the switch, and to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What it prints. Frame counts of the counted phase, or of all phases where something is wrong with a frame.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Figures {
+    /// Millions of frames a second that arrived.
+    pub rx_mpps: f64,
+    /// The bits of these, without FCS.
+    pub rx_gbps: f64,
+    /// The share of frames sent that never arrived.
+    pub loss: f64,
+    /// Microseconds from sending to receiving.
+    pub p50_us: f64,
+    /// The same for the slowest hundredth.
+    pub p99_us: f64,
+    /// The share of time in which the generator had nothing to do.
+    pub idle: f64,
+    /// What the generator could do with a switch that never makes it wait; 0 if it always had to.
+    pub ceiling_mpps: f64,
+    /// The share of time in which something else ran on the generator's CPU.
+    pub waited: f64,
+    /// Frames of which every byte was checked.
+    pub verified: u64,
+    pub corrupt: u64,
+    pub misdelivered: u64,
+    pub reordered: u64,
+    pub duplicated: u64,
+    /// Frames that it never sent, or cannot recognise any more.
+    pub foreign: u64,
+}
+
+impl Figures {
+    /// Frames that should not have come, or not so.
+    pub fn wrong(&self) -> u64 {
+        self.corrupt + self.misdelivered + self.reordered + self.duplicated + self.foreign
+    }
+}
+
+/// Runs it against a switch.
+pub fn run(
+    vnicgen: &Path,
+    namespace: &Namespace,
+    bed: &Bed,
+    row: &Row,
+    setting: &Setting,
+) -> Result<Figures> {
+    let dir = lab::temp_dir()?;
+    let mut command = namespace.command(vnicgen);
+    environment(&mut command, dir.path(), &bed.attachment, row, setting);
+    load(command.arg("--"), &bed.attachment, row, setting);
+    let mut process = Process::spawn(&mut command, &dir.path().join("log"))?;
+    let limit = PATIENCE + Duration::from_secs_f64(setting.seconds + setting.verify + WARM_UP_SECONDS);
+    lab::wait_until("the end of the generator", limit, || {
+        interrupt::check()?;
+        Ok(process.ended()?.is_some())
+    })
+    .with_context(|| process.log())?;
+    result(&process.log())
+}
+
+fn result(log: &str) -> Result<Figures> {
+    let line = log.lines().rfind(|l| l.starts_with('{')).with_context(|| format!("no result:\n{log}"))?;
+    let figures: Figures = serde_json::from_str(line).with_context(|| line.to_owned())?;
+    ensure!(figures.rx_mpps > 0.0, "nothing arrived: {line}");
+    Ok(figures)
+}
+
+/// DPDK's own options: memory that vanishes with the process, no PCI device, nothing beside its folder.
+fn environment(command: &mut Command, dir: &Path, attachment: &Attachment, row: &Row, setting: &Setting) {
+    let (switch_cpu, cpu) = (setting.switch_cpu, setting.generator_cpu);
+    let lcores = match attachment {
+        Attachment::Sockets(_) => format!("0@{cpu}"),
+        Attachment::Memcpy => format!("0@{cpu},1@{switch_cpu}"),
+    };
+    command.env("RUNTIME_DIRECTORY", dir).args(["--lcores", &lcores, "--no-pci", "--in-memory"]);
+    // With a file for each page there would be more memory regions than vhost-user has room for.
+    command.args(["--single-file-segments", "-m", "256", "--log-level", "lib.eal:error"]);
+    let rings = if row.packed { ",packed_vq=1" } else { "" };
+    for (n, socket) in attachment.sockets().iter().enumerate() {
+        let (mac, path) = (vnic_mac(n), socket.display());
+        command.args(["--vdev", &format!("net_virtio_user{n},mac={mac},path={path},queue_size=1024{rings}")]);
+    }
+}
+
+fn load(command: &mut Command, attachment: &Attachment, row: &Row, setting: &Setting) {
+    let mut number = |option: &str, value: f64| {
+        command.args([option, &value.to_string()]);
+    };
+    number("--size", row.size.into());
+    number("--macs", row.macs.into());
+    number("--burst", row.burst.into());
+    number("--seconds", setting.seconds);
+    number("--warmup", WARM_UP_SECONDS);
+    number("--verify", setting.verify);
+    number("--rate", row.rate.unwrap_or(0).into());
+    let flags = [("--both-ways", row.both_ways), ("--copy", matches!(attachment, Attachment::Memcpy))];
+    command.args(flags.into_iter().filter(|(_, wanted)| *wanted).map(|(flag, _)| flag));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = r#"{"size":64,"rx_mpps":11.5,"rx_gbps":5.5,"loss":0,"p50_us":87,"p99_us":152,"idle":0.03,
+        "ceiling_mpps":12,"waited":0.01,"verified":9,"corrupt":1,"misdelivered":2,"reordered":3,"duplicated":4,"foreign":5}"#;
+
+    #[test]
+    fn the_last_line_of_json_is_the_result() {
+        let line = LINE.replace('\n', "");
+        let figures = result(&format!("EAL: hello\n{line}\nbye")).unwrap();
+        assert_eq!((figures.rx_mpps, figures.wrong()), (11.5, 15));
+    }
+
+    #[test]
+    fn a_run_without_result_shows_what_was_printed() {
+        assert!(result("vNIC 0 does not start").unwrap_err().to_string().contains("vNIC 0 does not start"));
+    }
+
+    #[test]
+    fn a_run_in_which_nothing_arrived_is_a_failure() {
+        let line = LINE.replace('\n', "").replace("11.5", "0");
+        assert!(result(&line).unwrap_err().to_string().contains("nothing arrived"));
+    }
+}

@@ -1,0 +1,176 @@
+//! `cargo xtask bench vhost`: switches on vhost-user ports side by side.
+//!
+//! ```text
+//!   generator CPU                                switching CPU
+//!   vNIC 0 ── ring in shared memory ── port ──┐
+//!                                             switch
+//!   vNIC 1 ── ring in shared memory ── port ──┘
+//! ```
+//!
+//! The vNICs are DPDK's virtio-user driver in one program, `peers/vnicgen.c`: one thread on one CPU that in each turn
+//! sends a burst from every sender and takes one from every receiver. The switch has the other CPU. For each sample both
+//! are started anew and thrown away.
+//!
+//! **What limits the figures.** One core does both halves of the load, so a frame costs it a send and a receive, and each
+//! of these fetches rings, buffers and bytes from the cache of the switching core. At 64 B that is about what a switch
+//! costs: on the machine of `docs/performance.md`, the generator alone cannot do more than 11 to 14 Mpps with testpmd (near
+//! CPUs), and whatever makes the switch faster beyond that shows only as far as it makes the generator's share of the
+//! cache misses cheaper, too. So `peers/vnicgen.c` tells for each run what limits it, and the table shows it: `ceiling` is
+//! the rate of those turns in which all bursts were full both ways, `gen idle` the share of time in which the generator had
+//! nothing to do. A rate near the ceiling with an idle generator at 0 % is the generator's, not the switch's. At 1518 B
+//! and beyond, the generator touches a frame's first bytes only and waits half of the time or more.
+//!
+//! **Near and far.** On a virtual machine the two CPUs may be two threads of a core at one minute and far apart at the next,
+//! which alone changes ring speeds twofold. `peers/c2c.c` measures the distance before and after each sample; samples are
+//! compared only with those of the same kind, and one that saw both is left out. Left out, too, is a sample during which
+//! something else ran on one of the CPUs for more than 5 % of the time: on a machine with other work, wait or repeat.
+//!
+//! **Verification.** Each sample ends with a phase in which every byte of every frame is written and checked; numbers of
+//! frames are checked all the time. What is found there is a failure of that switch, shown in the last column.
+
+mod bed;
+mod contention;
+mod distance;
+mod generator;
+mod report;
+mod rows;
+mod tools;
+
+use super::figures::machine;
+use crate::{interrupt, packages, steps};
+use anyhow::{Result, ensure};
+use bed::{Switch, Vmswitches};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use lab::Binaries;
+use report::Report;
+use rows::{ROWS, Row};
+use std::env;
+use std::path::PathBuf;
+use tools::Tools;
+
+/// How to measure.
+#[derive(Args)]
+pub struct Options {
+    /// How often each switch is measured in each row [default: 7]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+    /// Seconds of each sample that count [default: 2]
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Three rounds of a second: tells 10 %, not 3 %
+    #[arg(long)]
+    quick: bool,
+    /// Seconds of each sample in which all bytes are checked
+    #[arg(long, default_value_t = 0.5)]
+    verify: f64,
+    /// Only these rows
+    #[arg(long, value_name = "ROW[,ROW...]", value_delimiter = ',', value_parser = row_parser())]
+    only: Vec<&'static Row>,
+    /// Which switches [default: all but baseline; vpp where VPP_BIN is set]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    switches: Vec<Switch>,
+    /// Folder with the vmswitchd and vmswitch to measure [default: a release build of this workspace]
+    #[arg(long, value_name = "FOLDER")]
+    vmswitch: Option<PathBuf>,
+    /// Folder with another build, to be measured beside as `baseline`
+    #[arg(long, value_name = "FOLDER")]
+    baseline: Option<PathBuf>,
+    /// The CPU that switches
+    #[arg(long, value_name = "CPU", default_value_t = 0)]
+    switch_cpu: u32,
+    /// The CPU that has all vNICs
+    #[arg(long, value_name = "CPU", default_value_t = 1)]
+    generator_cpu: u32,
+    /// Prints one JSON document instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where and how long a sample is taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    pub switch_cpu: u32,
+    pub generator_cpu: u32,
+    pub seconds: f64,
+    pub verify: f64,
+}
+
+fn row_parser() -> impl TypedValueParser<Value = &'static Row> {
+    PossibleValuesParser::new(ROWS.iter().map(|row| row.name))
+        .try_map(|name| ROWS.iter().find(|row| row.name == name).ok_or("no such row"))
+}
+
+/// Measures and prints. An error if a measurement failed; a missed target is a result, not an error.
+pub fn run(options: &Options) -> Result<()> {
+    steps::demand_root("bench vhost")?;
+    packages::for_bench_vhost()?;
+    let setting = options.setting();
+    ensure!(setting.switch_cpu != setting.generator_cpu, "switch and generator need a CPU each");
+    interrupt::catch()?;
+    let tools = Tools::build(&setting)?;
+    let builds = options.builds()?;
+    let mut report = Report::new(setting, machine());
+    for round in 1..=options.rounds() {
+        steps::header(&format!("Round {round} of {}", options.rounds()));
+        measure_round(options, &tools, &builds, &mut report)?;
+    }
+    match options.json {
+        true => println!("{}", report.json()),
+        false => print!("{}", report.tables()),
+    }
+    ensure!(report.failures.is_empty(), "measurements failed:\n{}", report.failures.join("\n"));
+    Ok(())
+}
+
+fn measure_round(options: &Options, tools: &Tools, builds: &Vmswitches, report: &mut Report) -> Result<()> {
+    for row in options.rows() {
+        for switch in options.switches().into_iter().filter(|s| s.does(row)) {
+            let outcome = tools.sample(switch, row, builds);
+            // What failed then failed because of that.
+            interrupt::check()?;
+            report.keep(row, switch, outcome);
+        }
+    }
+    Ok(())
+}
+
+impl Options {
+    fn setting(&self) -> Setting {
+        let seconds = self.seconds.unwrap_or(if self.quick { 1.0 } else { 2.0 });
+        let (switch_cpu, generator_cpu, verify) = (self.switch_cpu, self.generator_cpu, self.verify);
+        Setting { switch_cpu, generator_cpu, seconds, verify }
+    }
+
+    fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.quick { 3 } else { 7 })
+    }
+
+    fn rows(&self) -> Vec<&'static Row> {
+        if self.only.is_empty() { ROWS.iter().collect() } else { self.only.clone() }
+    }
+
+    fn switches(&self) -> Vec<Switch> {
+        let mut chosen = match self.switches.is_empty() {
+            true => vec![Switch::Memcpy, Switch::Testpmd, Switch::Ovs, Switch::Vmswitch],
+            false => self.switches.clone(),
+        };
+        let wanted = [
+            (Switch::Vpp, self.switches.is_empty() && env::var_os("VPP_BIN").is_some()),
+            (Switch::Baseline, self.baseline.is_some()),
+        ];
+        chosen.extend(wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(switch, _)| switch));
+        chosen.sort();
+        chosen.dedup();
+        chosen
+    }
+
+    fn builds(&self) -> Result<Vmswitches> {
+        let in_folder = |folder: &PathBuf| Binaries::in_folder(folder);
+        let ours = match &self.vmswitch {
+            Some(folder) => Some(in_folder(folder)?),
+            None => self.switches().contains(&Switch::Vmswitch).then(super::release_build).transpose()?,
+        };
+        Ok(Vmswitches { ours, baseline: self.baseline.as_ref().map(in_folder).transpose()? })
+    }
+}

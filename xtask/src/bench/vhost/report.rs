@@ -1,0 +1,297 @@
+//! The results beside the targets.
+
+use super::Setting;
+use super::bed::Switch;
+use super::distance::Distance;
+use super::generator::Figures;
+use super::rows::{ROWS, Row};
+use super::tools::{Flaw, Sample};
+use crate::bench::figures::{Verdict, at_least, at_most, median, verdict_json, verdict_table};
+use anyhow::Result;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// How many times the rate of this switch vmswitch has to reach, in medians.
+const AGAINST_PEERS: &[(&str, Switch, f64)] = &[
+    ("64-split", Switch::Ovs, 1.5),
+    ("64-split", Switch::Testpmd, 1.0),
+    ("64-packed", Switch::Ovs, 1.5),
+    ("1518-split", Switch::Ovs, 1.6),
+    ("1518-split", Switch::Testpmd, 1.2),
+    ("1518-packed", Switch::Ovs, 1.6),
+    ("1518-packed", Switch::Testpmd, 1.2),
+    ("1024-macs", Switch::Ovs, 2.5),
+    ("16384-macs", Switch::Ovs, 4.0),
+    ("four-vnics", Switch::Ovs, 1.5),
+    ("64k-split", Switch::Memcpy, 0.8),
+    ("64k-packed", Switch::Memcpy, 0.8),
+];
+
+/// How many times its own rate of another row.
+const AGAINST_ITSELF: &[(&str, &str, f64)] =
+    &[("64-packed", "64-split", 1.0), ("1024-macs", "64-split", 0.85), ("16384-macs", "64-split", 0.6)];
+
+/// Rows whose latency may be OVS's at most.
+const LATENCY: &[&str] = &["latency", "latency-paced"];
+
+/// Where loss may be VPP's at most, and what that was seen to be where VPP is not measured.
+const LOSS: (&str, f64) = ("four-vnics", 0.001);
+
+/// Everything that was measured.
+#[derive(Debug)]
+pub struct Report {
+    setting: Setting,
+    machine: String,
+    /// By name of the row.
+    samples: BTreeMap<(Distance, Switch, &'static str), Vec<Sample>>,
+    /// Those that cannot be compared.
+    left_out: Vec<(Switch, Flaw, Sample)>,
+    pub failures: Vec<String>,
+}
+
+/// Medians of samples, or sums where frames are wrong.
+#[derive(Debug, Clone, Copy)]
+struct Summary {
+    mpps: f64,
+    best: f64,
+    gbps: f64,
+    loss: f64,
+    p50: f64,
+    p99: f64,
+    idle: f64,
+    ceiling: f64,
+    wrong: u64,
+    verified: u64,
+}
+
+impl Summary {
+    fn of(samples: &[Sample]) -> Option<Summary> {
+        let of = |pick: fn(&Figures) -> f64| median(samples.iter().map(|s| pick(&s.figures)).collect());
+        Some(Summary {
+            mpps: of(|f| f.rx_mpps)?,
+            best: samples.iter().map(|s| s.figures.rx_mpps).fold(0.0, f64::max),
+            gbps: of(|f| f.rx_gbps)?,
+            loss: of(|f| f.loss)?,
+            p50: of(|f| f.p50_us)?,
+            p99: of(|f| f.p99_us)?,
+            idle: of(|f| f.idle)?,
+            ceiling: of(|f| f.ceiling_mpps)?,
+            wrong: samples.iter().map(|s| s.figures.wrong()).sum(),
+            verified: samples.iter().map(|s| s.figures.verified).sum(),
+        })
+    }
+}
+
+/// A line of the table.
+struct Line<'a> {
+    row: &'a Row,
+    distance: Distance,
+    switch: Switch,
+    samples: &'a [Sample],
+    summary: Summary,
+    /// vmswitch's rate, in this switch's.
+    ours: Option<f64>,
+}
+
+impl Report {
+    /// Without samples.
+    pub fn new(setting: Setting, machine: String) -> Report {
+        Report { setting, machine, samples: BTreeMap::new(), left_out: Vec::new(), failures: Vec::new() }
+    }
+
+    /// Keeps a sample, and says so. A failure is kept for the end, so that the others are not lost.
+    pub fn keep(&mut self, row: &'static Row, switch: Switch, outcome: Result<Sample>) {
+        let what = format!("{:13} {:8}", row.name, switch.name());
+        match outcome {
+            Ok(sample) => {
+                eprintln!("{what} {}", describe(&sample));
+                match sample.distance() {
+                    Ok(near) => self.samples.entry((near, switch, row.name)).or_default().push(sample),
+                    Err(flaw) => self.left_out.push((switch, flaw, sample)),
+                }
+            }
+            Err(error) => {
+                eprintln!("{what} {error:#}");
+                self.failures.push(format!("{} {}: {error:#}", row.name, switch.name()));
+            }
+        }
+    }
+
+    fn summary(&self, distance: Distance, switch: Switch, row: &'static str) -> Option<Summary> {
+        Summary::of(self.samples.get(&(distance, switch, row))?)
+    }
+
+    /// In the order of the rows.
+    fn lines(&self) -> Vec<Line<'_>> {
+        let of_row = |row: &'static Row| {
+            self.samples.iter().filter(|((_, _, name), _)| *name == row.name).filter_map(
+                move |((distance, switch, _), samples)| {
+                    let (distance, switch, summary) = (*distance, *switch, Summary::of(samples)?);
+                    let ours = self.summary(distance, Switch::Vmswitch, row.name);
+                    let ours = ours.map(|ours| ours.mpps / summary.mpps);
+                    Some(Line { row, distance, switch, samples, summary, ours })
+                },
+            )
+        };
+        ROWS.iter().flat_map(of_row).collect()
+    }
+
+    /// Tables for people.
+    pub fn tables(&self) -> String {
+        let Setting { switch_cpu, generator_cpu, seconds, .. } = self.setting;
+        let mut text = format!(
+            "{}\nswitch on CPU {switch_cpu}, generator on CPU {generator_cpu}, samples of {seconds} s, medians\n",
+            self.machine
+        );
+        text += "\nrow            CPUs  switch    rounds     Mpps     best  Gbit/s  vmswitch is     loss   p50 µs   \
+                 p99 µs  gen idle  ceiling  wrong\n";
+        let lines = self.lines();
+        let mut last = None;
+        for line in &lines {
+            // A row and a distance are a block.
+            let block = Some((line.row.name, line.distance));
+            text += if last.is_some() && last != block { "\n" } else { "" };
+            last = block;
+            text += &line.text();
+        }
+        for (flaw, reason) in [(Flaw::Moved, "the CPUs moved"), (Flaw::Busy, "the CPUs had other work")] {
+            let samples = self.left_out.iter().filter(|(_, f, _)| *f == flaw).count();
+            if samples > 0 {
+                let _ = writeln!(text, "\nsamples left out: {samples}, for {reason}");
+            }
+        }
+        text + &verdict_table(&self.verdicts())
+    }
+
+    /// One JSON document for programs.
+    pub fn json(&self) -> Value {
+        let Setting { switch_cpu, generator_cpu, seconds, verify } = self.setting;
+        let rows: Vec<_> = self.lines().iter().map(Line::json).collect();
+        json!({
+            "machine": self.machine, "switch_cpu": switch_cpu, "generator_cpu": generator_cpu, "seconds": seconds,
+            "verify_seconds": verify, "rows": rows, "left_out": self.left_out.len(),
+            "targets": verdict_json(&self.verdicts()), "failures": self.failures,
+        })
+    }
+
+    fn verdicts(&self) -> Vec<Verdict> {
+        let of_distance = |d| {
+            let speed = AGAINST_PEERS.iter().filter_map(move |t| self.against_peer(d, t));
+            let own = AGAINST_ITSELF.iter().filter_map(move |t| self.against_itself(d, t));
+            let latency = LATENCY.iter().filter_map(move |row| self.latency(d, row)).flatten();
+            speed.chain(own).chain(latency).chain(self.loss(d)).collect::<Vec<_>>()
+        };
+        let mut all: Vec<_> = [Distance::Near, Distance::Far].into_iter().flat_map(of_distance).collect();
+        all.extend(self.wrong());
+        all
+    }
+
+    fn against_peer(
+        &self,
+        d: Distance,
+        &(row, peer, target): &(&'static str, Switch, f64),
+    ) -> Option<Verdict> {
+        let (ours, theirs) = (self.summary(d, Switch::Vmswitch, row)?, self.summary(d, peer, row)?);
+        Some(at_least(format!("{row}, {d}"), ours.mpps / theirs.mpps, target, &format!("x {}", peer.name())))
+    }
+
+    fn against_itself(
+        &self,
+        d: Distance,
+        &(row, other, target): &(&'static str, &'static str, f64),
+    ) -> Option<Verdict> {
+        let of = |row| self.summary(d, Switch::Vmswitch, row);
+        Some(at_least(format!("{row}, {d}"), of(row)?.mpps / of(other)?.mpps, target, &format!("x {other}")))
+    }
+
+    fn latency(&self, d: Distance, row: &'static str) -> Option<[Verdict; 2]> {
+        let (ours, ovs) = (self.summary(d, Switch::Vmswitch, row)?, self.summary(d, Switch::Ovs, row)?);
+        let judge = |what: &str, ratio| at_most(format!("{row} {what}, {d}"), ratio, 1.0, "x ovs");
+        Some([judge("p50", ours.p50 / ovs.p50), judge("p99", ours.p99 / ovs.p99)])
+    }
+
+    fn loss(&self, d: Distance) -> Option<Verdict> {
+        let (row, seen) = LOSS;
+        let ours = self.summary(d, Switch::Vmswitch, row)?;
+        let target = self.summary(d, Switch::Vpp, row).map_or(seen, |vpp| vpp.loss);
+        Some(at_most(format!("{row} loss, {d}"), ours.loss * 100.0, target * 100.0, "%"))
+    }
+
+    /// In all samples of vmswitch, those that were left out, too.
+    fn wrong(&self) -> Option<Verdict> {
+        let kept = self.samples.iter().filter(|((_, s, _), _)| *s == Switch::Vmswitch).flat_map(|(_, s)| s);
+        let others = self.left_out.iter().filter(|(s, ..)| *s == Switch::Vmswitch).map(|(.., sample)| sample);
+        let all = Summary::of(&kept.chain(others).cloned().collect::<Vec<_>>())?;
+        Some(Verdict {
+            what: "wrong frames, all bytes checked".to_owned(),
+            measured: format!("{} of {:.1} M", all.wrong, all.verified as f64 / 1e6),
+            target: "0".to_owned(),
+            met: all.wrong == 0,
+        })
+    }
+}
+
+impl Line<'_> {
+    fn text(&self) -> String {
+        let (row, s) = (self.row, &self.summary);
+        let ours = match self.ours {
+            Some(ratio) if self.switch != Switch::Vmswitch => format!("{ratio:.2} x"),
+            _ => String::new(),
+        };
+        // Without a rate to keep, latency is that of full rings and says nothing.
+        let us = |value: f64| if row.is_paced() { format!("{value:.1}") } else { String::new() };
+        let (p50, p99, loss) = (us(s.p50), us(s.p99), format!("{:.3} %", s.loss * 100.0));
+        let ceiling = if s.ceiling > 0.0 { format!("{:.2}", s.ceiling) } else { String::new() };
+        let (name, switch, rounds) = (row.name, self.switch.name(), self.samples.len());
+        format!(
+            "{name:14} {:5} {switch:9} {rounds:>6} {:>8.3} {:>8.3} {:>7.1} {ours:>12} {loss:>8} {p50:>8} {p99:>8} \
+             {:>7.0} % {ceiling:>8} {:>6}\n",
+            self.distance,
+            s.mpps,
+            s.best,
+            s.gbps,
+            s.idle * 100.0,
+            s.wrong
+        )
+    }
+
+    fn json(&self) -> Value {
+        let s = &self.summary;
+        let all = |pick: fn(&Sample) -> f64| self.samples.iter().map(pick).collect::<Vec<_>>();
+        let sum = |pick: fn(&Figures) -> u64| self.samples.iter().map(|s| pick(&s.figures)).sum::<u64>();
+        json!({
+            "row": self.row.name, "cpus": self.distance.to_string(), "switch": self.switch.name(),
+            "rounds": self.samples.len(), "median_mpps": s.mpps, "best_mpps": s.best, "median_gbps": s.gbps,
+            "vmswitch_ratio": self.ours, "loss": s.loss, "p50_us": s.p50, "p99_us": s.p99,
+            "generator_idle": s.idle, "generator_ceiling_mpps": s.ceiling, "verified": s.verified,
+            "corrupt": sum(|f| f.corrupt), "misdelivered": sum(|f| f.misdelivered),
+            "reordered": sum(|f| f.reordered), "duplicated": sum(|f| f.duplicated), "foreign": sum(|f| f.foreign),
+            "mpps": all(|s| s.figures.rx_mpps), "c2c_ns": all(|s| s.c2c_ns.iter().sum::<f64>() / 2.0),
+        })
+    }
+}
+
+fn describe(sample: &Sample) -> String {
+    let f = &sample.figures;
+    let [before, after] = sample.c2c_ns;
+    let note = match sample.distance() {
+        Ok(_) => "",
+        Err(Flaw::Moved) => ", left out: the CPUs moved",
+        Err(Flaw::Busy) => ", left out: the CPUs had other work",
+    };
+    let wrong = if f.wrong() > 0 { format!(", {} WRONG", f.wrong()) } else { String::new() };
+    format!(
+        "{:7.3} Mpps, {:6.1} Gbit/s, {:.3} % lost, {:6.1} and {:6.1} µs, generator {:3.0} % idle, c2c {before:.0} and \
+         {after:.0} ns{note}{wrong}",
+        f.rx_mpps,
+        f.rx_gbps,
+        f.loss * 100.0,
+        f.p50_us,
+        f.p99_us,
+        f.idle * 100.0
+    )
+}
+
+#[cfg(test)]
+mod tests;

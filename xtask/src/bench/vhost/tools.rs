@@ -1,0 +1,140 @@
+//! The two C programs and the huge pages that samples are taken with.
+
+use super::Setting;
+use super::bed::{Bed, Switch, Vmswitches};
+use super::contention::{self, Times};
+use super::distance::Distance;
+use super::generator::{self, Figures};
+use super::rows::Row;
+use crate::steps;
+use anyhow::{Context, ensure};
+use lab::Namespace;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
+const HUGE_PAGES: &str = "/proc/sys/vm/nr_hugepages";
+/// 2 GiB of pages of 2 MiB. VPP takes the most.
+const HUGE_PAGES_NEEDED: u64 = 1024;
+
+/// One sample, and what the machine did meanwhile.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    pub figures: Figures,
+    /// Nanoseconds from core to core, before and after.
+    pub c2c_ns: [f64; 2],
+    /// The share of time in which something else ran on the CPU of the switch or of the generator, whichever is more.
+    pub waited: f64,
+}
+
+/// Why a sample cannot be compared with any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// The CPUs moved.
+    Moved,
+    /// The CPUs had other work.
+    Busy,
+}
+
+impl Sample {
+    /// What it can be compared with.
+    pub fn distance(&self) -> Result<Distance, Flaw> {
+        let [before, after] = self.c2c_ns;
+        match Distance::of(before, after) {
+            _ if self.waited > contention::TOLERATED => Err(Flaw::Busy),
+            Some(distance) => Ok(distance),
+            None => Err(Flaw::Moved),
+        }
+    }
+}
+
+/// What samples are taken with, for the whole run.
+#[derive(Debug)]
+pub struct Tools {
+    vnicgen: PathBuf,
+    c2c: PathBuf,
+    setting: Setting,
+    /// All programs run in there: what a killed run leaves is found by the next one.
+    namespace: Namespace,
+    _huge_pages: HugePages,
+}
+
+impl Tools {
+    /// Compiles what is older than its source, and reserves huge pages.
+    pub fn build(setting: &Setting) -> anyhow::Result<Tools> {
+        steps::header("Generator: peers/vnicgen.c, peers/c2c.c");
+        let dpdk = lab::text(Command::new("pkg-config").args(["--cflags", "--libs", "libdpdk"]))?;
+        let vnicgen = compile("vnicgen", &["-march=native"], &dpdk)?;
+        let c2c = compile("c2c", &["-pthread"], "")?;
+        let (namespace, pages) = (Namespace::new("vhost")?, HugePages::reserve()?);
+        Ok(Tools { vnicgen, c2c, setting: *setting, namespace, _huge_pages: pages })
+    }
+
+    /// Starts a switch, measures it, and takes it down.
+    pub fn sample(&self, switch: Switch, row: &Row, builds: &Vmswitches) -> anyhow::Result<Sample> {
+        let before = self.c2c()?;
+        let bed = Bed::start(switch, row, &self.setting, &self.namespace, builds)?;
+        let times = bed.pid()?.map(Times::of).transpose()?.unwrap_or_default();
+        let figures = generator::run(&self.vnicgen, &self.namespace, &bed, row, &self.setting)
+            .with_context(|| format!("the switch printed:\n{}", bed.log()))?;
+        let waited = bed
+            .pid()?
+            .map(Times::of)
+            .transpose()?
+            .map_or(0.0, |now| now.waited_since(&times))
+            .max(figures.waited);
+        drop(bed);
+        Ok(Sample { figures, c2c_ns: [before, self.c2c()?], waited })
+    }
+
+    fn c2c(&self) -> anyhow::Result<f64> {
+        let (one, other) = (self.setting.switch_cpu.to_string(), self.setting.generator_cpu.to_string());
+        let printed = lab::text(Command::new(&self.c2c).args([one, other]))?;
+        printed.trim().parse().with_context(|| format!("c2c printed {printed:?}"))
+    }
+}
+
+/// Compiles `peers/NAME.c` into the target folder.
+fn compile(name: &str, flags: &[&str], more: &str) -> anyhow::Result<PathBuf> {
+    let folder = steps::profile_folder("bench")?;
+    fs::create_dir_all(&folder)?;
+    let (source, program) = (Path::new(SOURCES).join(name).with_extension("c"), folder.join(name));
+    let mut command = Command::new("gcc");
+    command.args(["-std=gnu11", "-Wall", "-Wextra", "-O3"]).args(flags).arg(source).arg("-o").arg(&program);
+    steps::run(command.args(more.split_whitespace()))?;
+    Ok(program)
+}
+
+/// Huge pages that are given back.
+#[derive(Debug)]
+struct HugePages {
+    before: u64,
+}
+
+impl HugePages {
+    fn reserve() -> anyhow::Result<HugePages> {
+        let before = Self::reserved()?;
+        if before < HUGE_PAGES_NEEDED {
+            fs::write(HUGE_PAGES, HUGE_PAGES_NEEDED.to_string())?;
+        }
+        // Where memory is in pieces, the kernel reserves fewer without a word.
+        let pages = HugePages { before };
+        let now = Self::reserved()?;
+        ensure!(now >= HUGE_PAGES_NEEDED, "only {now} of {HUGE_PAGES_NEEDED} huge pages are to be had");
+        Ok(pages)
+    }
+
+    fn reserved() -> anyhow::Result<u64> {
+        Ok(fs::read_to_string(HUGE_PAGES)?.trim().parse()?)
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        if self.before < HUGE_PAGES_NEEDED {
+            // Who runs this as root can do the same by hand, and the next start of the machine does it, too.
+            let _ = fs::write(HUGE_PAGES, self.before.to_string());
+        }
+    }
+}
