@@ -24,7 +24,12 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let seconds = arguments.next().map_or(0.5, |text| text.parse().unwrap());
     let size = arguments.next().map_or(1024, |text| text.parse().unwrap());
-    let names = [("split", SPLIT), ("split in order", SPLIT | IN_ORDER), ("packed", PACKED), ("packed in order", PACKED | IN_ORDER)];
+    let names = [
+        ("split", SPLIT),
+        ("split in order", SPLIT | IN_ORDER),
+        ("packed", PACKED),
+        ("packed in order", PACKED | IN_ORDER),
+    ];
     for (name, features) in names {
         for kind in ["send", "receive", "through"] {
             let (mpps, busy) = measure(kind, size, features, Duration::from_secs_f64(seconds));
@@ -84,7 +89,8 @@ fn run(time: Duration, mut device: Device) -> (f64, f64) {
             frames += moved;
         }
     }
-    let ticks_per_ns = (stamp() as f64 - FIRST.with(|first| first.0) as f64) / FIRST.with(|first| first.1.elapsed().as_nanos()) as f64;
+    let ticks_per_ns = (stamp() as f64 - FIRST.with(|first| first.0) as f64)
+        / FIRST.with(|first| first.1.elapsed().as_nanos()) as f64;
     (frames as f64 / start.elapsed().as_secs_f64() / 1e6, busy as f64 / ticks_per_ns / frames as f64)
 }
 

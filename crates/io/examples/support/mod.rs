@@ -66,7 +66,19 @@ impl Driver {
         let config = RingConfig::new(direction, size, parts, features);
         let write = direction == Direction::Writable;
         let skips = features & IN_ORDER != 0 && !write;
-        Self { base, memory, config, size, packed, skips, write, next: 0, used: 0, laps: [true; 2], free: size }
+        Self {
+            base,
+            memory,
+            config,
+            size,
+            packed,
+            skips,
+            write,
+            next: 0,
+            used: 0,
+            laps: [true; 2],
+            free: size,
+        }
     }
 
     /// The device's side.

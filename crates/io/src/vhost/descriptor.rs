@@ -71,7 +71,7 @@ impl Table {
     /// The table that a descriptor refers to, and which lies in `piece`.
     pub fn of(descriptor: &Descriptor, piece: Option<Piece>) -> Result<Self, RingError> {
         let bytes = descriptor.len;
-        if bytes == 0 || bytes % SIZE != 0 || bytes / SIZE > MAX_INDIRECT {
+        if bytes == 0 || !bytes.is_multiple_of(SIZE) || bytes / SIZE > MAX_INDIRECT {
             return Err(RingError::IndirectSize(bytes));
         }
         let outside = RingError::IndirectOutsideMemory { address: descriptor.address, len: bytes };

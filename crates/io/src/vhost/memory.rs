@@ -354,3 +354,6 @@ fn refuse_overlap(
     let found = sorted.windows(2).find(|pair| overlap(&pair[0].info, &pair[1].info));
     found.map_or(Ok(()), |pair| Err(MemoryError::Overlap(pair[0].info.guest, pair[1].info.guest)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,12 +153,13 @@ impl Packed {
         let Common { size, writable, .. } = self.common;
         let plain = if writable { WRITE } else { 0 };
         let (mut window, mut next, mut taken, mut other) = (self.common.window, self.next, 0, false);
+        let mut wanted = next.available() | plain;
         for place in chains.room(usize::from(count)) {
             let cell = self.descriptors.get(usize::from(next.slot));
             // Acquire: the address, and the other descriptors of the chain, are read after the flags that tell of them.
             let rest = cell[1].load(Ordering::Acquire);
             let first = Descriptor::packed(cell[0].load(Ordering::Relaxed), rest);
-            if first.flags & MEANT != next.available() | plain || first.len == 0 {
+            if first.flags & MEANT != wanted || first.len == 0 {
                 other = first.flags & (AVAILABLE | USED) == next.available();
                 break;
             }
@@ -170,8 +171,12 @@ impl Packed {
             };
             prefetch(piece, writable);
             place.fill(piece, first.link, next.slot);
-            next = next.plus(1, size);
             taken += 1;
+            next.slot += 1;
+            if next.slot == size {
+                next = Position { slot: 0, wrap: !next.wrap };
+                wanted = next.available() | plain;
+            }
         }
         chains.grow(usize::from(taken));
         (self.common.window, self.next, self.taken) = (window, next, self.taken + taken);
@@ -224,16 +229,20 @@ impl Packed {
     pub(super) fn put(&mut self, chains: &Chains, range: Range<usize>) -> bool {
         let done = chains.range(range);
         let [first, others @ ..] = done else { return false };
+        let begin = self.used;
+        let (this_lap, next_lap) = (begin.used(), Position { wrap: !begin.wrap, ..begin }.used());
         // The first one makes the others visible, as the driver looks at them in order.
         match others {
             // One descriptor in the first slot, with the id of the last (virtio 1.2, 2.8.9).
-            [.., last] if self.common.skips => self.write(self.used.slot, last),
+            [.., last] if self.common.skips => self.write(begin.slot, last, this_lap),
             _ => {
-                others.iter().rev().for_each(|chain| self.write(chain.slot, chain));
-                self.write(self.used.slot, first);
+                for chain in others.iter().rev() {
+                    self.write(chain.slot, chain, if chain.slot > begin.slot { this_lap } else { next_lap });
+                }
+                self.write(begin.slot, first, this_lap);
             }
         }
-        let slots = done.iter().fold(0, |slots: u16, chain| slots.saturating_add(chain.slots)).min(self.taken);
+        let slots = self.slots_to(others.last().unwrap_or(first));
         if self.common.log.is_some() {
             self.log_used(slots);
         }
@@ -242,11 +251,18 @@ impl Packed {
         self.wants_notification(slots)
     }
 
+    /// How many slots there are from the first that is not put back to the end of the chain.
+    #[inline]
+    fn slots_to(&self, chain: &Chain) -> u16 {
+        let size = self.common.size;
+        let before = if chain.slot >= self.used.slot { 0 } else { size };
+        (chain.slot + before - self.used.slot).saturating_add(chain.slots).min(self.taken)
+    }
+
     /// Writes the chain's used descriptor.
     #[inline(always)]
-    fn write(&self, slot: u16, chain: &Chain) {
-        let wrap = self.used.wrap == (slot >= self.used.slot);
-        let flags = Position { slot, wrap }.used() | if chain.written > 0 { WRITE } else { 0 };
+    fn write(&self, slot: u16, chain: &Chain, lap: u16) {
+        let flags = lap | if chain.written > 0 { WRITE } else { 0 };
         let rest = u64::from(chain.written) | u64::from(chain.id) << 32 | u64::from(flags) << 48;
         // Release: the driver that sees the flags sees the bytes of the buffers, and what was written before.
         self.descriptors.get(usize::from(slot))[1].store(rest, Ordering::Release);

@@ -244,14 +244,12 @@ impl Ring {
 }
 
 /// Fetches the first bytes of a buffer ahead of their use, header and frame's headers: the two lines that they take where
-/// a driver puts the frame at the start of a line and the header before it.
+/// a driver puts the frame at the start of a line and the header before it. Asking whether it does costs as much.
 #[inline(always)]
 pub(super) fn prefetch(piece: crate::piece::Piece, writable: bool) {
     let at = piece.at.as_ptr().cast_const();
     fetch(at, writable);
-    if (at as usize % 64) + piece.len > 64 {
-        fetch(at.wrapping_add(64), writable);
-    }
+    fetch(at.wrapping_add(64), writable);
 }
 
 /// Fetches a cache line, to be read or to be written.

@@ -58,15 +58,18 @@ impl Split {
         let (driver, device) = (config.driver, config.device);
         let available_entry = |entry: usize| driver.wrapping_add(4 + 2 * entry as u64);
         let used_element = |element: usize| device.wrapping_add(4 + 8 * element as u64);
+        let common = Common::new(config, memory);
+        // Behind the last one, and only there where it was negotiated: else it is not touched.
+        let event = if common.event_idx { wide } else { 0 };
         let mut ring = Self {
-            common: Common::new(config, memory),
+            common,
             descriptors: Cells::new(memory, config.descriptors, wide, "descriptor table")?,
             available_head: Cells::new(memory, driver, 2, "available ring")?,
             available: Cells::new(memory, available_entry(0), wide, "available ring")?,
-            used_event: Cells::new(memory, available_entry(wide), 1, "available ring")?,
+            used_event: Cells::new(memory, available_entry(event), 1, "available ring")?,
             used_head: Cells::new(memory, device, 2, "used ring")?,
             elements: Cells::new(memory, used_element(0), wide, "used ring")?,
-            available_event: Cells::new(memory, used_element(wide), 1, "used ring")?,
+            available_event: Cells::new(memory, used_element(event), 1, "used ring")?,
             seen: 0,
             next: 0,
             used: 0,

@@ -24,7 +24,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let max = prop_oneof![Just(1usize), Just(2), Just(63), Just(64), 0usize..20];
     let post = (vec((any::<u64>(), 1u32..300), 1..6), any::<bool>());
     let post = post.prop_map(|(chain, indirect)| Step::Post { chain, indirect });
-    let single = (any::<u64>(), 1u32..2000).prop_map(|buffer| Step::Post { chain: vec![buffer], indirect: false });
+    let single =
+        (any::<u64>(), 1u32..2000).prop_map(|buffer| Step::Post { chain: vec![buffer], indirect: false });
     let step = prop_oneof![
         6 => post,
         12 => single,
@@ -40,14 +41,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step, 1..160)
 }
 
-
 fn shapes() -> impl Strategy<Value = Shape> {
     let size = (any::<bool>(), prop_oneof![1u16..10, Just(16), Just(63), Just(64), Just(100), Just(256)]);
     let direction = prop_oneof![Just(Direction::Readable), Just(Direction::Writable)];
-    (size, direction, any::<bool>(), any::<bool>()).prop_map(|((packed, size), direction, event_idx, in_order)| {
-        let size = if packed { size } else { size.next_power_of_two() };
-        Shape { packed, direction, size, event_idx, in_order }
-    })
+    (size, direction, any::<bool>(), any::<bool>()).prop_map(
+        |((packed, size), direction, event_idx, in_order)| {
+            let size = if packed { size } else { size.next_power_of_two() };
+            Shape { packed, direction, size, event_idx, in_order }
+        },
+    )
 }
 
 /// The upper region and the one apart, the end of the lower one: so that some buffers cross from region to region.
@@ -149,7 +151,10 @@ impl Bench {
         let took = self.chains.len() - before;
         let there = self.posted - self.taken;
         // A split ring looks for more only when all that it knows of was taken.
-        assert!(took <= max.min(there) && (took > 0 || max.min(there) == 0), "{took} of {there}, {max} at most");
+        assert!(
+            took <= max.min(there) && (took > 0 || max.min(there) == 0),
+            "{took} of {there}, {max} at most"
+        );
         for at in before..self.chains.len() {
             self.compare(at, self.taken + at - before);
         }
@@ -162,7 +167,8 @@ impl Bench {
         assert_eq!((self.chains.bytes(at), pieces), (expected as usize, expected as usize));
         if self.driver.shape.direction == Direction::Readable {
             let posted = &self.all[number].0.buffers;
-            let content: Vec<u8> = posted.iter().flat_map(|(at, len)| self.driver.guest.read(*at, *len as usize)).collect();
+            let content: Vec<u8> =
+                posted.iter().flat_map(|(at, len)| self.driver.guest.read(*at, *len as usize)).collect();
             let mut read = vec![];
             for piece in self.chains.pieces(at) {
                 let mut bytes = vec![0; piece.len];
@@ -216,15 +222,20 @@ impl Bench {
             left -= content.len();
         }
         let buffers = &self.all[number].0.buffers;
-        let whole: Vec<u8> =
-            buffers.iter().flat_map(|(at, len)| self.driver.guest.read(*at, *len as usize)).take(written).collect();
+        let whole: Vec<u8> = buffers
+            .iter()
+            .flat_map(|(at, len)| self.driver.guest.read(*at, *len as usize))
+            .take(written)
+            .collect();
         assert!(overlap(buffers) || whole.iter().all(|byte| *byte == self.written));
         written as u32
     }
 
     /// By the specification: some chain of those from `old` to `new` is the one that was asked for.
     fn is_to_be_told(&mut self, old: usize, new: usize) -> bool {
-        let slots = |chain: &(guest::Posted, u32)| u32::from(if self.driver.shape.packed { chain.0.slots() } else { 1 });
+        let slots = |chain: &(guest::Posted, u32)| {
+            u32::from(if self.driver.shape.packed { chain.0.slots() } else { 1 })
+        };
         let advanced: u32 = self.all[old..new].iter().map(slots).sum();
         let from = self.since_wish;
         // Where a position comes again.
@@ -236,7 +247,9 @@ impl Bench {
                 || match self.wish {
                     Wish::Always => true,
                     Wish::Never => false,
-                    Wish::After(after) => (from..from + advanced).any(|slot| slot % period == u32::from(after)),
+                    Wish::After(after) => {
+                        (from..from + advanced).any(|slot| slot % period == u32::from(after))
+                    }
                 })
     }
 
@@ -306,5 +319,45 @@ proptest! {
         for step in steps {
             bench.step(step);
         }
+    }
+}
+
+/// Pages of the guest that the log has marked.
+fn marked(log: &std::os::fd::OwnedFd) -> Vec<u64> {
+    let mut bytes = vec![0; 4096];
+    rustix::io::pread(log, &mut bytes, 0).unwrap();
+    (0..8 * 4096u64).filter(|page| bytes[(page / 8) as usize] & (1 << (page % 8)) != 0).collect()
+}
+
+#[test]
+fn what_is_written_to_a_ring_is_marked_in_the_log() {
+    use std::os::fd::AsFd;
+    for packed in [false, true] {
+        let shape =
+            Shape { packed, direction: Direction::Readable, size: 1024, event_idx: true, in_order: false };
+        let (guest, fd) = (Arc::new(Guest::default()), guest::memfd(4096));
+        let log = Arc::new(DirtyLog::map(fd.as_fd(), 0, 4096).unwrap());
+        let config = RingConfig { log: Some(RingLog { log, device: guest::DEVICE }), ..shape.config() };
+        let mut driver = Driver::new(&guest, shape);
+        let mut ring = Ring::new(&config, &guest.memory()).unwrap();
+        let mut chains = Chains::default();
+        let mut round = |driver: &mut Driver, ring: &mut Ring, count: usize| {
+            (0..count).for_each(|_| assert!(driver.post(&[(APART, 60)], false)));
+            chains.clear();
+            ring.take(count, &mut chains).unwrap();
+            let _ = ring.put(&chains, 0..count);
+            assert_eq!(driver.collect().len(), count);
+        };
+        let page = |address: u64| address / 4096;
+        let written = page(if packed { guest::DESCRIPTORS } else { guest::DEVICE });
+        assert!(marked(&fd).is_empty());
+        round(&mut driver, &mut ring, 200);
+        assert_eq!(marked(&fd), [written], "the first page of it");
+        (0..2).for_each(|_| round(&mut driver, &mut ring, 400));
+        let all: Vec<u64> = if packed { (0..4).collect() } else { vec![0, 1] };
+        assert_eq!(marked(&fd), all.iter().map(|more| written + more).collect::<Vec<_>>());
+        let _ = ring.arm();
+        let event = page(if packed { guest::DEVICE } else { guest::DEVICE + 4 + 8 * 1024 });
+        assert!(marked(&fd).contains(&event), "what it wishes is written, too");
     }
 }

@@ -12,11 +12,11 @@ use std::{
     ptr::{NonNull, null_mut},
     sync::{
         Arc,
-        atomic::{AtomicU16, AtomicU32, Ordering, fence},
+        atomic::{AtomicU16, AtomicU32, Ordering},
     },
 };
 
-pub const REGION: u64 = 0x40_000;
+pub const REGION: u64 = 0x400_000;
 /// Two regions that adjoin for the guest but not in the file, and one apart.
 pub const LOW: u64 = 0x10_000;
 pub const HIGH: u64 = LOW + REGION;
@@ -77,7 +77,8 @@ impl Guest {
     }
 
     pub fn byte(&self, guest: u64) -> NonNull<u8> {
-        let (start, offset) = REGIONS.into_iter().find(|(start, _)| (*start..start + REGION).contains(&guest)).unwrap();
+        let (start, offset) =
+            REGIONS.into_iter().find(|(start, _)| (*start..start + REGION).contains(&guest)).unwrap();
         // SAFETY: within the mapped file, as the address is within a region.
         unsafe { self.at.add((guest - start + offset) as usize) }
     }
@@ -114,12 +115,12 @@ impl Guest {
 
     /// Writes a descriptor whose last two fields are the same in no format.
     pub fn descriptor(&self, at: u64, address: u64, len: u32, last: [u16; 2]) {
-        self.write(at, &address.to_le_bytes());
-        self.write(at + 8, &len.to_le_bytes());
-        self.write(at + 12, &last[0].to_le_bytes());
+        self.u32(at).store(address as u32, Ordering::Relaxed);
+        self.u32(at + 4).store((address >> 32) as u32, Ordering::Relaxed);
+        self.u32(at + 8).store(len, Ordering::Relaxed);
+        self.store(at + 12, last[0]);
         // The flags of a packed descriptor come last, and make it available.
-        fence(Ordering::Release);
-        self.u16(at + 14).store(last[1], Ordering::Release);
+        self.store(at + 14, last[1]);
     }
 }
 
@@ -153,7 +154,8 @@ impl Shape {
             (self.event_idx, Features::EVENT_IDX),
             (self.in_order, Features::IN_ORDER),
         ];
-        let negotiated = bits.into_iter().filter(|bit| bit.0).fold(Features::default(), |set, bit| set.with(bit.1));
+        let negotiated =
+            bits.into_iter().filter(|bit| bit.0).fold(Features::default(), |set, bit| set.with(bit.1));
         let parts = [DESCRIPTORS, DRIVER, DEVICE].map(|guest| guest + USER);
         RingConfig::new(self.direction, self.size, parts, negotiated.bits())
     }
@@ -240,8 +242,11 @@ impl Driver {
             None => buffers.to_vec(),
         };
         let flags = if indirect { INDIRECT } else { self.shape.write_flag() };
-        let (id, taken) =
-            if self.shape.packed { self.post_packed(&direct, flags) } else { self.post_split(&direct, flags) };
+        let (id, taken) = if self.shape.packed {
+            self.post_packed(&direct, flags)
+        } else {
+            self.post_split(&direct, flags)
+        };
         self.posted.push_back(Posted { id, buffers: buffers.to_vec(), slots, table, taken });
         true
     }
@@ -294,7 +299,8 @@ impl Driver {
         let mut collected = vec![];
         while let Some((id, len)) = self.read_used() {
             loop {
-                let posted = self.posted.pop_front().expect("the device used more chains than were available");
+                let posted =
+                    self.posted.pop_front().expect("the device used more chains than were available");
                 let last = posted.id == id;
                 assert!(last || self.shape.in_order, "chain {id} was used, but {} comes first", posted.id);
                 self.recycle(&posted);
