@@ -6,8 +6,8 @@
  *   vnicgen --lcores 0@1,1@0 [EAL options] -- --copy --size 65536 --seconds 2
  *
  * vNIC 0 sends to 1, 2 to 3 and so on; with --both-ways 1 sends to 0, too. One thread does all of it: in each
- * turn it sends one burst from every sender and takes one from every receiver. What a sender could not send for
- * want of room in its ring is sent in the next turn; nothing is lost on this side.
+ * turn it sends a burst from every sender and takes up to two from every receiver, so that no backlog stays. What
+ * a sender could not send for want of room in its ring is sent in the next turn; nothing is lost on this side.
  *
  * Phases:
  *   greeting   one frame at a time, until every vNIC has heard from its peer: all is connected and learnt;
@@ -24,8 +24,8 @@
  *
  * The result is a line of JSON. What limits it: `idle` is the share of time of turns in which no frame was
  * there to be taken, nor room to send one; `blocked` is the share of bursts that a ring had not enough room for;
- * `ceiling_mpps` is the rate of those turns in which all bursts were full both ways, so what this program could
- * do with a switch that never makes it wait (0 if there were none). `waited` is the share of time in which
+ * `ceiling_mpps` is the rate of those turns in which it sent full bursts and took as much, so what this program
+ * could do with a switch that never makes it wait (0 if there were none). `waited` is the share of time in which
  * something else ran on this CPU: on a machine with other work the figures are worth nothing.
  */
 #include <getopt.h>
@@ -47,7 +47,8 @@
 #include "pattern.h"
 
 #define MAX_VNICS 16
-#define MAX_BURST 64
+#define MAX_BURST 32
+#define MAX_TAKEN (2 * MAX_BURST)
 #define MAX_PIECES 17
 #define RING 1024
 #define MAGIC 0x76737747u
@@ -56,7 +57,7 @@
 #define SEGMENT_PIECE 4096 /* bytes of a buffer for segments: a page, as guests have */
 #define TCP_PAYLOAD 1448
 #define LATENCY_BUCKETS 65536 /* of a quarter microsecond */
-#define WINDOW 16384	      /* frame numbers remembered; more than can be under way */
+#define WINDOW 65536	      /* frame numbers remembered; more than can be under way */
 #define SILENCE_MS 20
 #define GREETING_LIMIT_S 10
 #define JOBS (RING * SEGMENT_PIECE / 65536)
@@ -276,8 +277,16 @@ static void unmark(struct vnic *me, uint32_t n) { me->seen[n % WINDOW / 64] &= ~
 
 static int is_marked(const struct vnic *me, uint32_t n) { return me->seen[n % WINDOW / 64] >> n % 64 & 1; }
 
-/* Numbers behind the newest are reordered the first time and duplicated the second; those older than the
- * window, of which that is not known, count as reordered. */
+/* Whether a later frame of the same flow came before this one: of those with the same source. */
+static int is_overtaken(const struct vnic *me, uint32_t number)
+{
+	for (uint32_t ahead = macs; ahead <= me->newest - number; ahead += macs)
+		if (is_marked(me, number + ahead))
+			return 1;
+	return 0;
+}
+
+/* Of numbers older than the window nothing is known any more; they count as reordered. */
 static void account(struct vnic *me, uint32_t number)
 {
 	uint32_t ahead = number - me->newest;
@@ -289,11 +298,13 @@ static void account(struct vnic *me, uint32_t number)
 			for (uint32_t lost = me->newest + 1; lost != number; lost++)
 				unmark(me, lost);
 		me->newest = number;
-	} else if (-ahead < WINDOW && is_marked(me, number)) {
+	} else if (-ahead >= WINDOW) {
+		me->counts.reordered++;
+	} else if (is_marked(me, number)) {
 		me->counts.duplicated++;
 		return;
 	} else {
-		me->counts.reordered++;
+		me->counts.reordered += is_overtaken(me, number);
 	}
 	mark(me, number);
 	me->counts.arrived += (int32_t)(number - me->first) >= 0;
@@ -349,8 +360,8 @@ static unsigned collect_jobs(unsigned v, struct rte_mbuf **m, unsigned n)
 
 static unsigned take_burst(unsigned v, int whole)
 {
-	struct rte_mbuf *got[MAX_BURST];
-	unsigned n = copying ? collect_jobs(v, got, burst) : rte_eth_rx_burst(v, 0, got, burst);
+	struct rte_mbuf *got[MAX_TAKEN];
+	unsigned n = copying ? collect_jobs(v, got, 2 * burst) : rte_eth_rx_burst(v, 0, got, 2 * burst);
 	uint64_t now = rte_rdtsc();
 
 	for (unsigned i = 0; i < n; i++)
@@ -394,19 +405,19 @@ static void run_until(uint64_t end, int whole)
 
 	while (!stop) {
 		uint64_t now = rte_rdtsc();
-		unsigned moved = 0;
+		unsigned sent = 0, taken;
 		if (now >= end)
 			return;
 		if (!pause || now >= due) {
 			due = now > due + hz / 100 ? now + pause : due + pause;
 			for (unsigned v = 0; v < vnics; v++)
 				if (sends(v))
-					moved += send_burst(v, burst, now, whole);
+					sent += send_burst(v, burst, now, whole);
 		}
-		moved += take_turn(whole);
-		if (!moved)
+		taken = take_turn(whole);
+		if (!sent && !taken)
 			idle_cycles += rte_rdtsc() - now;
-		if (moved == 2 * burst * senders()) {
+		if (sent == burst * senders() && taken >= sent) {
 			full_cycles += rte_rdtsc() - now;
 			full_turns++;
 		}
@@ -584,11 +595,13 @@ static void read_options(int argc, char **argv)
 			 MAX_BURST);
 }
 
-static void make_pool(void)
+/* Enough for all rings to be full, as much again under way between them, and what the cache keeps. */
+static void make_pool(unsigned users)
 {
 	unsigned room = is_segment() ? SEGMENT_PIECE : RTE_MAX(frame_len, 2048u);
 
-	pool = rte_pktmbuf_pool_create("frames", 8191, 512, 0, room + RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
+	pool = rte_pktmbuf_pool_create("frames", users * 4 * RING - 1, 512, 0, room + RTE_PKTMBUF_HEADROOM,
+				       SOCKET_ID_ANY);
 	if (!pool)
 		rte_exit(1, "no memory for frames: %s\n", rte_strerror(rte_errno));
 }
@@ -619,6 +632,7 @@ static void open_all(void)
 	if (found < 2 || found > MAX_VNICS || found % 2)
 		rte_exit(1, "%u vNICs: it takes an even number, 2 to %d\n", found, MAX_VNICS);
 	vnics = found;
+	make_pool(found);
 	for (unsigned v = 0; v < found; v++) {
 		vnic[v].next = 1;
 		vnic[v].source = 1 % macs;
@@ -648,7 +662,6 @@ int main(int argc, char **argv)
 	quarter_us = ((unsigned __int128)4000000 << 32) / hz;
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
-	make_pool();
 	open_all();
 	greet();
 	measure();

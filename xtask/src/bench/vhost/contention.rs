@@ -23,14 +23,34 @@ impl Times {
         Ok(Times(times))
     }
 
-    /// The share of time that the thread that ran most since then had to wait.
-    pub fn waited_since(&self, before: &Times) -> f64 {
+    /// What the process did since then.
+    pub fn since(&self, before: &Times) -> Work {
         let grown = self.0.iter().map(|(thread, (ran, waited))| {
             let (ran_before, waited_before) = before.0.get(thread).copied().unwrap_or_default();
-            (ran - ran_before, waited - waited_before)
+            (ran.saturating_sub(ran_before), waited.saturating_sub(waited_before))
         });
-        let (ran, waited) = grown.max().unwrap_or_default();
-        waited as f64 / (ran + waited).max(1) as f64
+        let all: Vec<_> = grown.collect();
+        let (ran, waited) = all.iter().copied().max().unwrap_or_default();
+        let others = all.iter().map(|(ran, _)| ran).sum::<u64>() - ran;
+        let whole = (ran + waited).max(1) as f64;
+        Work { waited: waited as f64 / whole, others: others as f64 / whole }
+    }
+}
+
+/// Shares of the time in which the thread that ran most could have run: that is the one that switches.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Work {
+    /// In which it had to wait for its CPU.
+    pub waited: f64,
+    /// In which other threads of the switch ran.
+    pub others: f64,
+}
+
+impl Work {
+    /// The share of time for which what is not measured kept the switch or the generator from its CPU.
+    /// What the switch's other threads take, on either CPU, is a property of the switch.
+    pub fn disturbed(self, generator_waited: f64) -> f64 {
+        (self.waited + generator_waited - self.others).max(0.0)
     }
 }
 
@@ -49,9 +69,16 @@ mod tests {
             Times(all.iter().map(|(name, ran, waited)| ((*name).to_owned(), (*ran, *waited))).collect())
         };
         let before = times(&[("main", 1000, 1000), ("worker", 100, 0)]);
-        let after = times(&[("main", 1001, 2000), ("worker", 1000, 100), ("new", 5, 5)]);
-        assert!((after.waited_since(&before) - 0.1).abs() < 1e-9);
-        assert_eq!(times(&[]).waited_since(&before), 0.0);
+        let after = times(&[("main", 1050, 2000), ("worker", 1000, 100), ("new", 50, 5)]);
+        assert_eq!(after.since(&before), Work { waited: 0.1, others: 0.1 });
+        assert_eq!(times(&[]).since(&before), Work::default());
+    }
+
+    #[test]
+    fn a_switch_does_not_disturb_itself() {
+        let work = Work { waited: 0.25, others: 0.5 };
+        assert_eq!(work.disturbed(0.125), 0.0);
+        assert_eq!(work.disturbed(0.5), 0.25);
     }
 
     #[test]

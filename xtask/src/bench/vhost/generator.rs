@@ -89,7 +89,7 @@ fn environment(command: &mut Command, dir: &Path, attachment: &Attachment, row: 
     };
     command.env("RUNTIME_DIRECTORY", dir).args(["--lcores", &lcores, "--no-pci", "--in-memory"]);
     // With a file for each page there would be more memory regions than vhost-user has room for.
-    command.args(["--single-file-segments", "-m", "256", "--log-level", "lib.eal:error"]);
+    command.args(["--single-file-segments", "-m", "256", "--log-level", "lib.eal:error", "--no-telemetry"]);
     let rings = if row.packed { ",packed_vq=1" } else { "" };
     for (n, socket) in attachment.sockets().iter().enumerate() {
         let (mac, path) = (vnic_mac(n), socket.display());
@@ -117,7 +117,8 @@ mod tests {
     use super::*;
 
     const LINE: &str = r#"{"size":64,"rx_mpps":11.5,"rx_gbps":5.5,"loss":0,"p50_us":87,"p99_us":152,"idle":0.03,
-        "ceiling_mpps":12,"waited":0.01,"verified":9,"corrupt":1,"misdelivered":2,"reordered":3,"duplicated":4,"foreign":5}"#;
+        "ceiling_mpps":12,"waited":0.01,"verified":9,
+        "corrupt":1,"misdelivered":2,"reordered":3,"duplicated":4,"foreign":5}"#;
 
     #[test]
     fn the_last_line_of_json_is_the_result() {

@@ -7,26 +7,26 @@
 //!   vNIC 1 ── ring in shared memory ── port ──┘
 //! ```
 //!
-//! The vNICs are DPDK's virtio-user driver in one program, `peers/vnicgen.c`: one thread on one CPU that in each turn
-//! sends a burst from every sender and takes one from every receiver. The switch has the other CPU. For each sample both
-//! are started anew and thrown away.
+//! The vNICs are DPDK's virtio-user driver in one program, `peers/vnicgen.c`: one thread on one CPU that in each
+//! turn sends a burst from every sender and takes up to two from every receiver. The switch has the other CPU. For each
+//! sample both are started anew and thrown away.
 //!
-//! **What limits the figures.** One core does both halves of the load, so a frame costs it a send and a receive, and each
-//! of these fetches rings, buffers and bytes from the cache of the switching core. At 64 B that is about what a switch
-//! costs: on the machine of `docs/performance.md`, the generator alone cannot do more than 11 to 14 Mpps with testpmd (near
-//! CPUs), and whatever makes the switch faster beyond that shows only as far as it makes the generator's share of the
-//! cache misses cheaper, too. So `peers/vnicgen.c` tells for each run what limits it, and the table shows it: `ceiling` is
-//! the rate of those turns in which all bursts were full both ways, `gen idle` the share of time in which the generator had
-//! nothing to do. A rate near the ceiling with an idle generator at 0 % is the generator's, not the switch's. At 1518 B
-//! and beyond, the generator touches a frame's first bytes only and waits half of the time or more.
+//! **What limits the figures.** One core does both halves of the load: each frame costs it a send and a receive, and
+//! both fetch rings, buffers and bytes from the cache of the switching core. At 64 B that is about what a fast switch
+//! costs. So `vnicgen` tells what limits each run, and the table shows it: `ceiling` is the rate of those turns in which
+//! it sent full bursts and took as much; `gen idle` the share of time in which it found neither frames nor room. A
+//! rate at the ceiling with a generator that is never idle is the generator's: a switch that does less work then gains
+//! only by making the generator's cache misses fewer. At 1518 B and beyond, the generator touches a frame's first bytes
+//! only and waits for half of the time or more.
 //!
-//! **Near and far.** On a virtual machine the two CPUs may be two threads of a core at one minute and far apart at the next,
-//! which alone changes ring speeds twofold. `peers/c2c.c` measures the distance before and after each sample; samples are
-//! compared only with those of the same kind, and one that saw both is left out. Left out, too, is a sample during which
-//! something else ran on one of the CPUs for more than 5 % of the time: on a machine with other work, wait or repeat.
+//! **Near and far.** On a virtual machine the two CPUs may be two threads of a core at one minute and far apart at the
+//! next, which alone changes ring speeds twofold. `peers/c2c.c` measures the distance before and after each sample;
+//! samples are compared only with those of the same kind, and one that saw both is left out. Left out, too, is a sample
+//! during which something else ran on one of the CPUs for more than 5 % of the time: on a machine with other work,
+//! measure longer or later.
 //!
-//! **Verification.** Each sample ends with a phase in which every byte of every frame is written and checked; numbers of
-//! frames are checked all the time. What is found there is a failure of that switch, shown in the last column.
+//! **Verification.** Numbers of frames are checked all the time: what is lost, misdelivered, duplicated, or reordered
+//! within a flow. Each sample ends with a phase in which every byte of every frame is written and checked, too.
 
 mod bed;
 mod contention;

@@ -113,7 +113,8 @@ impl Report {
             }
             Err(error) => {
                 eprintln!("{what} {error:#}");
-                self.failures.push(format!("{} {}: {error:#}", row.name, switch.name()));
+                // What was printed meanwhile is not said twice.
+                self.failures.push(format!("{} {}: {}", row.name, switch.name(), error.root_cause()));
             }
         }
     }

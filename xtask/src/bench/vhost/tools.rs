@@ -24,8 +24,8 @@ pub struct Sample {
     pub figures: Figures,
     /// Nanoseconds from core to core, before and after.
     pub c2c_ns: [f64; 2],
-    /// The share of time in which something else ran on the CPU of the switch or of the generator, whichever is more.
-    pub waited: f64,
+    /// The share of time for which other work kept the switch or the generator from its CPU.
+    pub disturbed: f64,
 }
 
 /// Why a sample cannot be compared with any other.
@@ -42,7 +42,7 @@ impl Sample {
     pub fn distance(&self) -> Result<Distance, Flaw> {
         let [before, after] = self.c2c_ns;
         match Distance::of(before, after) {
-            _ if self.waited > contention::TOLERATED => Err(Flaw::Busy),
+            _ if self.disturbed > contention::TOLERATED => Err(Flaw::Busy),
             Some(distance) => Ok(distance),
             None => Err(Flaw::Moved),
         }
@@ -61,7 +61,7 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Compiles what is older than its source, and reserves huge pages.
+    /// Compiles the programs and reserves huge pages.
     pub fn build(setting: &Setting) -> anyhow::Result<Tools> {
         steps::header("Generator: peers/vnicgen.c, peers/c2c.c");
         let dpdk = lab::text(Command::new("pkg-config").args(["--cflags", "--libs", "libdpdk"]))?;
@@ -77,15 +77,10 @@ impl Tools {
         let bed = Bed::start(switch, row, &self.setting, &self.namespace, builds)?;
         let times = bed.pid()?.map(Times::of).transpose()?.unwrap_or_default();
         let figures = generator::run(&self.vnicgen, &self.namespace, &bed, row, &self.setting)
-            .with_context(|| format!("the switch printed:\n{}", bed.log()))?;
-        let waited = bed
-            .pid()?
-            .map(Times::of)
-            .transpose()?
-            .map_or(0.0, |now| now.waited_since(&times))
-            .max(figures.waited);
+            .with_context(|| format!("failed; the switch printed:\n{}", bed.log()))?;
+        let work = bed.pid()?.map(Times::of).transpose()?.unwrap_or_default().since(&times);
         drop(bed);
-        Ok(Sample { figures, c2c_ns: [before, self.c2c()?], waited })
+        Ok(Sample { figures, c2c_ns: [before, self.c2c()?], disturbed: work.disturbed(figures.waited) })
     }
 
     fn c2c(&self) -> anyhow::Result<f64> {

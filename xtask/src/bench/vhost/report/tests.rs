@@ -21,7 +21,7 @@ fn sample(mpps: f64, p50_us: f64, c2c_ns: [f64; 2]) -> Sample {
         duplicated: 0,
         foreign: 0,
     };
-    Sample { figures, c2c_ns, waited: 0.01 }
+    Sample { figures, c2c_ns, disturbed: 0.01 }
 }
 
 fn row(name: &str) -> &'static Row {
@@ -94,7 +94,7 @@ fn near_and_far_are_never_compared_and_samples_that_saw_both_are_left_out() {
 fn wrong_frames_count_even_while_the_cpus_have_other_work() {
     let mut report = report(&[]);
     let mut bad = sample(9.0, 0.0, NEAR);
-    (bad.figures.corrupt, bad.figures.duplicated, bad.waited) = (1, 2, 0.5);
+    (bad.figures.corrupt, bad.figures.duplicated, bad.disturbed) = (1, 2, 0.5);
     report.keep(row("64-split"), Switch::Vmswitch, Ok(bad));
     assert_eq!(verdicts(&report), [verdict("wrong frames, all bytes checked", "3 of 1.0 M", false)]);
     let table = report.tables();
