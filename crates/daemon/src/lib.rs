@@ -7,6 +7,7 @@ mod events;
 mod host;
 mod log;
 mod manager;
+mod reaper;
 mod store;
 
 pub use args::{Args, CpuList, LogForm};

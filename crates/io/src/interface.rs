@@ -1,6 +1,7 @@
 //! Requests about one network interface: the `ioctl`s of netdevice(7) and of the TUN driver, made safe to call.
 
 use std::{
+    ffi::CStr,
     io,
     mem::zeroed,
     os::fd::{AsRawFd, BorrowedFd},
@@ -22,6 +23,7 @@ pub(crate) enum Request {
     SetMtu,
     Mac,
     SetMac,
+    SetName,
 }
 
 impl Request {
@@ -34,6 +36,7 @@ impl Request {
             Self::SetMtu => libc::SIOCSIFMTU as libc::c_ulong,
             Self::Mac => libc::SIOCGIFHWADDR as libc::c_ulong,
             Self::SetMac => libc::SIOCSIFHWADDR as libc::c_ulong,
+            Self::SetName => libc::SIOCSIFNAME as libc::c_ulong,
         }
     }
 }
@@ -61,6 +64,16 @@ impl IfReq {
 
     pub(crate) const fn with_mtu(mut self, mtu: libc::c_int) -> Self {
         self.0.ifr_ifru.ifru_mtu = mtu;
+        self
+    }
+
+    /// `name` may be a pattern with `%d`. What does not fit is cut.
+    pub(crate) fn with_new_name(mut self, name: &CStr) -> Self {
+        let mut new = [0; libc::IFNAMSIZ];
+        for (to, from) in new[..libc::IFNAMSIZ - 1].iter_mut().zip(name.to_bytes()) {
+            *to = from.cast_signed();
+        }
+        self.0.ifr_ifru.ifru_newname = new;
         self
     }
 

@@ -13,12 +13,15 @@ use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, netdevice::name_to_index, socket_with},
 };
 use std::{
+    ffi::CStr,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 use wire::{MacAddr, VNET_HDR_LEN};
 
 const DEVICE: &str = "/dev/net/tun";
+/// What an interface is renamed to when it is let go; the kernel puts a number that is free for `%d`.
+const RETIRED: &CStr = c"vmsw-gone%d";
 
 /// What a TAP is to be like.
 #[derive(Clone, Debug)]
@@ -115,12 +118,19 @@ impl Tap {
         request.send(self.first_queue()?, Request::Mac).map(|answer| answer.mac())
     }
 
-    /// Removes the interface, also a persistent one.
+    /// Lets go of the interface: it is switched off, its name is free, and it ends when `self` is dropped, also a persistent
+    /// one. That takes the kernel some 20 ms, in which it waits for all CPUs to forget the interface: time to be spent on
+    /// another thread. Meanwhile the interface is seen as vmsw-goneN. To be called in its network namespace.
     ///
     /// # Errors
-    /// The interface was removed already.
-    pub fn remove(self) -> io::Result<()> {
-        TunSetting::Persist(false).apply(self.first_queue()?)
+    /// The interface was removed already, or could not be renamed. It ends all the same.
+    pub fn retire(&self) -> io::Result<()> {
+        TunSetting::Persist(false).apply(self.first_queue()?)?;
+        let control = control_socket()?;
+        let request = || IfReq::new(&self.ifname).map_err(io::Error::other);
+        // Before Linux 6.2 only an interface that is switched off can be renamed.
+        request().and_then(|r| switch(r, control.as_fd(), false))?;
+        request()?.with_new_name(RETIRED).send(control.as_fd(), Request::SetName).map(drop)
     }
 
     fn first_queue(&self) -> io::Result<BorrowedFd<'_>> {
@@ -144,7 +154,7 @@ impl Tap {
             request().and_then(set).map_err(at("setting its MTU"))?;
         }
         if config.up {
-            request().and_then(|r| switch_on(r, control.as_fd())).map_err(at("switching it on"))?;
+            request().and_then(|r| switch(r, control.as_fd(), true)).map_err(at("switching it on"))?;
         }
         TunSetting::Persist(config.persist).apply(queue).map_err(at("setting its persistence"))
     }
@@ -250,8 +260,8 @@ fn exists(ifname: &str) -> bool {
     control_socket().is_ok_and(|socket| name_to_index(socket, ifname).is_ok())
 }
 
-fn switch_on(request: IfReq, control: BorrowedFd<'_>) -> io::Result<IfReq> {
+fn switch(request: IfReq, control: BorrowedFd<'_>, on: bool) -> io::Result<IfReq> {
     let answer = request.send(control, Request::Flags)?;
-    let flags = answer.flags() | libc::IFF_UP;
+    let flags = if on { answer.flags() | libc::IFF_UP } else { answer.flags() & !libc::IFF_UP };
     answer.with_flags(flags).send(control, Request::SetFlags)
 }

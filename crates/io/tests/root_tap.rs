@@ -64,7 +64,7 @@ fn root_a_tap_is_made_as_told() {
 }
 
 #[test]
-fn root_a_persistent_tap_is_taken_up_again_and_removed() {
+fn root_a_persistent_tap_is_taken_up_again_and_ends_once_let_go() {
     let _alone = alone();
     for queues in [1, 2] {
         let ns = Namespace::default();
@@ -74,8 +74,11 @@ fn root_a_persistent_tap_is_taken_up_again_and_removed() {
         let before = index(&ns);
         let tap = open(&ns, config).unwrap();
         assert_eq!(index(&ns), before);
-        tap.remove().unwrap();
-        assert!(!ns.ip("-o link").contains("t0"));
+        ns.inside(|| tap.retire()).unwrap();
+        assert!(!ns.ip("-o link").contains("t0"), "its name is not free");
+        assert!(!ns.ip("-o link show vmsw-gone0").contains(",UP"));
+        drop(tap);
+        assert!(!ns.ip("-o link").contains("vmsw-gone"));
     }
 }
 

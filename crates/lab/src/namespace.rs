@@ -120,6 +120,14 @@ impl Namespace {
         Ok(names.filter(|n| *n != "lo").map(str::to_owned).collect())
     }
 
+    /// Waits until there is no interface but the loopback: vNICs that were removed have a free name at once, and end in
+    /// the background.
+    pub fn wait_empty(&self) -> Result<()> {
+        wait_until(&format!("no interface left in {}", self.name), Duration::from_secs(2), || {
+            Ok(self.interfaces()?.is_empty())
+        })
+    }
+
     /// Reads `/proc/sys/PATH` as the namespace sees it, for example `net/ipv4/ip_forward`.
     pub fn sysctl(&self, path: &str) -> Result<String> {
         Ok(self.exec(&["cat", &format!("/proc/sys/{path}")])?.trim().to_owned())

@@ -17,6 +17,7 @@ use crate::{
     api::{Backend, Refused},
     events::EventLog,
     host::Host,
+    reaper::Reaper,
     store::Store,
 };
 use control::{
@@ -60,6 +61,7 @@ struct Core {
     dataplane: Dataplane,
     store: Store,
     host: Host,
+    reaper: Reaper,
     events: Arc<EventLog>,
     /// A port that cannot be opened is no error but waits: so at start, when others may not be there yet.
     lenient: bool,
@@ -80,6 +82,7 @@ impl Manager {
             dataplane,
             store,
             host,
+            reaper: Reaper::start()?,
             events: Arc::clone(&events),
             lenient: true,
         };

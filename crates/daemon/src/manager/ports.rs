@@ -204,23 +204,30 @@ impl Core {
                 self.release_interface(ifname)
             }
             Attachment::Netns { netns, ifname } => {
-                let remove = || {
-                    Tap::open(&TapConfig {
-                        up: false,
-                        queues: config.queues,
-                        ..TapConfig::new(ifname.as_str())
-                    })
-                };
-                match netns::in_namespace(netns.as_str(), remove) {
+                let left = TapConfig { up: false, queues: config.queues, ..TapConfig::new(ifname.as_str()) };
+                let let_go = || Tap::open(&left).map(|tap| (tap.retire(), tap));
+                match netns::in_namespace(netns.as_str(), let_go) {
                     // A namespace that is gone took the vNIC with it.
                     Err(netns::NamespaceError::NotFound(_)) => Ok(()),
                     Err(error) => Err(error.into()),
-                    Ok(tap) => Ok(tap?
-                        .remove()
-                        .map_err(|e| Refused::new(RefusedKind::HostRefused, e.to_string()))?),
+                    Ok(let_go) => {
+                        self.end(let_go?);
+                        Ok(())
+                    }
                 }
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Ends a TAP that was let go, in the background: its name is free. One that could not be renamed keeps its name until
+    /// it has ended, so that is waited for.
+    fn end(&self, (retired, tap): (std::io::Result<()>, Tap)) {
+        match retired {
+            Ok(()) => self.reaper.close(tap),
+            Err(error) => {
+                tracing::warn!(ifname = tap.ifname(), %error, "cannot be renamed; it is removed under its name")
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use super::{Core, Manager, live::LivePort, refuse::chain};
 use control::facts::{Facts, Link};
 use dataplane::{Notice, SwitchId};
 use engine::{EngineEvent, PortIndex};
-use io::{Link, PortError, netns};
+use io::{PortError, netns};
 use model::{Attachment, EventKind, Name, PortState};
 use netlink::LinkMonitor;
 use std::{
@@ -67,9 +67,9 @@ impl Core {
             Notice::Link(id, index, link) => {
                 let Some((switch, port)) = self.names(id, index) else { return };
                 let (state, reason) = match link {
-                    Link::Up => (PortState::Up, None),
-                    Link::Waits(reason) => (PortState::Down, Some(reason.to_owned())),
-                    Link::Faulted(reason) => (PortState::Faulted, Some(reason.to_string())),
+                    io::Link::Up => (PortState::Up, None),
+                    io::Link::Waits(reason) => (PortState::Down, Some(reason.to_owned())),
+                    io::Link::Faulted(reason) => (PortState::Faulted, Some(reason.to_string())),
                 };
                 self.set_state(&switch, &port, state, reason);
             }

@@ -114,8 +114,9 @@ impl Stage {
     pub fn end(mut self) -> Result<()> {
         Snapshot::take(&self.daemon, "lan")?;
         self.daemon.cli_ok(&["switch", "remove", "lan"])?;
-        let left = (self.world.host.interfaces()?, self.vm1.interfaces()?, self.vm2.interfaces()?);
-        ensure!(left.0.iter().all(|i| i == NIC) && left.1.is_empty() && left.2.is_empty(), "left: {left:?}");
+        let left = self.world.host.interfaces()?;
+        ensure!(left.iter().all(|i| i == NIC), "left: {left:?}");
+        [&self.vm1, &self.vm2].into_iter().try_for_each(Namespace::wait_empty)?;
         self.daemon.stop()
     }
 }

@@ -197,9 +197,7 @@ impl Lan {
         watched.iter().try_for_each(|port| self.unwatch(port))?;
         self.daemon.cli_ok(&["switch", "remove", "lan"])?;
         ensure!(self.world.host.interfaces()? == [NIC], "left: {:?}", self.world.host.interfaces()?);
-        for vm in self.vms.values() {
-            ensure!(vm.interfaces()?.is_empty(), "left in {}: {:?}", vm.name(), vm.interfaces()?);
-        }
+        self.vms.values().try_for_each(Namespace::wait_empty)?;
         // Fewer is as good: the connection that asked whether the daemon is there may have been counted at first.
         wait_until("descriptors closed", PATIENCE, || Ok(descriptors(&self.daemon)? <= self.descriptors))?;
         self.daemon.stop()

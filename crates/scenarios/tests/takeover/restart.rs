@@ -32,7 +32,7 @@ fn survives(end: impl Fn(&mut Daemon) -> Result<()>) -> Result<()> {
     stream.finish()?;
     Snapshot::take(&daemon, "lan")?;
     daemon.cli_ok(&["switch", "remove", "lan"])?;
-    ensure!(vm.interfaces()?.is_empty(), "a vNIC is left in the VM's namespace");
+    vm.wait_empty()?;
     before.expect_gone(&world, &daemon)
 }
 
