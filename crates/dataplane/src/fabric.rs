@@ -4,7 +4,6 @@ use engine::{EngineEvent, Entry, FrameIn, Millis, PortIndex, Snapshot, TableConf
 use io::{BATCH_FRAMES, Batch, HEAD_BYTES, Link, Port, PortError};
 use model::{DropReason, PortCounters, SwitchCounters};
 use std::sync::Arc;
-use wire::{VNET_HDR_LEN, VnetHdr};
 
 /// What passed a switch, read between two batches.
 #[derive(Clone, Debug, Default)]
@@ -204,39 +203,51 @@ impl Fabric {
     }
 
     fn decide(&mut self, ingress: PortIndex, batch: &Batch, now: Millis) {
-        let mut frames = [FrameIn { header: &[], len: 0 }; BATCH_FRAMES];
-        let counters = &mut self.ports[usize::from(ingress.0)].counters;
-        for ((frame, wire_len), index) in
-            frames.iter_mut().zip(&mut self.wire_lens).zip(0..batch.len() as u16)
-        {
+        let Self { tables, verdicts, wire_lens, ports, .. } = self;
+        let counters = &mut ports[usize::from(ingress.0)].counters;
+        let mut bytes = 0;
+        let frames = (0..batch.len() as u16).zip(wire_lens).map(|(index, wire_len)| {
             let (head, len) = (batch.head(index), batch.frame_len(index));
-            counters.rx_bytes += len as u64;
-            *wire_len = wire::segment::largest_segment_len(head, len, &batch.vnet(index)) as u32;
-            *frame = FrameIn { header: &head[..head.len().min(HEAD_BYTES)], len: *wire_len };
-        }
+            bytes += len as u64;
+            *wire_len = match batch.is_plain(index) {
+                true => len as u32,
+                false => wire::segment::largest_segment_len(head, len, &batch.vnet(index)) as u32,
+            };
+            FrameIn { header: &head[..head.len().min(HEAD_BYTES)], len: *wire_len }
+        });
+        counters.not_learned += u64::from(tables.process(ingress, frames, now, verdicts));
         counters.rx_frames += batch.len() as u64;
-        let frames = &frames[..batch.len()];
-        counters.not_learned += u64::from(self.tables.process(ingress, frames, now, &mut self.verdicts));
+        counters.rx_bytes += bytes;
     }
 
     fn sort(&mut self, ingress: PortIndex, batch: &Batch) {
         let Self { verdicts, snapshot, ports, touched, copies, wire_lens, .. } = self;
-        for ((verdict, frame), &wire_len) in verdicts.iter().zip(0u16..).zip(&*wire_lens) {
+        let mut first = 0;
+        for run in verdicts.chunk_by(|one, next| one == next) {
+            let frames = first..first + run.len() as u16;
+            first = frames.end;
             let mut send = |to: PortIndex| {
                 let slot = &mut ports[usize::from(to.0)];
-                match snapshot.fits(to, wire_len, batch.head(frame)) {
-                    true => slot.send(to, frame, touched),
-                    false => slot.counters.drops.add(DropReason::Oversize, 1),
+                let was_empty = slot.leaving.is_empty();
+                for frame in frames.clone() {
+                    match snapshot.fits(to, wire_lens[usize::from(frame)], batch.head(frame)) {
+                        true => slot.leaving.push(frame),
+                        false => slot.counters.drops.add(DropReason::Oversize, 1),
+                    }
+                }
+                if was_empty && !slot.leaving.is_empty() {
+                    touched.push(to);
                 }
             };
-            match *verdict {
+            let count = run.len() as u64;
+            match run[0] {
                 Verdict::Forward(to) => send(to),
                 Verdict::Flood(which) => {
                     let destinations = snapshot.flood(ingress, which).map(send).count() as u64;
-                    *copies += u64::max(destinations, 1) - 1;
+                    *copies += count * (u64::max(destinations, 1) - 1);
                 }
-                Verdict::Drop(reason) => ports[usize::from(ingress.0)].counters.drops.add(reason, 1),
-                Verdict::DropAt(port, reason) => ports[usize::from(port.0)].counters.drops.add(reason, 1),
+                Verdict::Drop(reason) => ports[usize::from(ingress.0)].counters.drops.add(reason, count),
+                Verdict::DropAt(port, reason) => ports[usize::from(port.0)].counters.drops.add(reason, count),
             }
         }
     }
@@ -253,14 +264,6 @@ impl Fabric {
 }
 
 impl Slot {
-    /// Puts a frame on the list.
-    fn send(&mut self, this: PortIndex, frame: u16, touched: &mut Vec<PortIndex>) {
-        if self.leaving.is_empty() {
-            touched.push(this);
-        }
-        self.leaving.push(frame);
-    }
-
     /// Sends what is on the list, counts what became of it, and says how many frames that made.
     fn deliver(&mut self, batch: &mut Batch) -> Result<u64, PortError> {
         let Self { io, counters, leaving, .. } = self;
@@ -288,12 +291,13 @@ impl Slot {
 /// segmented is small, so its sum costs little; TCP, where the offload pays, is left alone.
 fn complete_datagrams(batch: &mut Batch) {
     for index in 0..batch.len() as u16 {
+        if batch.is_plain(index) {
+            continue;
+        }
         let vnet = batch.vnet(index);
         if vnet.needs_checksum() && vnet.gso_type == 0 && vnet.csum_offset == UDP_CHECKSUM {
-            let (header, frame) = batch.with_vnet_mut(index).split_at_mut(VNET_HDR_LEN);
-            if wire::checksum::complete(frame, vnet.csum_start, vnet.csum_offset).is_ok() {
-                header.copy_from_slice(&VnetHdr::default().to_bytes());
-            }
+            // One that does not fit its frame is found out and counted where it is to leave.
+            let _ = batch.complete_checksum(index);
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::{
     snapshot::Port,
 };
 use alloc::vec::Vec;
+use core::{borrow::Borrow, iter};
 use model::DropReason;
 use wire::ethernet;
 
@@ -64,6 +65,12 @@ struct Decision {
     not_learned: bool,
 }
 
+impl Decision {
+    const fn drop(reason: DropReason) -> Self {
+        Self { verdict: Verdict::Drop(reason), not_learned: false }
+    }
+}
+
 impl From<Verdict> for Decision {
     fn from(verdict: Verdict) -> Self {
         Self { verdict, not_learned: false }
@@ -75,49 +82,57 @@ impl Switch {
     /// Returns how many frames passed without their source being learned, because the port or the table was at its limit.
     ///
     /// Frames of a port that is not in the snapshot are dropped as `port_down`.
-    pub fn process(
+    pub fn process<'f>(
         &mut self,
         ingress: PortIndex,
-        frames: &[FrameIn<'_>],
+        frames: impl IntoIterator<Item: Borrow<FrameIn<'f>>>,
         now: Millis,
         out: &mut Vec<Verdict>,
     ) -> u32 {
         self.table.advance(now);
         out.clear();
-        let Self { snapshot, table, events, addresses } = self;
+        let Self { snapshot, table, events, runs } = self;
+        let mut frames = frames.into_iter();
         let Some(port) = snapshot.port(ingress) else {
-            out.resize(frames.len(), Verdict::Drop(DropReason::PortDown));
+            out.extend(frames.map(|_| Verdict::Drop(DropReason::PortDown)));
             return 0;
         };
-        let mut way = Way { ingress, port, snapshot, table, events, last: None };
+        let mut way = Way { ingress, port, snapshot, table, events };
         let mut not_learned = 0;
-        for frames in frames.chunks(addresses.len()) {
-            way.read_ahead(frames, addresses);
-            out.extend(frames.iter().zip(&*addresses).map(|(frame, addresses)| {
-                let decision = way.decide(frame, addresses);
-                not_learned += u32::from(decision.not_learned);
-                decision.verdict
-            }));
+        loop {
+            let count = way.read_ahead(frames.by_ref().take(READ_AHEAD), runs);
+            for run in &runs[..count] {
+                let decision = run.refused.map_or_else(|| way.switch(run.dst, run.src), Decision::drop);
+                not_learned += u32::from(decision.not_learned) * run.frames;
+                out.extend(iter::repeat_n(decision.verdict, run.frames as usize));
+            }
+            if count == 0 {
+                return not_learned;
+            }
         }
-        not_learned
     }
 }
 
 /// How many frames are read ahead: as many as the data path's batches have.
 const READ_AHEAD: usize = 64;
 
-/// Where a frame goes to and comes from. The hash of a guarded port's source is not needed, and not there.
+/// Frames that follow each other and get the same verdict, as they have the same two addresses or the same fault: deciding
+/// is idempotent as long as time stands still, since what the first one had to learn or to tell is done. The hash of a
+/// guarded port's source is not needed, and not there.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Addresses {
+pub(crate) struct Run {
     dst: Hashed,
     src: Hashed,
+    /// Why none of them passes, whatever its addresses.
+    refused: Option<DropReason>,
+    frames: u32,
 }
 
-/// The addresses of the frames that are read ahead. Kept with the switch, as it need not be cleared for each batch.
-pub(crate) type AddressBuffer = [Addresses; READ_AHEAD];
+/// The frames that are read ahead. Kept with the switch, as it need not be cleared for each batch.
+pub(crate) type RunBuffer = [Run; READ_AHEAD];
 
-impl Addresses {
-    pub(crate) const NONE: Self = Self { dst: Hashed::NONE, src: Hashed::NONE };
+impl Run {
+    pub(crate) const EMPTY: Self = Self { dst: Hashed::NONE, src: Hashed::NONE, refused: None, frames: 0 };
 }
 
 /// What is the same for all frames of a batch, and what they write.
@@ -127,64 +142,66 @@ struct Way<'a> {
     snapshot: &'a Snapshot,
     table: &'a mut MacTable,
     events: &'a mut Events,
-    /// The addresses of the frame before, and what was decided. The next frame with the same addresses gets the same:
-    /// deciding is idempotent as long as time stands still, as what the first one had to learn or to tell is done.
-    last: Option<(Key, Key, Decision)>,
 }
 
 impl Way<'_> {
-    /// Hashes all addresses, then reads what the look-ups will read, so that the processor waits for many of these reads at once
-    /// and not for each in turn: half as many look-ups again per second with 65,536 destinations in random order.
+    /// Finds the runs among up to [`READ_AHEAD`] frames, hashes their addresses and reads what the look-ups will read, so that
+    /// the processor waits for many of these reads at once and not for each in turn: half as many look-ups again per second
+    /// with 65,536 destinations in random order. Says how many runs there are.
     #[inline]
-    fn read_ahead(&self, frames: &[FrameIn<'_>], addresses: &mut AddressBuffer) {
-        let mut last = Addresses::NONE;
-        for (frame, addresses) in frames.iter().zip(&mut *addresses) {
-            let Some(header) = frame.header.first_chunk() else { continue };
-            let (dst, src) = Key::pair(header);
-            if dst != last.dst.key {
-                last.dst = self.table.hashed(dst);
+    fn read_ahead<'f>(
+        &self,
+        frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
+        runs: &mut RunBuffer,
+    ) -> usize {
+        let (mut last, mut count, mut touched) = (Run::EMPTY, 0, 0);
+        for frame in frames {
+            let (dst, src, refused) = self.addresses(frame.borrow());
+            if (dst, src, refused) == (last.dst.key, last.src.key, last.refused) && count != 0 {
+                last.frames += 1;
+            } else {
+                last = self.begin_run(dst, src, refused, &last, &mut touched);
+                count += 1;
             }
-            if src != last.src.key {
-                last.src = if self.port.guarded { Hashed::without_hash(src) } else { self.table.hashed(src) };
-            }
-            *addresses = last;
-        }
-        self.touch(&addresses[..frames.len()]);
-    }
-
-    /// Reads for the sake of the cache, for each address that differs from the one before.
-    #[inline]
-    fn touch(&self, addresses: &[Addresses]) {
-        let mut last = Addresses::NONE;
-        let mut touched = 0;
-        for addresses in addresses {
-            if addresses.dst.key != last.dst.key {
-                touched ^= self.table.touch(addresses.dst);
-            }
-            if addresses.src.key != last.src.key && !self.port.guarded {
-                touched ^= self.table.touch(addresses.src);
-            }
-            last = *addresses;
+            runs[(count - 1) % READ_AHEAD] = last;
         }
         core::hint::black_box(touched);
+        count
     }
 
+    /// A run of one frame; what its addresses share with the run before need not be hashed and touched again.
     #[inline]
-    fn decide(&mut self, frame: &FrameIn<'_>, addresses: &Addresses) -> Decision {
-        if frame.len.min(frame.header.len() as u32) < ethernet::HEADER_LEN as u32 {
-            return Verdict::Drop(DropReason::Runt).into();
+    fn begin_run(
+        &self,
+        dst: Key,
+        src: Key,
+        refused: Option<DropReason>,
+        last: &Run,
+        touched: &mut u64,
+    ) -> Run {
+        let mut run = Run { refused, frames: 1, ..*last };
+        if dst != last.dst.key {
+            run.dst = self.table.hashed(dst);
+            *touched ^= self.table.touch(run.dst);
         }
-        if !self.port.fits(frame.len, frame.header) {
-            return Verdict::Drop(DropReason::Oversize).into();
+        if src != last.src.key {
+            run.src = if self.port.guarded { Hashed::without_hash(src) } else { self.table.hashed(src) };
+            *touched ^= if self.port.guarded { 0 } else { self.table.touch(run.src) };
         }
-        let Addresses { dst, src } = *addresses;
-        match self.last {
-            Some((last_dst, last_src, decision)) if (last_dst, last_src) == (dst.key, src.key) => decision,
-            _ => {
-                let decision = self.switch(dst, src);
-                self.last = Some((dst.key, src.key, decision));
-                decision
+        run
+    }
+
+    /// The frame's addresses, destination first; or why it does not pass, with no addresses.
+    #[inline]
+    fn addresses(&self, frame: &FrameIn<'_>) -> (Key, Key, Option<DropReason>) {
+        let (none, len) = (Hashed::NONE.key, frame.len as usize);
+        match frame.header.first_chunk() {
+            Some(_) if !self.port.fits(frame.len, frame.header) => (none, none, Some(DropReason::Oversize)),
+            Some(header) if len >= ethernet::HEADER_LEN => {
+                let (dst, src) = Key::pair(header);
+                (dst, src, None)
             }
+            _ => (none, none, Some(DropReason::Runt)),
         }
     }
 

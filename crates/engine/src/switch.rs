@@ -4,7 +4,7 @@ use crate::{
     EngineEvent, Entry, Millis, PortIndex, Snapshot, TableConfig,
     events::Events,
     mac_table::MacTable,
-    pipeline::{AddressBuffer, Addresses},
+    pipeline::{Run, RunBuffer},
     snapshot::Port,
 };
 use alloc::{sync::Arc, vec::Vec};
@@ -15,7 +15,7 @@ pub struct Switch {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) table: MacTable,
     pub(crate) events: Events,
-    pub(crate) addresses: AddressBuffer,
+    pub(crate) runs: RunBuffer,
 }
 
 impl Switch {
@@ -26,7 +26,7 @@ impl Switch {
             snapshot: Arc::default(),
             table: MacTable::new(config, seed),
             events: Events::default(),
-            addresses: [Addresses::NONE; _],
+            runs: [Run::EMPTY; _],
         }
     }
 

@@ -13,9 +13,15 @@
 //! of each, and of frames above the MTU a batch takes only [`BATCH_BYTES`]. The heads of frames in pieces lie close
 //! together, 12 KiB in all, so that they stay in the level 1 cache.
 
-use crate::{arena::Arena, piece::Piece};
-use std::{any::Any, fmt, ops::Range, sync::Arc};
-use wire::{VNET_HDR_LEN, VnetHdr};
+use crate::{
+    arena::Arena,
+    piece::{Piece, copy},
+};
+use std::{any::Any, fmt, slice, sync::Arc};
+use wire::{
+    VNET_HDR_LEN, VnetHdr,
+    checksum::{self, CompleteError},
+};
 
 /// The most frames of a batch.
 pub const BATCH_FRAMES: usize = 64;
@@ -38,10 +44,11 @@ const _: () = assert!(TAG <= HEADROOM && HEADROOM + VNET_HDR_LEN + MAX_FRAME <= 
 /// A head begins a cache line, with its vnet header at the end of the line before.
 const HEAD_STRIDE: usize = 64 + HEAD_BYTES;
 const HEADS: usize = STRIDE * BATCH_FRAMES;
+const ARENA: usize = HEADS + HEAD_STRIDE * BATCH_FRAMES;
 
 /// Received frames and the memory they lie in.
 pub struct Batch {
-    arena: Arena,
+    arena: Arena<ARENA>,
     frames: Vec<Frame>,
     tails: Vec<Piece>,
     /// Keeps alive what the pieces lie in.
@@ -49,15 +56,18 @@ pub struct Batch {
     bytes: usize,
 }
 
-/// Where a frame lies: `own` in the arena, behind its vnet header, and what comes behind that in `tail`.
-#[derive(Clone, Debug)]
+/// Where a frame lies: `own` in the arena, behind its vnet header, and what comes behind that in `tails`.
+#[derive(Clone, Copy, Debug)]
 struct Frame {
-    own: Range<u32>,
-    tail: Range<u32>,
+    own: Piece,
+    first_tail: u32,
+    tails: u32,
     len: u32,
+    /// True where the vnet header is all zeroes: the frame goes to everybody as it is.
+    plain: bool,
 }
 
-// SAFETY: pieces name memory that `owners` keeps mapped, whichever thread looks at it.
+// SAFETY: pieces name memory that `owners` keeps mapped, whichever thread looks at it, or that is the arena's.
 unsafe impl Send for Batch {}
 
 impl fmt::Debug for Batch {
@@ -72,7 +82,7 @@ impl fmt::Debug for Batch {
 impl Default for Batch {
     fn default() -> Self {
         Self {
-            arena: Arena::new(HEADS + HEAD_STRIDE * BATCH_FRAMES),
+            arena: Arena::new(),
             frames: Vec::with_capacity(BATCH_FRAMES),
             tails: Vec::with_capacity(BATCH_FRAMES),
             owners: Vec::new(),
@@ -141,12 +151,20 @@ impl Batch {
         self.frames[usize::from(index)].len as usize
     }
 
+    /// True for a frame that nothing is left to be done to: its vnet header says so.
+    #[inline]
+    #[must_use]
+    pub fn is_plain(&self, index: u16) -> bool {
+        self.frames[usize::from(index)].plain
+    }
+
     /// The frame's first bytes: all of a frame that came whole, up to [`HEAD_BYTES`] of one in pieces.
     #[inline]
     #[must_use]
     pub fn head(&self, index: u16) -> &[u8] {
-        let own = &self.frames[usize::from(index)].own;
-        &self.arena[own.start as usize..own.end as usize]
+        let own = self.frames[usize::from(index)].own;
+        // SAFETY: `own` lies in the arena, which is written through `self` only.
+        unsafe { slice::from_raw_parts(own.at.as_ptr(), own.len) }
     }
 
     /// The frame's bytes: of one in pieces only once it was [gathered](Self::gather).
@@ -160,28 +178,32 @@ impl Batch {
     #[inline]
     #[must_use]
     pub fn is_whole(&self, index: u16) -> bool {
-        self.frames[usize::from(index)].tail.is_empty()
+        self.frames[usize::from(index)].tails == 0
     }
 
     /// The frame's vnet header.
     #[inline]
     #[must_use]
     pub fn vnet(&self, index: u16) -> VnetHdr {
+        if self.is_plain(index) {
+            return VnetHdr::default();
+        }
         self.head_with_vnet(index).first_chunk().map(VnetHdr::from_bytes).unwrap_or_default()
     }
 
     /// The vnet header and, right behind it, the frame's first bytes.
     #[inline]
-    pub(crate) fn head_with_vnet(&self, index: u16) -> &[u8] {
-        let own = &self.frames[usize::from(index)].own;
-        &self.arena[own.start as usize - VNET_HDR_LEN..own.end as usize]
+    fn head_with_vnet(&self, index: u16) -> &[u8] {
+        let own = self.frames[usize::from(index)].own;
+        // SAFETY: the arena holds the vnet header right before `own`, and is written through `self` only.
+        unsafe { slice::from_raw_parts(own.at.as_ptr().sub(VNET_HDR_LEN), own.len + VNET_HDR_LEN) }
     }
 
     /// What comes behind the frame's first bytes.
     #[inline]
     pub(crate) fn tail(&self, index: u16) -> &[Piece] {
-        let tail = &self.frames[usize::from(index)].tail;
-        &self.tails[tail.start as usize..tail.end as usize]
+        let frame = &self.frames[usize::from(index)];
+        &self.tails[frame.first_tail as usize..(frame.first_tail + frame.tails) as usize]
     }
 
     /// The vnet header and, right behind it, the frame: of one in pieces only once it was [gathered](Self::gather).
@@ -191,53 +213,97 @@ impl Batch {
         self.head_with_vnet(index)
     }
 
-    /// Vnet header and frame to be changed, for what has to be done to a frame once for all destinations.
-    pub fn with_vnet_mut(&mut self, index: u16) -> &mut [u8] {
+    /// Completes the partial checksum of a frame that is not to be cut.
+    ///
+    /// # Errors
+    /// The vnet header does not fit the frame, which stays as it is.
+    pub fn complete_checksum(&mut self, index: u16) -> Result<(), CompleteError> {
         self.gather(index);
-        let own = &self.frames[usize::from(index)].own;
-        &mut self.arena[own.start as usize - VNET_HDR_LEN..own.end as usize]
+        let (vnet, own) = (self.vnet(index), self.frames[usize::from(index)].own);
+        // SAFETY: as for `head_with_vnet`, and `self` is borrowed for as long as the slice.
+        let whole =
+            unsafe { slice::from_raw_parts_mut(own.at.as_ptr().sub(VNET_HDR_LEN), own.len + VNET_HDR_LEN) };
+        let (header, frame) = whole.split_at_mut(VNET_HDR_LEN);
+        checksum::complete(frame, vnet.csum_start, vnet.csum_offset)?;
+        header.fill(0);
+        self.frames[usize::from(index)].plain = true;
+        Ok(())
     }
 
     /// Copies the pieces behind the first bytes, into the frame's slot.
     pub fn gather(&mut self, index: u16) {
         let frame = &mut self.frames[usize::from(index)];
-        if frame.tail.is_empty() {
+        if frame.tails == 0 {
             return;
         }
-        let start = usize::from(index) * STRIDE + HEADROOM;
-        let mut end = start + VNET_HDR_LEN + frame.own.len();
-        self.arena.copy_within(frame.own.start as usize - VNET_HDR_LEN..frame.own.end as usize, start);
-        for piece in &self.tails[frame.tail.start as usize..frame.tail.end as usize] {
+        let slot = &mut self.arena[usize::from(index) * STRIDE + HEADROOM..][..VNET_HDR_LEN + MAX_FRAME];
+        // SAFETY: the vnet header and the head lie in the arena's other part, with the heads.
+        let head = unsafe {
+            slice::from_raw_parts(frame.own.at.as_ptr().sub(VNET_HDR_LEN), VNET_HDR_LEN + frame.own.len)
+        };
+        slot[..head.len()].copy_from_slice(head);
+        let mut end = head.len();
+        for piece in &self.tails[frame.first_tail as usize..(frame.first_tail + frame.tails) as usize] {
             // SAFETY: the piece is mapped (contract of `push_pieces`).
-            end += unsafe { piece.read(&mut self.arena[end..]) };
+            end += unsafe { piece.read(&mut slot[end..]) };
         }
-        frame.own = (start + VNET_HDR_LEN) as u32..end as u32;
-        frame.tail = 0..0;
+        let start = usize::from(index) * STRIDE + HEADROOM + VNET_HDR_LEN;
+        frame.own = self.arena.piece(start, end - VNET_HDR_LEN);
+        frame.tails = 0;
     }
 
     /// Takes in a frame that stays where it is: `len` bytes in `pieces`, of which the first are copied.
     ///
     /// # Safety
-    /// The pieces are readable for as long as `owner` lives, which is given to [`Batch::keep`] before the next call of any other
-    /// method. The frame is no longer than [`MAX_FRAME`], the batch not full.
-    #[inline]
+    /// The pieces are readable for as long as what is given to [`Batch::keep`] lives, before any other method is called. The
+    /// frame is no longer than [`MAX_FRAME`], the batch not full.
     pub(crate) unsafe fn push_pieces(&mut self, vnet: [u8; VNET_HDR_LEN], pieces: &[Piece], len: usize) {
-        debug_assert!(len <= MAX_FRAME && self.frames.len() < BATCH_FRAMES);
-        let start = HEADS + self.frames.len() * HEAD_STRIDE + 64;
-        self.arena[start - VNET_HDR_LEN..start].copy_from_slice(&vnet);
-        let head = len.min(HEAD_BYTES);
-        let (mut copied, first_tail) = (0, self.tails.len() as u32);
+        let mut to = self.next_head(vnet);
+        let (own, first_tail) = (to.split(len).0, self.tails.len() as u32);
         for piece in pieces {
-            let (own, rest) = piece.split(head - copied);
-            // SAFETY: readable by the caller's word.
-            copied += unsafe { own.read(&mut self.arena[start + copied..start + head]) };
+            let (head, rest) = piece.split(to.len);
+            // SAFETY: the piece is readable by the caller's word, the place for heads is as long as a head may be.
+            unsafe { to.copy_from(head) };
+            to = to.split(head.len).1;
             if rest.len != 0 {
                 self.tails.push(rest);
             }
         }
-        let (own, tail) = (start as u32..(start + head) as u32, first_tail..self.tails.len() as u32);
-        self.frames.push(Frame { own, tail, len: len as u32 });
+        self.push_frame(vnet, own, first_tail, len);
+    }
+
+    /// Like [`Batch::push_pieces`] with a single piece, which nearly all frames are.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline]
+    pub(crate) unsafe fn push_piece(&mut self, vnet: [u8; VNET_HDR_LEN], piece: Piece) {
+        let (to, first_tail) = (self.next_head(vnet), self.tails.len() as u32);
+        let (head, rest) = piece.split(HEAD_BYTES);
+        // SAFETY: the piece is readable by the caller's word, the place for heads is as long as a head may be.
+        unsafe { copy(head.at.as_ptr(), to.at.as_ptr(), head.len) };
+        if rest.len != 0 {
+            self.tails.push(rest);
+        }
+        self.push_frame(vnet, Piece { at: to.at, len: head.len }, first_tail, piece.len);
+    }
+
+    #[inline]
+    fn push_frame(&mut self, vnet: [u8; VNET_HDR_LEN], own: Piece, first_tail: u32, len: usize) {
+        let tails = self.tails.len() as u32 - first_tail;
         self.bytes += VNET_HDR_LEN + len;
+        self.frames.push(Frame { own, first_tail, tails, len: len as u32, plain: vnet == [0; VNET_HDR_LEN] });
+    }
+
+    /// Where the next frame's head goes, behind its vnet header.
+    #[inline]
+    fn next_head(&mut self, vnet: [u8; VNET_HDR_LEN]) -> Piece {
+        debug_assert!(self.frames.len() < BATCH_FRAMES);
+        let start = HEADS + (self.frames.len() % BATCH_FRAMES) * HEAD_STRIDE + 64;
+        let place = self.arena.piece(start, HEAD_BYTES);
+        // SAFETY: a head's vnet header lies in the line before it, which is the arena's too.
+        unsafe { place.at.sub(VNET_HDR_LEN).cast::<[u8; VNET_HDR_LEN]>().write(vnet) };
+        place
     }
 
     /// Keeps what pieces lie in until the batch is cleared.
@@ -256,11 +322,9 @@ impl Batch {
     pub fn push(&mut self, len: usize) {
         let start = self.frames.len() * STRIDE + HEADROOM;
         debug_assert!((VNET_HDR_LEN..=VNET_HDR_LEN + MAX_FRAME).contains(&len), "{len}");
-        self.frames.push(Frame {
-            own: (start + VNET_HDR_LEN) as u32..(start + len) as u32,
-            tail: 0..0,
-            len: (len - VNET_HDR_LEN) as u32,
-        });
+        let plain = self.arena[start..start + VNET_HDR_LEN] == [0; VNET_HDR_LEN];
+        let own = self.arena.piece(start + VNET_HDR_LEN, len - VNET_HDR_LEN);
+        self.frames.push(Frame { own, first_tail: 0, tails: 0, len: own.len as u32, plain });
         self.bytes += len;
     }
 
@@ -275,7 +339,8 @@ impl Batch {
         self.arena[tag_at..tag_at + 2].copy_from_slice(&tpid.to_be_bytes());
         self.arena[tag_at + 2..tag_at + 4].copy_from_slice(&tci.to_be_bytes());
         if let Some(frame) = self.frames.last_mut() {
-            frame.own.start -= TAG as u32;
+            // SAFETY: the room for a tag lies right before the vnet header, which lies right before the frame.
+            frame.own = Piece { at: unsafe { frame.own.at.sub(TAG) }, len: frame.own.len + TAG };
             frame.len += TAG as u32;
         }
         self.bytes += TAG;

@@ -68,31 +68,41 @@ impl Piece {
 /// # Safety
 /// `len` bytes are readable at `from` and writable at `to`.
 #[inline]
-unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+pub(crate) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     // SAFETY: each arm reads and writes `len` bytes from the start or up to the end, as its lower bound says.
     unsafe {
         match len {
-            65..=128 => halves::<64>(from, to, len),
-            33..=64 => halves::<32>(from, to, len),
-            16..=32 => halves::<16>(from, to, len),
-            8..16 => halves::<8>(from, to, len),
+            65..=128 => halves::<Lane, 4>(from, to, len),
+            33..=64 => halves::<Lane, 2>(from, to, len),
+            16..=32 => halves::<Lane, 1>(from, to, len),
+            8..16 => halves::<u64, 1>(from, to, len),
             _ => ptr::copy(from, to, len),
         }
     }
 }
 
-/// Copies the first and the last `N` bytes, both read before one is written.
+/// What one load brings: arrays of bytes would take a detour over the stack.
+#[cfg(target_arch = "x86_64")]
+type Lane = std::arch::x86_64::__m128i;
+#[cfg(not(target_arch = "x86_64"))]
+type Lane = u128;
+
+/// Copies the first and the last `N` lanes, all read before one is written.
 ///
 /// # Safety
-/// As for [`copy`], and `N <= len <= 2 * N`.
+/// As for [`copy`], `len` is at least the lanes' size and at most twice that, and any bytes are a valid `T`.
 #[inline]
-unsafe fn halves<const N: usize>(from: *const u8, to: *mut u8, len: usize) {
-    // SAFETY: both halves lie within the `len` bytes; arrays of bytes have no alignment.
+unsafe fn halves<T: Copy, const N: usize>(from: *const u8, to: *mut u8, len: usize) {
+    let (lane, last) = (size_of::<T>(), len - N * size_of::<T>());
+    // SAFETY: both halves lie within the `len` bytes, and unaligned access is asked for.
     unsafe {
-        let first = from.cast::<[u8; N]>().read();
-        let last = from.add(len - N).cast::<[u8; N]>().read();
-        to.cast::<[u8; N]>().write(first);
-        to.add(len - N).cast::<[u8; N]>().write(last);
+        let read = |at: usize| from.add(at).cast::<T>().read_unaligned();
+        let (first, second): ([T; N], [T; N]) =
+            (std::array::from_fn(|i| read(i * lane)), std::array::from_fn(|i| read(last + i * lane)));
+        for i in 0..N {
+            to.add(i * lane).cast::<T>().write_unaligned(first[i]);
+            to.add(last + i * lane).cast::<T>().write_unaligned(second[i]);
+        }
     }
 }
 

@@ -77,6 +77,35 @@ impl Chains {
         self.pieces.get(first..first + pieces).unwrap_or_default()
     }
 
+    /// The chains' pieces where each chain is a single one.
+    #[must_use]
+    #[inline]
+    pub fn singles(&self) -> Option<&[Piece]> {
+        // No chain is without a piece.
+        (self.used == self.len).then(|| self.pieces.get(..self.len).unwrap_or_default())
+    }
+
+    /// From chain `first` on the memory of each and where to note the bytes that were written into it, as far as all chains
+    /// are of one piece.
+    #[inline]
+    pub(super) fn fill_singles(&mut self, first: usize) -> impl Iterator<Item = (Piece, &mut u32)> {
+        let end = if self.used == self.len { self.len.max(first) } else { first };
+        let pieces = self.pieces.get(first..end).unwrap_or_default();
+        let chains = self.chains.get_mut(first..end).unwrap_or_default();
+        pieces.iter().copied().zip(chains.iter_mut().map(|chain| &mut chain.written))
+    }
+
+    /// The chain's only piece; `None` for a chain of several.
+    #[must_use]
+    #[inline]
+    pub fn single(&self, chain: usize) -> Option<Piece> {
+        match self.pieces(chain) {
+            _ if self.used == self.len && chain < self.len => self.pieces.get(chain).copied(),
+            &[piece] => Some(piece),
+            _ => None,
+        }
+    }
+
     /// Bytes of all pieces of the chain together.
     #[must_use]
     #[inline]
@@ -107,8 +136,10 @@ impl Chains {
     /// Room for so many chains of one piece each, to be taken in with [`Chains::grow`].
     #[inline]
     pub(super) fn room(&mut self, chains: usize) -> Room<'_> {
-        if self.chains.len() < self.len + chains || self.pieces.len() < self.used + chains {
+        if self.chains.len() < self.len + chains {
             self.chains.resize(self.len + chains, Chain::default());
+        }
+        if self.pieces.len() < self.used + chains {
             self.pieces.resize(self.used + chains, NOTHING);
         }
         let first = self.used as u32;
@@ -123,10 +154,14 @@ impl Chains {
     }
 
     /// Begins a chain of several pieces, which [`Builder::end`] takes in.
-    pub(super) fn begin<'a>(&'a mut self, memory: &'a GuestMemory, window: &'a mut Window, writable: bool) -> Builder<'a> {
-        self.chains.truncate(self.len);
-        self.pieces.truncate(self.used);
-        Builder { chains: self, memory, window, writable, bytes: 0 }
+    pub(super) fn begin<'a>(
+        &'a mut self,
+        memory: &'a GuestMemory,
+        window: &'a mut Window,
+        writable: bool,
+    ) -> Builder<'a> {
+        let end = self.used;
+        Builder { chains: self, memory, window, writable, end, bytes: 0 }
     }
 
     /// Forgets the last chains; how many slots of the ring they took.
@@ -180,6 +215,8 @@ pub(super) struct Builder<'a> {
     memory: &'a GuestMemory,
     window: &'a mut Window,
     writable: bool,
+    /// Behind the last of its pieces.
+    end: usize,
     bytes: u64,
 }
 
@@ -206,23 +243,34 @@ impl Builder<'_> {
     }
 
     fn translate(&mut self, guest: u64, len: u32) -> Result<(), RingError> {
-        if let Some(window) = self.memory.window(guest) {
-            *self.window = window;
-        }
-        if let Some(piece) = self.window.piece(guest, len) {
-            self.chains.pieces.push(piece);
+        let Self { memory, window, chains, end, .. } = self;
+        let mut push = |piece| {
+            set(&mut chains.pieces, *end, piece);
+            *end += 1;
+        };
+        if let Some(piece) = window.piece(guest, len).or_else(|| memory.move_window(window, guest, len)) {
+            push(piece);
             return Ok(());
         }
-        let inside = self.memory.pieces(guest, len, &mut |piece| self.chains.pieces.push(piece));
+        let inside = memory.pieces(guest, len, &mut push);
         if inside { Ok(()) } else { Err(RingError::OutsideMemory { address: guest, len }) }
     }
 
     /// Takes the chain in.
     pub fn end(self, id: u16, slot: u16, slots: u16) -> Result<(), RingError> {
-        let (first, upto) = (self.chains.used, self.chains.pieces.len());
-        let pieces = u16::try_from(upto - first).map_err(|_| RingError::ChainTooLong(u32::from(u16::MAX)))?;
-        self.chains.chains.push(Chain { first: first as u32, written: 0, id, slot, slots, pieces });
-        (self.chains.len, self.chains.used) = (self.chains.chains.len(), upto);
+        let Chains { chains, len, used, .. } = self.chains;
+        let pieces =
+            u16::try_from(self.end - *used).map_err(|_| RingError::ChainTooLong(u32::from(u16::MAX)))?;
+        set(chains, *len, Chain { first: *used as u32, written: 0, id, slot, slots, pieces });
+        (*len, *used) = (*len + 1, self.end);
         Ok(())
+    }
+}
+
+/// Sets an element, which may be the one behind the last.
+fn set<T>(all: &mut Vec<T>, at: usize, value: T) {
+    match all.get_mut(at) {
+        Some(place) => *place = value,
+        None => all.push(value),
     }
 }

@@ -22,7 +22,7 @@ pub(super) enum HeaderError {
 }
 
 /// The header as it is passed on, checked against what was negotiated and against the frame of `len` bytes behind it.
-#[inline]
+#[inline(never)]
 pub(super) fn check(
     bytes: [u8; VNET_HDR_LEN],
     features: Features,

@@ -29,6 +29,7 @@ use super::{
     header::{self, HeaderError},
     link::{self, DeviceConfig, LinkError, Role},
     ring::{Ring, RingError},
+    view::VhostView,
 };
 use crate::{BATCH_FRAMES, Batch, Link, MAX_FRAME, Port, PortError, Sent, piece::Piece};
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
@@ -120,6 +121,12 @@ impl VhostPort {
         })
     }
 
+    /// Lets others see what its driver uses, while the worker has it.
+    #[must_use]
+    pub fn view(&self) -> VhostView {
+        VhostView(Arc::clone(&self.device))
+    }
+
     /// Looks at the queues again where something was changed. No queue may be held: their locks are taken.
     fn refresh(&mut self) {
         let generation = self.device.generation();
@@ -184,53 +191,47 @@ impl VhostPort {
 
 /// Puts frames into the batch: one for each chain.
 fn take_in(chains: &Chains, features: Features, batch: &mut Batch) -> Result<(), Fault> {
-    let header_len = features.header_len();
-    for chain in 0..chains.len() {
-        let (pieces, bytes) = (chains.pieces(chain), chains.bytes(chain));
-        let len = bytes.saturating_sub(header_len);
-        // A frame of no bytes goes on to be dropped and counted, as does one that is too long for any port.
-        let len = if len <= MAX_FRAME { len } else { 0 };
-        match pieces {
-            &[whole] if whole.len >= header_len => {
-                let (head, frame) = whole.split(header_len);
-                take_in_one(head, &[frame.split(len).0], len, features, batch)?;
-            }
-            // Drivers of old put the header into a buffer of its own.
-            &[head, frame] if head.len == header_len => {
-                take_in_one(head, &[frame.split(len).0], len, features, batch)?;
-            }
-            _ => take_in_scattered(pieces, len, features, batch)?,
-        }
+    if let Some(pieces) = chains.singles() {
+        return take_in_singles(pieces, features, batch);
     }
-    Ok(())
+    (0..chains.len()).try_for_each(|chain| match chains.single(chain) {
+        Some(whole) => take_in_singles(&[whole], features, batch),
+        None => take_in_scattered(chains.pieces(chain), features, batch),
+    })
 }
 
+/// How long the frame is that comes with its header in `bytes` bytes. None that is too long for any port is passed on, but
+/// one of no bytes, which is dropped and counted.
 #[inline]
-fn take_in_one(
-    head: Piece,
-    frame: &[Piece],
-    len: usize,
-    features: Features,
-    batch: &mut Batch,
-) -> Result<(), Fault> {
-    let mut header = [0; VNET_HDR_LEN];
-    // SAFETY: the ring keeps the memory of its chains mapped, and is held.
-    unsafe { head.read(&mut header) };
-    let header = header::check(header, features, len)?;
-    // SAFETY: the memory stays mapped, as the caller gives the batch its memory to keep; the batch has room for as many
-    // frames as chains were asked for, and `len` is no longer than a frame may be.
-    unsafe { batch.push_pieces(header, frame, len) };
+const fn frame_len(bytes: usize, header_len: usize) -> usize {
+    let len = bytes.saturating_sub(header_len);
+    if len <= MAX_FRAME { len } else { 0 }
+}
+
+/// The fast way: header and frame in one buffer.
+fn take_in_singles(pieces: &[Piece], features: Features, batch: &mut Batch) -> Result<(), Fault> {
+    let header_len = features.header_len();
+    for whole in pieces {
+        let (head, frame) = whole.split(header_len);
+        let (len, mut header) = (frame_len(whole.len, header_len), [0; VNET_HDR_LEN]);
+        if head.len >= VNET_HDR_LEN {
+            // SAFETY: the ring keeps the memory of its chains mapped, and is held; it is as long as that.
+            header = unsafe { head.at.cast::<[u8; VNET_HDR_LEN]>().read() };
+        }
+        if header != [0; VNET_HDR_LEN] {
+            header = header::check(header, features, len)?;
+        }
+        // SAFETY: the memory stays mapped, as the caller gives the batch its memory to keep; the batch has room for as many
+        // frames as chains were asked for, and `len` is no longer than a frame may be.
+        unsafe { batch.push_piece(header, frame.split(len).0) };
+    }
     Ok(())
 }
 
 /// The general case: the header may end within any of the pieces.
 #[cold]
-fn take_in_scattered(
-    pieces: &[Piece],
-    len: usize,
-    features: Features,
-    batch: &mut Batch,
-) -> Result<(), Fault> {
+fn take_in_scattered(pieces: &[Piece], features: Features, batch: &mut Batch) -> Result<(), Fault> {
+    let len = frame_len(pieces.iter().map(|piece| piece.len).sum(), features.header_len());
     let (mut header, mut filled) = ([0; VNET_HDR_LEN], 0);
     let (mut skip, mut left) = (features.header_len(), len);
     let mut frame = Vec::with_capacity(pieces.len());

@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn a_reverse_arp_request_of_the_guest_about_itself() {
-        let frame = frame(MacAddr::new([2, 0, 0, 0, 0, 7]));
+        let frame = frame(MacAddr([2, 0, 0, 0, 0, 7]));
         assert_eq!(frame[VNET_HDR_LEN..][..6], [0xff; 6]);
         assert_eq!(frame[VNET_HDR_LEN..][6..14], [2, 0, 0, 0, 0, 7, 0x80, 0x35]);
         assert_eq!(frame[VNET_HDR_LEN..][22..28], [2, 0, 0, 0, 0, 7]);
