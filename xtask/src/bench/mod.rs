@@ -23,6 +23,9 @@ use peers::Peer;
 use report::Report;
 use traffic::Topology;
 
+/// Before a program that polls: it dies with this one, even if that is killed.
+const TIED: [&str; 3] = ["setpriv", "--pdeathsig", "KILL"];
+
 /// How to measure.
 #[derive(Args)]
 pub struct Options {

@@ -88,7 +88,7 @@ fn spawn(host: &str, dir: &Path, program: &str, args: &[&str]) -> Result<Process
 /// Keeps OVS away from the files of one that may run on this machine.
 fn inside(host: &str, dir: &Path, program: &str) -> Command {
     let mut command = Command::new("ip");
-    command.args(["netns", "exec", host, program]);
+    command.args(["netns", "exec", host]).args(super::TIED).arg(program);
     for variable in ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"] {
         command.env(variable, dir);
     }

@@ -2,12 +2,14 @@
 
 use super::Setting;
 use super::rows::Row;
+use crate::bench::TIED;
 use crate::bench::ovs::Ovs;
 use crate::interrupt;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use lab::{Binaries, Daemon, DaemonOptions, Namespace, Process};
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -170,6 +172,13 @@ impl Bed {
 }
 
 impl Plan<'_> {
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let [first, rest @ ..] = TIED;
+        let mut command = self.host.command(first);
+        command.args(rest).arg(program);
+        command
+    }
+
     fn sockets(&self, dir: &Path) -> Vec<PathBuf> {
         (0..self.row.vnics).map(|n| dir.join(format!("v{n}"))).collect()
     }
@@ -179,7 +188,7 @@ impl Plan<'_> {
         let (sockets, cpu) = (self.sockets(dir.path()), self.setting.switch_cpu);
         // Segments pass whole only if the flags that they come with are taken for those that they are sent with.
         let offloads = if self.row.is_segments() { ",tso=1,legacy-ol-flags=1" } else { "" };
-        let mut command = self.host.command("dpdk-testpmd");
+        let mut command = self.command("dpdk-testpmd");
         command.env("RUNTIME_DIRECTORY", dir.path());
         command.args(["--lcores", &format!("0@{cpu},1@{cpu}"), "--no-pci", "--in-memory", "-m", "256"]);
         for (n, socket) in sockets.iter().enumerate() {
@@ -237,7 +246,7 @@ impl Plan<'_> {
         let libraries = plugins.parent().unwrap_or(&home).to_owned();
         let config = dir.path().join("startup.conf");
         fs::write(&config, self.vpp_config(dir.path(), &plugins))?;
-        let mut command = self.host.command(home.join("bin/vpp"));
+        let mut command = self.command(home.join("bin/vpp"));
         command.env("LD_LIBRARY_PATH", &libraries).arg("-c").arg(&config);
         let bed = program(command, dir, sockets)?;
         wait_for("VPP's command line", || cli.exists())?;

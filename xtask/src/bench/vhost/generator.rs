@@ -3,6 +3,7 @@
 use super::Setting;
 use super::bed::{Attachment, Bed, vnic_mac};
 use super::rows::Row;
+use crate::bench::TIED;
 use crate::interrupt;
 use anyhow::{Context, Result, ensure};
 use lab::{Namespace, Process};
@@ -60,7 +61,9 @@ pub fn run(
     setting: &Setting,
 ) -> Result<Figures> {
     let dir = lab::temp_dir()?;
-    let mut command = namespace.command(vnicgen);
+    let [first, rest @ ..] = TIED;
+    let mut command = namespace.command(first);
+    command.args(rest).arg(vnicgen);
     environment(&mut command, dir.path(), &bed.attachment, row, setting);
     load(command.arg("--"), &bed.attachment, row, setting);
     let mut process = Process::spawn(&mut command, &dir.path().join("log"))?;
