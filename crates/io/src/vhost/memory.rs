@@ -308,10 +308,8 @@ impl GuestMemory {
             // A part is never longer than `len`, which is 32 bits.
             let Some(piece) = region.window().piece(guest, part as u32) else { return false };
             out(piece);
-            // At the end of the address space there is no next region: the search for address 0 of one that is not there
-            // cannot succeed by wrapping, since `left` is then 0 or the sum overflows.
-            let Some(next) = guest.checked_add(part) else { return left == part };
-            (guest, left) = (next, left - part);
+            // A region ends within the address space, so the sum does not overflow.
+            (guest, left) = (guest + part, left - part);
         }
         true
     }

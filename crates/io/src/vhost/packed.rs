@@ -128,7 +128,7 @@ impl Packed {
     pub(super) fn pending(&self) -> bool {
         let cell = self.descriptors.get(usize::from(self.next.slot));
         let flags = (cell[1].load(Ordering::Relaxed) >> 48) as u16;
-        self.free() > 0 && flags & (AVAILABLE | USED) == self.next.available()
+        self.common.broken.is_none() && self.free() > 0 && flags & (AVAILABLE | USED) == self.next.available()
     }
 
     #[inline]
@@ -136,7 +136,7 @@ impl Packed {
         if let Some(error) = self.common.broken {
             return Err(error);
         }
-        let upto = chains.len() + max;
+        let upto = chains.len().saturating_add(max);
         loop {
             let room = (upto - chains.len()).min(usize::from(self.free()));
             if !self.take_singles(room as u16, chains) || chains.is_full() {

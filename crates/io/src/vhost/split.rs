@@ -84,7 +84,8 @@ impl Split {
 
     #[inline]
     pub(super) fn pending(&self) -> bool {
-        self.next != self.seen || self.next != self.available_head.get(INDEX).load(Ordering::Relaxed)
+        let there = || self.next != self.available_head.get(INDEX).load(Ordering::Relaxed);
+        self.common.broken.is_none() && (self.next != self.seen || there())
     }
 
     #[inline]

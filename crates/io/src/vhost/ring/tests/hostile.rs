@@ -56,6 +56,7 @@ impl Attack {
         let error = ring.take(64, &mut chains).unwrap_err();
         assert!(chains.is_empty(), "nothing of a broken chain is handed out");
         assert_eq!(ring.take(64, &mut chains), Err(error), "a broken ring stays broken");
+        assert!(!ring.pending() && !ring.arm(), "and keeps nobody busy");
         error
     }
 }
