@@ -36,7 +36,7 @@ pub use tap::{Tap, TapConfig, TapError};
 pub use unix_dgram::UnixDgram;
 pub use unix_path::UnixPathError;
 pub use unix_stream::UnixStreamPort;
-pub use vhost::{VhostConfig, VhostError, VhostPort, VhostRole};
+pub use vhost::{VhostConfig, VhostDriver, VhostError, VhostPort, VhostRole, VhostView};
 #[doc(hidden)]
 pub use vhost::bare as vhost_rings;
 pub use waker::Waker;

@@ -22,9 +22,11 @@ mod port;
 mod ring;
 mod socket;
 mod split;
+mod view;
 
 pub use link::{DeviceConfig as VhostConfig, LinkError as VhostError, Role as VhostRole};
 pub use port::VhostPort;
+pub use view::{VhostDriver, VhostView};
 
 /// Rings and messages without what is around them, for examples, measurements and fuzz targets.
 #[doc(hidden)]

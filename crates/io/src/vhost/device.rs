@@ -95,9 +95,7 @@ pub(super) struct Device {
     control: Waker,
     /// A MAC address plus one, to be announced; 0 for none.
     rarp: AtomicU64,
-    /// As the front end has set it; 0 where it has not.
-    mtu: AtomicU16,
-    mtu_max: u16,
+    mtu_max: AtomicU16,
 }
 
 impl Device {
@@ -115,8 +113,7 @@ impl Device {
             condition: Mutex::new(Condition { connection: State::Waiting, fault: None, pending: false }),
             control: Waker::new()?,
             rarp: AtomicU64::new(0),
-            mtu: AtomicU16::new(0),
-            mtu_max,
+            mtu_max: AtomicU16::new(mtu_max),
         })
     }
 
@@ -168,9 +165,13 @@ impl Device {
         self.rarp.swap(0, Ordering::Relaxed).checked_sub(1).map(MacAddr::from_u64)
     }
 
-    /// The MTU that the front end has given its guest, where it has.
-    pub(super) fn mtu(&self) -> Option<u16> {
-        Some(self.mtu.load(Ordering::Relaxed)).filter(|mtu| *mtu != 0)
+    /// The largest MTU that a front end may give its guest from now on.
+    pub(super) fn limit_mtu(&self, most: u16) {
+        self.mtu_max.store(most, Ordering::Relaxed);
+    }
+
+    fn mtu_max(&self) -> u16 {
+        self.mtu_max.load(Ordering::Relaxed)
     }
 
     /// What the control thread sleeps on.
@@ -217,10 +218,6 @@ impl Device {
             condition.fault = Some(reason.to_string());
             self.settle(&condition);
         }
-    }
-
-    fn set_mtu(&self, mtu: u16) {
-        self.mtu.store(mtu, Ordering::Relaxed);
     }
 
     fn announce(&self, mac: MacAddr) {

@@ -120,7 +120,6 @@ impl Session {
     /// A connection on which nothing was said yet.
     pub(in crate::vhost) fn new(device: Arc<Device>) -> Self {
         device.set_connection(State::NotReady);
-        device.set_mtu(0);
         let rings = device.queues().iter().map(|_| RingSetup::default()).collect();
         let (features, protocol) = (Features::default(), ProtocolFeatures::default());
         Self { device, features, protocol, memory: None, log: None, status: 0, rings }
@@ -160,7 +159,7 @@ impl Session {
                 self.set_log(area, fds.pop())?;
                 return Ok(Answer::Area(area).into());
             }
-            Request::NetSetMtu(mtu) => return Ok(self.set_mtu(mtu)),
+            Request::NetSetMtu(mtu) => return Ok(self.accept_mtu(mtu)),
             Request::SendRarp(mac) => return Ok(self.send_rarp(mac)),
             Request::Unsupported(answer) => return Ok(answer.map_or(Outcome::Declined, Outcome::from)),
             Request::SetInflightFd(area) => inflight::check(&area, fds.pop())?,
@@ -258,14 +257,10 @@ impl Session {
         self.refresh_all()
     }
 
-    fn set_mtu(&self, mtu: u64) -> Outcome {
-        match u16::try_from(mtu) {
-            Ok(mtu) if u64::from(mtu) >= MTU_MIN && mtu <= self.device.mtu_max => {
-                self.device.set_mtu(mtu);
-                Outcome::Done
-            }
-            _ => Outcome::Declined,
-        }
+    /// The guest's frames are checked against the port's MTU, whatever smaller one it was told of.
+    fn accept_mtu(&self, mtu: u64) -> Outcome {
+        let possible = MTU_MIN..=u64::from(self.device.mtu_max());
+        if possible.contains(&mtu) { Outcome::Done } else { Outcome::Declined }
     }
 
     fn send_rarp(&self, mac: MacAddr) -> Outcome {
@@ -382,7 +377,7 @@ impl Session {
         let log = self.log.clone().filter(|_| self.features.has(Features::LOG_ALL));
         let ring_log = log.clone().filter(|_| addresses.logged);
         let mut config = RingConfig {
-            direction: if index % 2 == 0 { Direction::Writable } else { Direction::Readable },
+            direction: if index.is_multiple_of(2) { Direction::Writable } else { Direction::Readable },
             size: setup.size,
             descriptors: addresses.descriptor,
             driver: addresses.available,
