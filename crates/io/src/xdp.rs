@@ -3,6 +3,7 @@
 mod ladder;
 mod news;
 mod nic;
+mod partial;
 mod program;
 mod queue;
 mod ring;
@@ -93,6 +94,11 @@ pub enum XdpError {
     /// Somebody else's AF_XDP socket is bound to a queue.
     #[error("queue {1} of {0} has another program's AF_XDP socket; stop that program, or use AF_PACKET")]
     QueueBusy(String, u32),
+    /// Its driver takes VLAN tags out of the frames, and AF_XDP has no place beside them.
+    #[error(
+        "the driver of {0} takes VLAN tags out of frames and cannot be told not to (ethtool -K {0} rxvlan off); use AF_PACKET"
+    )]
+    TakesTagsOut(String),
     /// None of the modes is to be had.
     #[error("interface {0} takes no AF_XDP sockets ({refusals}); use AF_PACKET", refusals = list(.1))]
     NoMode(String, Vec<Refusal>),
@@ -148,13 +154,13 @@ impl XdpPort {
         let setup = |action| move |error| XdpError::Setup { ifname: ifname.to_owned(), action, error };
         IfReq::new(ifname).map_err(|bad| XdpError::Name(ifname.to_owned(), bad))?;
         let news = News::open().map_err(setup("watching for changes"))?;
-        let nic = Nic::open(ifname).map_err(setup("opening a socket"))?;
+        let mut nic = Nic::open(ifname).map_err(setup("opening a socket"))?;
         let facts = nic.facts().map_err(|_| XdpError::NotFound(ifname.to_owned()))?;
         if !facts.up {
             return Err(XdpError::Down(ifname.to_owned()));
         }
         let promiscuous = packet::promiscuous(facts.index).map_err(setup("making it promiscuous"))?;
-        let opened = ladder::climb_down(ifname, &facts, best)?;
+        let opened = ladder::climb_down(ifname, &mut nic, &facts, best)?;
         let mut port = Self {
             mode: opened.mode,
             refused: opened.refused,

@@ -5,7 +5,9 @@ mod support;
 
 use io::{Batch, PacketSocket, Port, PortError, Sent, Tap, TapConfig, XdpError, XdpMode, XdpPort};
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -237,6 +239,76 @@ fn root_an_offload_is_finished_in_software_and_what_is_too_long_is_counted() {
     assert!(segments.iter().flat_map(|segment| &segment[54..]).eq(&frame[54..]));
     wire::checksum::complete(&mut partial, 34, 6).unwrap();
     assert_eq!(observer.next(), partial);
+}
+
+/// The far end leaves checksums to a NIC that is none; nobody would find one wrong but a receiver.
+#[test]
+fn root_partial_checksums_from_a_veth_are_found_and_tcp_passes() {
+    let _alone = alone();
+    let [left, middle, right] = [namespace(), namespace(), namespace()];
+    let ports = [(&left, "one", 1), (&right, "two", 2)].map(|(end, name, address)| {
+        middle.ip(&format!("link add {name} up type veth peer name eth0 netns {}", end.0));
+        end.ip(&format!("addr add 10.1.2.{address}/24 dev eth0"));
+        end.ip("link set eth0 up");
+        open(&middle, name).unwrap()
+    });
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
+        scope.spawn(|| carry(ports, &stop));
+        let listener = right.inside(|| TcpListener::bind("10.1.2.2:80")).unwrap();
+        let near = left.inside(|| TcpStream::connect_timeout(&"10.1.2.2:80".parse().unwrap(), PATIENCE));
+        exchange(near.unwrap(), listener.accept().unwrap().0);
+    });
+}
+
+/// Sets the flag also where a test fails, so that nobody waits for it forever.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn carry(mut ports: [XdpPort; 2], stop: &AtomicBool) {
+    let mut batch = Batch::default();
+    while !stop.load(Ordering::Relaxed) {
+        for from in [0, 1] {
+            batch.clear();
+            ports[from].receive(&mut batch).unwrap();
+            let which: Vec<u16> = (0..batch.len() as u16).collect();
+            ports[1 - from].transmit(&batch, &which).unwrap();
+            ports[from].complete();
+        }
+        thread::yield_now();
+    }
+}
+
+/// Sends 2 MB and compares what comes out.
+fn exchange(mut from: TcpStream, mut to: TcpStream) {
+    let data: Vec<u8> = (0..2_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let mut received = vec![0; data.len()];
+    thread::scope(|scope| {
+        from.set_write_timeout(Some(PATIENCE)).unwrap();
+        scope.spawn(|| from.write_all(&data).unwrap());
+        to.set_read_timeout(Some(PATIENCE)).unwrap();
+        to.read_exact(&mut received).unwrap();
+    });
+    assert!(received == data);
+}
+
+#[test]
+fn root_vlan_tags_stay_in_frames_while_the_port_is_open() {
+    let _alone = alone();
+    let ns = namespace();
+    ns.cable("near", "far", 1500);
+    let takes_out = || ns.exec("ethtool -k near").contains("rx-vlan-offload: on");
+    assert!(takes_out());
+    let port = open(&ns, "near").unwrap();
+    assert!(!takes_out());
+    drop(port);
+    assert!(takes_out());
 }
 
 #[test]

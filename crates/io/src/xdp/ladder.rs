@@ -2,7 +2,7 @@
 
 use super::{
     XdpError, XdpMode,
-    nic::Facts,
+    nic::{Facts, Nic},
     program::Program,
     queue::{Binding, OpenError, Queue},
     umem::{CHUNK, HEADROOM},
@@ -55,13 +55,22 @@ impl From<XdpError> for Failed {
 }
 
 /// Opens in the best mode that works, `best` at most.
-pub(super) fn climb_down(ifname: &str, facts: &Facts, best: XdpMode) -> Result<Opened, XdpError> {
+pub(super) fn climb_down(
+    ifname: &str,
+    nic: &mut Nic,
+    facts: &Facts,
+    best: XdpMode,
+) -> Result<Opened, XdpError> {
     if Program::is_attached_to(facts.index) {
         return Err(XdpError::OtherProgram(ifname.to_owned()));
     }
+    if !nic.keep_vlan_tags() {
+        return Err(XdpError::TakesTagsOut(ifname.to_owned()));
+    }
+    let from_wire = !nic.is_virtual();
     let mut refused = Vec::new();
     for mode in XdpMode::ALL.into_iter().filter(|mode| *mode <= best) {
-        match open(ifname, facts, mode) {
+        match open(ifname, facts, mode, from_wire) {
             Ok((link, queues)) => return Ok(Opened { mode, refused, link, queues }),
             Err(Failed::Refused(why)) => refused.push(Refusal { mode, why }),
             Err(Failed::Hopeless(error)) => return Err(error),
@@ -75,9 +84,19 @@ pub(super) const fn takes_several_chunks(mtu: u32) -> bool {
     mtu + LINK_HEADERS > (CHUNK - HEADROOM) as u32
 }
 
-fn open(ifname: &str, facts: &Facts, mode: XdpMode) -> Result<(OwnedFd, Vec<Queue>), Failed> {
+fn open(
+    ifname: &str,
+    facts: &Facts,
+    mode: XdpMode,
+    from_wire: bool,
+) -> Result<(OwnedFd, Vec<Queue>), Failed> {
     let several_chunks = takes_several_chunks(facts.mtu);
-    let binding = Binding { ifindex: facts.index, zero_copy: mode == XdpMode::ZeroCopy, several_chunks };
+    let binding = Binding {
+        ifindex: facts.index,
+        zero_copy: mode == XdpMode::ZeroCopy,
+        several_chunks,
+        partial_checksums: !from_wire,
+    };
     let setup = |action, error| Failed::from(setup_error(ifname, action, error));
     let queues = open_queues(ifname, facts, binding)?;
     let program = Program::load(queues.len() as u32, several_chunks)

@@ -1,4 +1,4 @@
-//! What an interface is at the moment.
+//! What an interface is at the moment, and the one setting of it that AF_XDP takes.
 
 use crate::interface::{BadInterfaceName, IfReq, Request, check};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice::name_to_index, socket_with};
@@ -9,19 +9,46 @@ use std::{
 };
 
 /// linux/ethtool.h.
+const ETHTOOL_GDRVINFO: u32 = 0x03;
+const ETHTOOL_GFLAGS: u32 = 0x25;
+const ETHTOOL_SFLAGS: u32 = 0x26;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
+const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+/// Drivers whose other end is a kernel or a VMM, not a wire.
+const VIRTUAL: [&[u8]; 2] = [b"veth", b"tun"];
 
-/// `struct ethtool_channels`.
+/// The `struct ethtool_…` of a command, whose number stands in front. Each has only integers and bytes.
+trait Ethtool: Copy {}
+
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 struct Channels {
-    cmd: u32,
+    command: u32,
     max: [u32; 4],
     rx: u32,
     tx: u32,
     other: u32,
     combined: u32,
 }
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct DriverInfo {
+    command: u32,
+    driver: [u8; 32],
+    rest: [u8; 160],
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Flags {
+    command: u32,
+    flags: u32,
+}
+
+impl Ethtool for Channels {}
+impl Ethtool for DriverInfo {}
+impl Ethtool for Flags {}
 
 /// What matters to sockets that are bound to an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +65,14 @@ pub(super) struct Facts {
 pub(super) struct Nic {
     ifname: String,
     control: OwnedFd,
+    /// What the interface did to VLAN tags before, where that was changed: it is put back.
+    former_flags: Option<u32>,
 }
 
 impl Nic {
     pub(super) fn open(ifname: &str) -> io::Result<Self> {
         let control = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
-        Ok(Self { ifname: ifname.to_owned(), control })
+        Ok(Self { ifname: ifname.to_owned(), control, former_flags: None })
     }
 
     /// How it is now; an error where it is not there.
@@ -52,26 +81,54 @@ impl Nic {
         let up = ask(Request::Flags)?.flags() & libc::IFF_UP != 0;
         let mtu = ask(Request::Mtu)?.mtu().unsigned_abs();
         let index = name_to_index(&self.control, &self.ifname)?;
-        let rx_queues = self.channels().ok().map(|c| c.rx + c.combined).filter(|&queues| queues > 0);
+        let channels = self.ethtool(Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() });
+        let rx_queues = channels.ok().map(|c| c.rx + c.combined).filter(|&queues| queues > 0);
         Ok(Facts { index, up, mtu, rx_queues })
+    }
+
+    /// True where frames do not come from a wire, and may have partial checksums.
+    pub(super) fn is_virtual(&self) -> bool {
+        let info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
+        self.ethtool(info).is_ok_and(|info| {
+            VIRTUAL.iter().any(|name| info.driver.split(|byte| *byte == 0).next() == Some(*name))
+        })
+    }
+
+    /// Has VLAN tags stay in the frames: AF_XDP hands over nothing beside them. False where the driver takes them out and
+    /// cannot be told not to.
+    pub(super) fn keep_vlan_tags(&mut self) -> bool {
+        let Ok(now) = self.ethtool(Flags { command: ETHTOOL_GFLAGS, flags: 0 }) else { return true };
+        if now.flags & ETH_FLAG_RXVLAN == 0 {
+            return true;
+        }
+        self.former_flags = Some(now.flags);
+        self.ethtool(Flags { command: ETHTOOL_SFLAGS, flags: now.flags & !ETH_FLAG_RXVLAN }).is_ok()
     }
 
     fn request(&self) -> io::Result<IfReq> {
         IfReq::new(&self.ifname).map_err(|BadInterfaceName| io::ErrorKind::InvalidInput.into())
     }
 
-    fn channels(&self) -> io::Result<Channels> {
-        let mut channels = Channels { cmd: ETHTOOL_GCHANNELS, ..Channels::default() };
+    fn ethtool<T: Ethtool>(&self, mut command: T) -> io::Result<T> {
         // SAFETY: all zeroes is a valid `ifreq`: it holds integers, byte arrays and a pointer that may be null.
         let mut request: libc::ifreq = unsafe { zeroed() };
         for (to, from) in request.ifr_name[..libc::IFNAMSIZ - 1].iter_mut().zip(self.ifname.bytes()) {
             *to = from.cast_signed();
         }
-        request.ifr_ifru.ifru_data = (&raw mut channels).cast();
+        request.ifr_ifru.ifru_data = (&raw mut command).cast();
         let number = libc::SIOCETHTOOL as libc::Ioctl;
-        // SAFETY: the descriptor is open; the name ends with a zero; the request reads and writes one `ethtool_channels`,
-        // which is exclusively ours and outlives the call.
+        // SAFETY: the descriptor is open; the name ends with a zero; the kernel reads and writes the structure that belongs to
+        // the command in front of it (`Ethtool`), which is exclusively ours and outlives the call.
         check(unsafe { libc::ioctl(self.control.as_raw_fd(), number, &raw mut request) })?;
-        Ok(channels)
+        Ok(command)
+    }
+}
+
+impl Drop for Nic {
+    fn drop(&mut self) {
+        if let Some(flags) = self.former_flags {
+            // An interface that is gone has nothing to be put back.
+            let _ = self.ethtool(Flags { command: ETHTOOL_SFLAGS, flags });
+        }
     }
 }

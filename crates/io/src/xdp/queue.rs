@@ -1,10 +1,11 @@
 //! One AF_XDP socket: it receives from one queue of the interface, and can send on it.
 
 use super::{
+    partial,
     ring::{Consumer, Layout, Producer},
     umem::{CHUNK, RX_CHUNKS, TX_CHUNKS, Umem},
 };
-use crate::{BATCH_FRAMES, Batch, MAX_FRAME, interface::check, piece::Piece};
+use crate::{BATCH_FRAMES, Batch, HEAD_BYTES, MAX_FRAME, interface::check, piece::Piece};
 use rustix::{
     io::Errno,
     net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socket_with, sockopt},
@@ -34,6 +35,8 @@ pub(super) struct Binding {
     pub zero_copy: bool,
     /// Frames may lie in several chunks.
     pub several_chunks: bool,
+    /// Frames may have partial checksums, which are to be found.
+    pub partial_checksums: bool,
 }
 
 /// Frames that the kernel took from the tx ring and did not send, and their bytes.
@@ -57,6 +60,7 @@ pub(super) struct Queue {
     /// Chunks of frames that were received and are being sent on.
     held: Vec<u64>,
     several_chunks: bool,
+    partial_checksums: bool,
     /// Frames that were received and could not be handed over, and those the kernel told of.
     lost: u64,
     told: u64,
@@ -93,6 +97,7 @@ impl Queue {
             free: Umem::tx_chunks().collect(),
             held: Vec::with_capacity(BATCH_FRAMES),
             several_chunks: binding.several_chunks,
+            partial_checksums: binding.partial_checksums,
             lost: 0,
             told: 0,
             socket,
@@ -122,7 +127,7 @@ impl Queue {
         match self.umem.piece(first.addr, first.len as usize) {
             // SAFETY: pieces of the UMEM are mapped as long as it lives, and `receive` has the batch keep it; a chunk is
             // shorter than MAX_FRAME; the batch is not full.
-            Some(piece) => unsafe { batch.push_pieces([0; VNET_HDR_LEN], &[piece], piece.len) },
+            Some(piece) => unsafe { batch.push_pieces(self.vnet(piece), &[piece], piece.len) },
             None => self.lost += 1,
         }
         true
@@ -150,11 +155,23 @@ impl Queue {
         self.rx.skip(count as u32);
         if fits && len <= MAX_FRAME {
             // SAFETY: as in `receive_one`; the length was checked.
-            unsafe { batch.push_pieces([0; VNET_HDR_LEN], &pieces[..count], len) };
+            unsafe { batch.push_pieces(self.vnet(pieces[0]), &pieces[..count], len) };
         } else {
             self.lost += 1;
         }
         true
+    }
+
+    /// What is still to be done to the frame that begins there.
+    #[inline]
+    fn vnet(&self, first: Piece) -> [u8; VNET_HDR_LEN] {
+        if !self.partial_checksums {
+            return [0; VNET_HDR_LEN];
+        }
+        let mut head = [0; HEAD_BYTES];
+        // SAFETY: pieces of the UMEM are mapped as long as it lives.
+        let len = unsafe { first.read(&mut head) };
+        partial::found(&head[..len]).unwrap_or_default().to_bytes()
     }
 
     /// What was received was sent on: the kernel may receive into its chunks again.
@@ -229,7 +246,7 @@ impl Queue {
                 Ok(_) => break,
                 // The kernel has sent as many as it does in one call, or the driver's queue is full.
                 Err(Errno::AGAIN | Errno::INTR) => {}
-                // One was refused behind us, by a peer that is full or a link that has no carrier.
+                // One was taken and dropped: the peer is full, or the link has no carrier.
                 Err(Errno::BUSY) => {
                     refused.frames += 1;
                     refused.bytes += u64::from(self.tx.last_taken().len);
