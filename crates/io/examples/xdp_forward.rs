@@ -22,16 +22,16 @@ const PATIENCE: Duration = Duration::from_micros(200);
 
 fn open(port: &str) -> Box<dyn Port> {
     let (kind, ifname) = port.split_once(':').expect("a port is KIND:IFACE");
-    let xdp = |best| {
-        let port = XdpPort::open(ifname, best).unwrap_or_else(|error| panic!("{error}"));
+    let xdp = |modes: &[XdpMode]| {
+        let port = XdpPort::open(ifname, modes).unwrap_or_else(|error| panic!("{error}"));
         eprintln!("{ifname}: {}, {} queues, not {:?}", port.mode(), port.queues(), port.refused());
         Box::new(port)
     };
     match kind {
         "packet" => Box::new(PacketSocket::open(ifname).unwrap_or_else(|error| panic!("{error}"))),
         "tap" => Box::new(Tap::open(&TapConfig::new(ifname)).unwrap_or_else(|error| panic!("{error}"))),
-        "xdp" => xdp(XdpMode::ZeroCopy),
-        "generic" => xdp(XdpMode::GenericCopy),
+        "xdp" => xdp(&XdpMode::ALL),
+        "generic" => xdp(&[XdpMode::GenericCopy]),
         other => panic!("no port is of kind {other}"),
     }
 }

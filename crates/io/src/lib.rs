@@ -40,4 +40,4 @@ pub use vhost::{VhostConfig, VhostDriver, VhostError, VhostPort, VhostRole, Vhos
 #[doc(hidden)]
 pub use vhost::bare as vhost_rings;
 pub use waker::Waker;
-pub use xdp::{Refusal, XdpError, XdpMode, XdpPort};
+pub use xdp::{Refusal, Traits, XdpError, XdpMode, XdpPort};

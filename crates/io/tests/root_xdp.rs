@@ -3,7 +3,7 @@
 
 mod support;
 
-use io::{Batch, PacketSocket, Port, PortError, Sent, Tap, TapConfig, XdpError, XdpMode, XdpPort};
+use io::{Batch, PacketSocket, Port, PortError, Sent, Tap, TapConfig, Traits, XdpError, XdpMode, XdpPort};
 use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
@@ -26,12 +26,12 @@ fn namespace() -> Namespace {
     ns
 }
 
-fn open_in(ns: &Namespace, ifname: &str, best: XdpMode) -> Result<XdpPort, XdpError> {
-    ns.inside(|| XdpPort::open(ifname, best))
+fn open_in(ns: &Namespace, ifname: &str, mode: XdpMode) -> Result<XdpPort, XdpError> {
+    ns.inside(|| XdpPort::open(ifname, &[mode]))
 }
 
 fn open(ns: &Namespace, ifname: &str) -> Result<XdpPort, XdpError> {
-    open_in(ns, ifname, XdpMode::ZeroCopy)
+    ns.inside(|| XdpPort::open(ifname, &XdpMode::ALL))
 }
 
 /// Both modes that a veth has.
@@ -299,6 +299,32 @@ fn exchange(mut from: TcpStream, mut to: TcpStream) {
 }
 
 #[test]
+fn root_what_decides_between_af_xdp_and_af_packet_can_be_asked() {
+    let _alone = alone();
+    let ns = namespace();
+    ns.cable("near", "far", 1500);
+    let traits = || ns.inside(|| Traits::of("near")).unwrap();
+    assert_eq!(traits(), Traits { local_peer: true, segments: true });
+    ns.exec("ethtool -K near tso off");
+    assert_eq!(traits(), Traits { local_peer: true, segments: false });
+    assert!(!ns.inside(|| Traits::of("lo")).unwrap().local_peer);
+    ns.inside(|| Traits::of("nothing")).unwrap_err();
+}
+
+#[test]
+fn root_a_mode_that_cannot_be_had_is_an_error_that_says_why() {
+    let _alone = alone();
+    let ns = namespace();
+    ns.cable("near", "far", 1500);
+    let error = open_in(&ns, "near", XdpMode::ZeroCopy).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "interface near takes no AF_XDP sockets (zero-copy: its driver has no zero-copy); use AF_PACKET"
+    );
+    has_no_program(&ns, "near");
+}
+
+#[test]
 fn root_vlan_tags_stay_in_frames_while_the_port_is_open() {
     let _alone = alone();
     let ns = namespace();
@@ -322,8 +348,8 @@ fn root_another_program_on_the_interface_is_told_of() {
     drop(first);
     let object = concat!(env!("OUT_DIR"), "/to_switch.bpf.o");
     ns.ip(&format!("link set near xdp object {object} section xdp"));
-    for best in MODES {
-        let error = open_in(&ns, "near", best).unwrap_err();
+    for mode in MODES {
+        let error = open_in(&ns, "near", mode).unwrap_err();
         assert!(matches!(&error, XdpError::OtherProgram(name) if name == "near"), "{error}");
     }
     ns.ip("link set near xdp off");

@@ -1,4 +1,4 @@
-//! Opening: from the best mode down, until the interface takes one.
+//! Opening: one mode after the other, until the interface takes one.
 
 use super::{
     XdpError, XdpMode,
@@ -54,12 +54,12 @@ impl From<XdpError> for Failed {
     }
 }
 
-/// Opens in the best mode that works, `best` at most.
+/// Opens in the first mode that works.
 pub(super) fn climb_down(
     ifname: &str,
     nic: &mut Nic,
     facts: &Facts,
-    best: XdpMode,
+    modes: &[XdpMode],
 ) -> Result<Opened, XdpError> {
     if Program::is_attached_to(facts.index) {
         return Err(XdpError::OtherProgram(ifname.to_owned()));
@@ -67,9 +67,9 @@ pub(super) fn climb_down(
     if !nic.keep_vlan_tags() {
         return Err(XdpError::TakesTagsOut(ifname.to_owned()));
     }
-    let from_wire = !nic.is_virtual();
+    let from_wire = !nic.has_local_peer();
     let mut refused = Vec::new();
-    for mode in XdpMode::ALL.into_iter().filter(|mode| *mode <= best) {
+    for &mode in modes {
         match open(ifname, facts, mode, from_wire) {
             Ok((link, queues)) => return Ok(Opened { mode, refused, link, queues }),
             Err(Failed::Refused(why)) => refused.push(Refusal { mode, why }),

@@ -10,6 +10,7 @@ use std::{
 
 /// linux/ethtool.h.
 const ETHTOOL_GDRVINFO: u32 = 0x03;
+const ETHTOOL_GTSO: u32 = 0x1e;
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_SFLAGS: u32 = 0x26;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
@@ -60,6 +61,28 @@ pub(super) struct Facts {
     pub rx_queues: Option<u32>,
 }
 
+/// What an interface is, as far as it matters to whether AF_XDP or AF_PACKET suits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traits {
+    /// Its other end is this host or a VMM, and no wire: a veth or a TAP.
+    pub local_peer: bool,
+    /// It cuts TCP segments above the MTU itself.
+    pub segments: bool,
+}
+
+impl Traits {
+    /// Of an interface in the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// There is no such interface, or no descriptor is left.
+    pub fn of(ifname: &str) -> io::Result<Self> {
+        let nic = Nic::open(ifname)?;
+        nic.facts()?;
+        let tso = nic.ethtool(Flags { command: ETHTOOL_GTSO, flags: 0 });
+        Ok(Self { local_peer: nic.has_local_peer(), segments: tso.is_ok_and(|tso| tso.flags != 0) })
+    }
+}
+
 /// An interface, by name, in the namespace it was opened in.
 #[derive(Debug)]
 pub(super) struct Nic {
@@ -87,7 +110,7 @@ impl Nic {
     }
 
     /// True where frames do not come from a wire, and may have partial checksums.
-    pub(super) fn is_virtual(&self) -> bool {
+    pub(super) fn has_local_peer(&self) -> bool {
         let info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
         self.ethtool(info).is_ok_and(|info| {
             VIRTUAL.iter().any(|name| info.driver.split(|byte| *byte == 0).next() == Some(*name))

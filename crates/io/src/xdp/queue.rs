@@ -1,4 +1,7 @@
-//! One AF_XDP socket: it receives from one queue of the interface, and can send on it.
+//! One queue of an interface: a socket that receives from it, and one that sends on it.
+//!
+//! They share memory, and could be one. But the kernel tells whoever waits for a socket of every frame that it has sent, also
+//! those who wait for other things: with two, nobody waits for the one that sends, which was 8 % of the whole way of a frame.
 
 use super::{
     partial,
@@ -46,10 +49,11 @@ pub(super) struct Refused {
     pub bytes: u64,
 }
 
-/// A bound socket, its rings and its memory.
+/// The two sockets, their rings and their memory.
 #[derive(Debug)]
 pub(super) struct Queue {
-    socket: OwnedFd,
+    receiver: OwnedFd,
+    sender: OwnedFd,
     fill: Producer<u64>,
     rx: Consumer<libc::xdp_desc>,
     tx: Producer<libc::xdp_desc>,
@@ -67,27 +71,22 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Binds a socket to a queue; its fill ring is full. What the kernel refuses is its answer to `bind`, or what was being
-    /// done before.
+    /// Binds the sockets to a queue; the fill ring is full.
     pub(super) fn open(queue: u32, binding: Binding) -> Result<Self, OpenError> {
         let step = |action| move |error: io::Error| OpenError::Setup(action, error);
         let umem = Umem::new().map_err(step("allocating memory for frames"))?;
-        let socket = create(&umem)?;
-        let offsets = ring_offsets(socket.as_fd()).map_err(step("asking for its rings"))?;
-        let fd = socket.as_fd();
-        let layout = |page_offset, offsets, entries| Layout { page_offset, offsets, entries };
-        let rings = || -> io::Result<_> {
-            Ok((
-                Producer::map(fd, &layout(libc::XDP_UMEM_PGOFF_FILL_RING, offsets.fr, RX_CHUNKS))?,
-                Consumer::map(fd, &layout(libc::XDP_PGOFF_RX_RING as u64, offsets.rx, RX_CHUNKS))?,
-                Producer::map(fd, &layout(libc::XDP_PGOFF_TX_RING as u64, offsets.tx, TX_CHUNKS))?,
-                Consumer::map(fd, &layout(libc::XDP_UMEM_PGOFF_COMPLETION_RING, offsets.cr, TX_CHUNKS))?,
-            ))
-        };
-        let (mut fill, rx, tx, done) = rings().map_err(step("mapping its rings"))?;
+        let receiver = create_receiver(&umem)?;
+        let sender = create_sender()?;
+        let (mut fill, rx, done) = map_receiver(receiver.as_fd()).map_err(step("mapping its rings"))?;
+        let tx = map_sender(sender.as_fd()).map_err(step("mapping its rings"))?;
         Umem::rx_chunks().for_each(|chunk| fill.put(chunk));
         fill.publish();
-        bind(fd, queue, binding).map_err(OpenError::Bind)?;
+        let copying = if binding.zero_copy { libc::XDP_ZEROCOPY } else { libc::XDP_COPY };
+        let several = if binding.several_chunks { libc::XDP_USE_SG } else { 0 };
+        let flags = copying | several | libc::XDP_USE_NEED_WAKEUP;
+        bind(receiver.as_fd(), queue, binding.ifindex, flags, None).map_err(OpenError::Bind)?;
+        bind(sender.as_fd(), queue, binding.ifindex, libc::XDP_SHARED_UMEM, Some(receiver.as_fd()))
+            .map_err(OpenError::Bind)?;
         Ok(Self {
             fill,
             rx,
@@ -100,7 +99,8 @@ impl Queue {
             partial_checksums: binding.partial_checksums,
             lost: 0,
             told: 0,
-            socket,
+            receiver,
+            sender,
         })
     }
 
@@ -183,7 +183,7 @@ impl Queue {
         self.fill.publish();
         if self.fill.wants_wakeup() {
             // Nothing is received here: it is how a driver is told that there are chunks again.
-            let _ = rustix::net::recv(&self.socket, &mut [0; 0][..], rustix::net::RecvFlags::DONTWAIT);
+            let _ = rustix::net::recv(&self.receiver, &mut [0; 0][..], rustix::net::RecvFlags::DONTWAIT);
         }
     }
 
@@ -242,7 +242,7 @@ impl Queue {
         self.tx.publish();
         let (mut left, mut attempts) = (self.tx.pending(), 0);
         while left > 0 && attempts < ATTEMPTS && self.tx.wants_wakeup() {
-            match send(&self.socket, &[], SendFlags::DONTWAIT) {
+            match send(&self.sender, &[], SendFlags::DONTWAIT) {
                 Ok(_) => break,
                 // The kernel has sent as many as it does in one call, or the driver's queue is full.
                 Err(Errno::AGAIN | Errno::INTR) => {}
@@ -269,7 +269,7 @@ impl Queue {
 
     /// Frames lost since the last call before they could be handed over.
     pub(super) fn drops(&mut self) -> u64 {
-        if let Ok(stats) = statistics(self.socket.as_fd()) {
+        if let Ok(stats) = statistics(self.receiver.as_fd()) {
             let told = stats.rx_dropped + stats.rx_ring_full;
             self.lost += told.saturating_sub(self.told);
             self.told = told;
@@ -280,7 +280,7 @@ impl Queue {
 
 impl AsFd for Queue {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.receiver.as_fd()
     }
 }
 
@@ -293,37 +293,69 @@ pub(super) enum OpenError {
     Setup(&'static str, io::Error),
 }
 
-/// A socket that has memory and rings, not yet bound.
-fn create(umem: &Umem) -> Result<OwnedFd, OpenError> {
-    let step = |action| move |error: io::Error| OpenError::Setup(action, error);
+fn create() -> Result<OwnedFd, OpenError> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = socket_with(AddressFamily::XDP, SocketType::RAW, flags, None)
-        .map_err(|error| step("opening an AF_XDP socket")(error.into()))?;
-    let fd = socket.as_fd();
-    set(fd, libc::XDP_UMEM_REG, &umem.registration()).map_err(step("registering memory for frames"))?;
+    socket_with(AddressFamily::XDP, SocketType::RAW, flags, None)
+        .map_err(|error| OpenError::Setup("opening an AF_XDP socket", error.into()))
+}
+
+/// A socket that has memory and rings, not yet bound.
+fn create_receiver(umem: &Umem) -> Result<OwnedFd, OpenError> {
+    let socket = create()?;
+    let step = |action| move |error: io::Error| OpenError::Setup(action, error);
+    set(socket.as_fd(), libc::XDP_UMEM_REG, &umem.registration())
+        .map_err(step("registering memory for frames"))?;
     for (ring, entries) in [
         (libc::XDP_UMEM_FILL_RING, RX_CHUNKS),
         (libc::XDP_UMEM_COMPLETION_RING, TX_CHUNKS),
         (libc::XDP_RX_RING, RX_CHUNKS),
-        (libc::XDP_TX_RING, TX_CHUNKS),
     ] {
-        set(fd, ring, &entries).map_err(step("making its rings"))?;
+        set(socket.as_fd(), ring, &entries).map_err(step("making its rings"))?;
     }
-    // Both only make sending smoother, and where the kernel knows or allows them not, nothing is lost.
-    let _ = set(fd, MAX_TX_SKB_BUDGET, &TX_CHUNKS);
-    let _ = sockopt::set_socket_send_buffer_size_force(fd, SEND_BUFFER);
     Ok(socket)
 }
 
-fn bind(socket: BorrowedFd<'_>, queue: u32, binding: Binding) -> io::Result<()> {
-    let copying = if binding.zero_copy { libc::XDP_ZEROCOPY } else { libc::XDP_COPY };
-    let several = if binding.several_chunks { libc::XDP_USE_SG } else { 0 };
+fn create_sender() -> Result<OwnedFd, OpenError> {
+    let socket = create()?;
+    set(socket.as_fd(), libc::XDP_TX_RING, &TX_CHUNKS)
+        .map_err(|error| OpenError::Setup("making its rings", error))?;
+    // Both only make sending smoother, and where the kernel knows or allows them not, nothing is lost.
+    let _ = set(socket.as_fd(), MAX_TX_SKB_BUDGET, &TX_CHUNKS);
+    let _ = sockopt::set_socket_send_buffer_size_force(&socket, SEND_BUFFER);
+    Ok(socket)
+}
+
+type ReceiverRings = (Producer<u64>, Consumer<libc::xdp_desc>, Consumer<u64>);
+
+fn map_receiver(socket: BorrowedFd<'_>) -> io::Result<ReceiverRings> {
+    let libc::xdp_mmap_offsets { rx, fr, cr, .. } = ring_offsets(socket)?;
+    let layout = |page_offset, offsets, entries| Layout { page_offset, offsets, entries };
+    Ok((
+        Producer::map(socket, &layout(libc::XDP_UMEM_PGOFF_FILL_RING, fr, RX_CHUNKS))?,
+        Consumer::map(socket, &layout(libc::XDP_PGOFF_RX_RING as u64, rx, RX_CHUNKS))?,
+        Consumer::map(socket, &layout(libc::XDP_UMEM_PGOFF_COMPLETION_RING, cr, TX_CHUNKS))?,
+    ))
+}
+
+fn map_sender(socket: BorrowedFd<'_>) -> io::Result<Producer<libc::xdp_desc>> {
+    let offsets = ring_offsets(socket)?.tx;
+    let page_offset = libc::XDP_PGOFF_TX_RING as u64;
+    Producer::map(socket, &Layout { page_offset, offsets, entries: TX_CHUNKS })
+}
+
+fn bind(
+    socket: BorrowedFd<'_>,
+    queue: u32,
+    ifindex: u32,
+    flags: u16,
+    shared_with: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let address = libc::sockaddr_xdp {
         sxdp_family: libc::AF_XDP as u16,
-        sxdp_flags: copying | several | libc::XDP_USE_NEED_WAKEUP,
-        sxdp_ifindex: binding.ifindex,
+        sxdp_flags: flags,
+        sxdp_ifindex: ifindex,
         sxdp_queue_id: queue,
-        sxdp_shared_umem_fd: 0,
+        sxdp_shared_umem_fd: shared_with.map_or(0, |other| other.as_raw_fd().unsigned_abs()),
     };
     let len = size_of_val(&address) as libc::socklen_t;
     // SAFETY: the descriptor is open while borrowed; the kernel reads `len` bytes of the live address.
