@@ -13,12 +13,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let headers = format!("-I/usr/include/{}-linux-gnu", env::var("CARGO_CFG_TARGET_ARCH")?);
     // Line numbers for the verifier's log, but not this machine's paths.
     let status = Command::new(&clang)
-        .args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-mcpu=v3", "-fdebug-compilation-dir=.", &headers])
-        .args(["-c", SOURCE, "-o"])
+        .args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-mcpu=v3", &headers])
+        .args(["-fdebug-compilation-dir=.", "-c", SOURCE, "-o"])
         .arg(&object)
         .status()
         .map_err(|error| {
-            format!("{clang} cannot be run: {error}. BPF programs take clang (apt-get install clang), or name one in CLANG")
+            format!(
+                "{clang} cannot be run: {error}; install it (apt-get install clang), or name one in CLANG"
+            )
         })?;
     if status.success() { Ok(()) } else { Err(format!("{clang} could not compile {SOURCE}").into()) }
 }

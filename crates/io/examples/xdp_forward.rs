@@ -1,12 +1,13 @@
-//! Measures ports without a switch between them: carries frames from one to the other, or sends as fast as it can.
+//! Measures ports without a switch between them: carries frames from one to the other, or sends as fast as it
+//! can.
 //!
 //! ```text
 //! xdp_forward forward SECONDS PORT PORT      both ways
 //! xdp_forward send SECONDS PORT BYTES        UDP datagrams in frames of that size
 //! ```
 //!
-//! A PORT is `packet:IFACE`, `xdp:IFACE` (the best mode), `generic:IFACE` or `tap:IFACE`. It prints what passed and what CPU
-//! time each frame took.
+//! A PORT is `packet:IFACE`, `xdp:IFACE` (the best mode), `generic:IFACE` or `tap:IFACE`. It prints what
+//! passed and what CPU time each frame took.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 

@@ -1,15 +1,17 @@
 //! AF_XDP: the port on a NIC whose driver runs XDP programs (Documentation/networking/af_xdp.rst).
 //!
-//! Each queue of the interface has a socket, and a program of ours gives every frame to its queue's, before the host's stack
-//! sees it. Frames lie in memory that the kernel or the NIC writes to (`umem.rs`); what was received is sent on from there,
-//! and rings say whose a piece of it is (`ring.rs`). A system call is made once a batch, to send, and none to receive.
+//! Each queue of the interface has a socket, and a program of ours gives every frame to its queue's, before
+//! the host's stack sees it. Frames lie in memory that the kernel or the NIC writes to (`umem.rs`); what was
+//! received is sent on from there, and rings say whose a piece of it is (`ring.rs`). A system call is made
+//! once a batch, to send, and none to receive.
 //!
 //! # What it is good for
 //!
-//! AF_XDP carries frames and nothing beside them: no segments above the MTU, no partial checksums, no VLAN tag that the driver
-//! took out. So what a VM sends is cut and completed here, the driver is told to leave tags in, and checksums that the far end
-//! of a veth left open are found (`partial.rs`). Measured beside [`PacketSocket`](crate::PacketSocket) on a virtual machine
-//! with two CPUs, Linux 6.18, medians of alternating rounds (`examples/xdp_forward.rs`; no NIC with zero-copy was at hand):
+//! AF_XDP carries frames and nothing beside them: no segments above the MTU, no partial checksums, no VLAN
+//! tag that the driver took out. So what a VM sends is cut and completed here, the driver is told to leave
+//! tags in, and checksums that the far end of a veth left open are found (`partial.rs`). Measured beside
+//! [`PacketSocket`](crate::PacketSocket) on a virtual machine with two CPUs, Linux 6.18, medians of
+//! alternating rounds (`examples/xdp_forward.rs`; no NIC with zero-copy was at hand):
 //!
 //! | carried by one CPU                                      | AF_PACKET | native copy | generic copy |
 //! | ------------------------------------------------------- | --------- | ----------- | ------------ |
@@ -21,12 +23,13 @@
 //!
 //! # The rule for `auto`
 //!
-//! 1. Where the other end is this host or a VMM and no wire (veth, TAP: [`Traits::local_peer`]): AF_PACKET. Streams are five
-//!    times as fast, and what stands beside frames is not lost. A TAP's segments would be.
+//! 1. Where the other end is this host or a VMM and no wire (veth, TAP: [`Traits::local_peer`]): AF_PACKET.
+//!    Streams are five times as fast, and what stands beside frames is not lost. A TAP's segments would be.
 //! 2. A NIC that cuts segments itself ([`Traits::segments`]): AF_XDP with zero-copy, else AF_PACKET.
 //! 3. A NIC that does not: AF_XDP with zero-copy or native copy, else AF_PACKET.
 //!
-//! Generic copy is never chosen, only taken where AF_XDP is asked for: what it saves, a NIC's GRO, which it switches off, gives.
+//! Generic copy is never chosen, only taken where AF_XDP is asked for: with a generic program on it, an
+//! interface joins no segments any more (`netif_elide_gro`).
 
 mod ladder;
 mod news;
@@ -110,25 +113,19 @@ pub enum XdpError {
     #[error("AF_XDP sockets may not be opened on {0}; they take CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF")]
     NotPermitted(String),
     /// The memory for frames may not be locked.
-    #[error(
-        "memory for the frames of {0} may not be locked; it takes CAP_IPC_LOCK, or a higher limit (LimitMEMLOCK=)"
-    )]
+    #[error("memory for frames of {0} may not be locked; it takes CAP_IPC_LOCK or a higher LimitMEMLOCK=")]
     LockedMemory(String),
     /// The kernel was built without.
     #[error("this kernel has no AF_XDP (CONFIG_XDP_SOCKETS); use AF_PACKET")]
     Unsupported,
     /// Somebody else's program is attached.
-    #[error(
-        "another XDP program is attached to {0} (ip link show {0}), and there can be only one; detach it, or use AF_PACKET"
-    )]
+    #[error("{0} has another XDP program already (ip link show {0}); detach that, or use AF_PACKET")]
     OtherProgram(String),
     /// Somebody else's AF_XDP socket is bound to a queue.
     #[error("queue {1} of {0} has another program's AF_XDP socket; stop that program, or use AF_PACKET")]
     QueueBusy(String, u32),
     /// Its driver takes VLAN tags out of the frames, and AF_XDP has no place beside them.
-    #[error(
-        "the driver of {0} takes VLAN tags out of frames and cannot be told not to (ethtool -K {0} rxvlan off); use AF_PACKET"
-    )]
+    #[error("{0} takes VLAN tags out of frames, and its driver lets nobody end that; use AF_PACKET")]
     TakesTagsOut(String),
     /// None of the modes is to be had.
     #[error("interface {0} takes no AF_XDP sockets ({refusals}); use AF_PACKET", refusals = list(.1))]
@@ -150,8 +147,8 @@ fn list(refusals: &[Refusal]) -> String {
     refusals.iter().map(|refusal| format!("{}: {}", refusal.mode, refusal.why)).collect::<Vec<_>>().join("; ")
 }
 
-/// AF_XDP sockets on all queues of one interface, which is promiscuous, and whose frames the host's stack does not see, for
-/// as long as this lives.
+/// AF_XDP sockets on all queues of one interface, which is promiscuous, and whose frames the host's stack
+/// does not see, for as long as this lives.
 #[derive(Debug)]
 pub struct XdpPort {
     mode: XdpMode,
@@ -169,8 +166,8 @@ pub struct XdpPort {
     quiet: u32,
     /// Holds what tells of anything: the sockets while armed, `news` and `unsent` always.
     ready: Epoll,
-    /// A socket that is waited for tells of every frame it receives, at the cost of whoever brings them: 10 % of a frame from
-    /// a TAP. So under load none is.
+    /// A socket that is waited for tells of every frame it receives, at the cost of whoever brings them: 10 %
+    /// of a frame from a TAP. So under load none is.
     armed: bool,
     /// Keeps `ready` readable while frames wait that the kernel did not send at once.
     unsent: Waker,
@@ -182,8 +179,8 @@ pub struct XdpPort {
 }
 
 impl XdpPort {
-    /// Opens an interface in the namespace of the calling thread, in the first of `modes` that can be had. Waits up to half
-    /// a second for the kernel to let go of sockets that were closed before.
+    /// Opens an interface in the namespace of the calling thread, in the first of `modes` that can be had.
+    /// Waits up to half a second for the kernel to let go of sockets that were closed before.
     ///
     /// # Errors
     /// See [`XdpError`].
@@ -216,13 +213,11 @@ impl XdpPort {
             stopped: None,
             _promiscuous: promiscuous,
         };
-        let always = port.news.fds().chain([port.unsent.as_fd()]);
-        always
-            .map(|fd| port.ready.add(fd, 0))
-            .collect::<Result<(), _>>()
-            .map_err(setup("waiting for changes"))?;
+        let mut always = port.news.fds().chain([port.unsent.as_fd()]);
+        always.try_for_each(|fd| port.ready.add(fd, 0)).map_err(setup("waiting for changes"))?;
         port.arm_sockets().map_err(setup("waiting for frames"))?;
-        // What we did ourselves is no news, and if something else happened meanwhile, the first receive will tell.
+        // What we did ourselves is no news, and if something else happened meanwhile, the first receive will
+        // tell.
         let _ = port.ask_for_changes();
         Ok(port)
     }

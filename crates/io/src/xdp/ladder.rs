@@ -127,8 +127,8 @@ fn open_queues(ifname: &str, facts: &Facts, binding: Binding) -> Result<Vec<Queu
     Ok(queues)
 }
 
-/// A socket that was closed lets go of its queue only a little later (xp_release_deferred): one of a mode that failed, or of
-/// the port that was open before.
+/// A socket that was closed lets go of its queue only a little later (xp_release_deferred): one of a mode
+/// that failed, or of the port that was open before.
 fn open_queue(number: u32, binding: Binding) -> Result<Queue, OpenError> {
     let started = Instant::now();
     loop {

@@ -1,6 +1,6 @@
-//! Being told when an interface changes, at no cost while none does: rtnetlink tells of links, ethtool's netlink of
-//! channels (Documentation/networking/ethtool-netlink.rst). What is said is not read, only that something was: then one
-//! looks.
+//! Being told when an interface changes, at no cost while none does: rtnetlink tells of links, ethtool's
+//! netlink of channels (Documentation/networking/ethtool-netlink.rst). What is said is not read, only that
+//! something was: then one looks.
 
 use crate::interface::check;
 use rustix::{
@@ -33,7 +33,8 @@ pub(super) struct News {
 }
 
 impl News {
-    /// Of the namespace of the calling thread. A kernel without ethtool's netlink (before 5.6) tells of links only.
+    /// Of the namespace of the calling thread. A kernel without ethtool's netlink (before 5.6) tells of links
+    /// only.
     pub(super) fn open() -> io::Result<Self> {
         let links = netlink(None, libc::RTMGRP_LINK.unsigned_abs())?;
         Ok(Self { sockets: [Some(links), channel_news().ok()].into_iter().flatten().collect() })

@@ -117,8 +117,8 @@ impl Nic {
         })
     }
 
-    /// Has VLAN tags stay in the frames: AF_XDP hands over nothing beside them. False where the driver takes them out and
-    /// cannot be told not to.
+    /// Has VLAN tags stay in the frames: AF_XDP hands over nothing beside them. False where the driver takes
+    /// them out and cannot be told not to.
     pub(super) fn keep_vlan_tags(&mut self) -> bool {
         let Ok(now) = self.ethtool(Flags { command: ETHTOOL_GFLAGS, flags: 0 }) else { return true };
         if now.flags & ETH_FLAG_RXVLAN == 0 {
@@ -133,15 +133,17 @@ impl Nic {
     }
 
     fn ethtool<T: Ethtool>(&self, mut command: T) -> io::Result<T> {
-        // SAFETY: all zeroes is a valid `ifreq`: it holds integers, byte arrays and a pointer that may be null.
+        // SAFETY: all zeroes is a valid `ifreq`: it holds integers, byte arrays and a pointer that may be
+        // null.
         let mut request: libc::ifreq = unsafe { zeroed() };
         for (to, from) in request.ifr_name[..libc::IFNAMSIZ - 1].iter_mut().zip(self.ifname.bytes()) {
             *to = from.cast_signed();
         }
         request.ifr_ifru.ifru_data = (&raw mut command).cast();
         let number = libc::SIOCETHTOOL as libc::Ioctl;
-        // SAFETY: the descriptor is open; the name ends with a zero; the kernel reads and writes the structure that belongs to
-        // the command in front of it (`Ethtool`), which is exclusively ours and outlives the call.
+        // SAFETY: the descriptor is open; the name ends with a zero; the kernel reads and writes the
+        // structure that belongs to the command in front of it (`Ethtool`), which is exclusively ours and
+        // outlives the call.
         check(unsafe { libc::ioctl(self.control.as_raw_fd(), number, &raw mut request) })?;
         Ok(command)
     }

@@ -1,11 +1,12 @@
 //! Partial checksums in frames that came without their metadata.
 //!
-//! The kernel at the other end of a veth or TAP leaves TCP's and UDP's checksums to the "hardware": the field holds the sum
-//! of the pseudo header only, and that this is so stands beside the frame, where AF_XDP has no room for it. But it can be
-//! seen: the field equals that sum. A frame whose whole checksum has that value by chance, one in 65,536, loses nothing when
-//! it is completed once more: the result is the same. What is lost is that a frame damaged on its way there, of which a
-//! veth has none, would pass as whole as often. Sums of packets inside tunnels are not found: such peers need their
-//! offload switched off (ethtool -K IFACE tx off).
+//! The kernel at the other end of a veth or TAP leaves TCP's and UDP's checksums to the "hardware": the field
+//! holds the sum of the pseudo header only, and that this is so stands beside the frame, where AF_XDP has no
+//! room for it. But it can be seen: the field equals that sum. A frame whose whole checksum has that value by
+//! chance, one in 65,536, loses nothing when it is completed once more: the result is the same. What is lost
+//! is that a frame damaged on its way there, of which a veth has none, would pass as whole as often. Sums of
+//! packets inside tunnels are not found: such peers need their offload switched off (ethtool -K IFACE tx
+//! off).
 
 use wire::{
     VnetHdr, checksum,
@@ -13,7 +14,8 @@ use wire::{
     transport::{self, IpVersion, Layers},
 };
 
-/// What completing it takes, where the checksum of a frame is partial. `head` is the frame, or its first part.
+/// What completing it takes, where the checksum of a frame is partial. `head` is the frame, or its first
+/// part.
 pub(super) fn found(head: &[u8]) -> Option<VnetHdr> {
     let layers = transport::locate(head).ok().filter(|layers| layers.fragment == Fragment::Whole)?;
     let offset = match layers.protocol {

@@ -17,8 +17,8 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Loads it for so many queues. With `several_chunks` it accepts frames that lie in several buffers, without which a
-    /// driver lets nobody attach it where the MTU may make such frames.
+    /// Loads it for so many queues. With `several_chunks` it accepts frames that lie in several buffers,
+    /// without which a driver lets nobody attach it where the MTU may make such frames.
     pub(super) fn load(queues: u32, several_chunks: bool) -> io::Result<Self> {
         // What libbpf would print is in the error too, as far as it tells anything.
         libbpf_rs::set_print(None);
@@ -47,8 +47,8 @@ impl Program {
         asked == 0 && id != 0
     }
 
-    /// Attaches it to an interface, in the driver or in front of the host's stack, for as long as the returned link is
-    /// open. The link keeps program and map.
+    /// Attaches it to an interface, in the driver or in front of the host's stack, for as long as the
+    /// returned link is open. The link keeps program and map.
     pub(super) fn attach(&self, ifindex: u32, native: bool) -> io::Result<OwnedFd> {
         let program = self.object.progs().find(|p| p.name() == PROGRAM).ok_or(io::ErrorKind::NotFound)?;
         let options = libbpf_sys::bpf_link_create_opts {
@@ -57,7 +57,8 @@ impl Program {
             ..Default::default()
         };
         let fd = program.as_fd().as_raw_fd();
-        // SAFETY: the program is open while borrowed, the options live through the call and tell their own size.
+        // SAFETY: the program is open while borrowed, the options live through the call and tell their own
+        // size.
         let link = unsafe {
             libbpf_sys::bpf_link_create(fd, ifindex.cast_signed(), libbpf_sys::BPF_XDP, &raw const options)
         };

@@ -1,7 +1,8 @@
 //! One queue of an interface: a socket that receives from it, and one that sends on it.
 //!
-//! They share memory, and could be one. But the kernel tells whoever waits for a socket of every frame that it has sent, also
-//! those who wait for other things: with two, nobody waits for the one that sends, which was 8 % of the whole way of a frame.
+//! They share memory, and could be one. But the kernel tells whoever waits for a socket of every frame that
+//! it has sent, also those who wait for other things: with two, nobody waits for the one that sends, which
+//! was 8 % of the whole way of a frame.
 
 use super::{
     partial,
@@ -28,7 +29,8 @@ const MAX_PIECES: usize = 18;
 const ATTEMPTS: u32 = 3;
 /// The socket's own buffer limits how much may wait in the peer's queues; the ring is limit enough.
 const SEND_BUFFER: usize = 64 << 20;
-/// XDP_MAX_TX_SKB_BUDGET (linux/if_xdp.h, Linux 6.17): frames that a system call sends in copy mode, 32 at first.
+/// XDP_MAX_TX_SKB_BUDGET (linux/if_xdp.h, Linux 6.17): frames that a system call sends in copy mode, 32 at
+/// first.
 const MAX_TX_SKB_BUDGET: libc::c_int = 9;
 
 /// What binding asks for.
@@ -104,7 +106,8 @@ impl Queue {
         })
     }
 
-    /// Appends frames to the batch; they stay where they are until [`Self::complete`]. Says how many there were.
+    /// Appends frames to the batch; they stay where they are until [`Self::complete`]. Says how many there
+    /// were.
     pub(super) fn receive(&mut self, batch: &mut Batch) -> usize {
         let before = batch.len();
         while !batch.is_full() && self.receive_one(batch) {}
@@ -125,8 +128,8 @@ impl Queue {
         self.rx.skip(1);
         self.held.push(Umem::chunk_of(first.addr));
         match self.umem.piece(first.addr, first.len as usize) {
-            // SAFETY: pieces of the UMEM are mapped as long as it lives, and `receive` has the batch keep it; a chunk is
-            // shorter than MAX_FRAME; the batch is not full.
+            // SAFETY: pieces of the UMEM are mapped as long as it lives, and `receive` has the batch keep it;
+            // a chunk is shorter than MAX_FRAME; the batch is not full.
             Some(piece) => unsafe { batch.push_pieces(self.vnet(piece), &[piece], piece.len) },
             None => self.lost += 1,
         }
@@ -138,7 +141,8 @@ impl Queue {
         let mut pieces = [Piece { at: NonNull::dangling(), len: 0 }; MAX_PIECES];
         let (mut count, mut len, mut fits) = (0, 0, true);
         loop {
-            // The kernel shows the chunks of a frame together; one that is cut short is left until its rest is there.
+            // The kernel shows the chunks of a frame together; one that is cut short is left until its rest
+            // is there.
             let Some(chunk) = self.rx.peek(count as u32) else { return false };
             match (pieces.get_mut(count), self.umem.piece(chunk.addr, chunk.len as usize)) {
                 (Some(to), Some(piece)) => *to = piece,
@@ -192,8 +196,8 @@ impl Queue {
         self.rx.peek(0).is_some()
     }
 
-    /// Puts a frame, made up of pieces in order, into the tx ring, to be sent by [`Self::flush`]. False where no chunk is
-    /// free, or where it takes several and the kernel takes but one.
+    /// Puts a frame, made up of pieces in order, into the tx ring, to be sent by [`Self::flush`]. False where
+    /// no chunk is free, or where it takes several and the kernel takes but one.
     ///
     /// # Safety
     /// The pieces are mapped and readable.
@@ -365,8 +369,8 @@ fn bind(
 /// `T` is an integer or a structure of the kernel's without padding.
 fn set<T: Copy>(socket: BorrowedFd<'_>, option: libc::c_int, value: &T) -> io::Result<()> {
     let (pointer, len) = (std::ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
-    // SAFETY: the descriptor is open while borrowed; the kernel reads `len` bytes behind a reference to just that many, all
-    // initialised since there is no padding, and writes nothing.
+    // SAFETY: the descriptor is open while borrowed; the kernel reads `len` bytes behind a reference to just
+    // that many, all initialised since there is no padding, and writes nothing.
     check(unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_XDP, option, pointer, len) }).map(drop)
 }
 
@@ -386,8 +390,8 @@ unsafe fn get<T>(socket: BorrowedFd<'_>, option: libc::c_int) -> io::Result<T> {
     // SAFETY: any bytes are a valid `T` by the caller's word.
     let mut value: T = unsafe { zeroed() };
     let mut len = size_of::<T>() as libc::socklen_t;
-    // SAFETY: the descriptor is open while borrowed; the kernel writes at most `len` bytes into `value`, and the length
-    // into `len`.
+    // SAFETY: the descriptor is open while borrowed; the kernel writes at most `len` bytes into `value`, and
+    // the length into `len`.
     check(unsafe {
         libc::getsockopt(socket.as_raw_fd(), libc::SOL_XDP, option, (&raw mut value).cast(), &raw mut len)
     })?;

@@ -1,8 +1,8 @@
-//! The rings that an AF_XDP socket shares with the kernel: one side writes entries and moves `producer`, the other reads
-//! them and moves `consumer`. Both are free-running counters, masked when used.
+//! The rings that an AF_XDP socket shares with the kernel: one side writes entries and moves `producer`, the
+//! other reads them and moves `consumer`. Both are free-running counters, masked when used.
 //!
-//! Each side keeps copies of both counters and looks at the other's only where its copy says that there is nothing to do,
-//! so that the cache line moves between CPUs once a batch instead of once a frame.
+//! Each side keeps copies of both counters and looks at the other's only where its copy says that there is
+//! nothing to do, so that the cache line moves between CPUs once a batch instead of once a frame.
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::{
@@ -56,7 +56,8 @@ impl<T: Copy> Ring<T> {
         let mapped = unsafe { mmap(null_mut(), len, rw, flags, socket, layout.page_offset) }?;
         let at = NonNull::new(mapped.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
         let mapping = Mapping { at, len };
-        // SAFETY: the kernel named these offsets for the ring that was mapped, all before its end, and aligned.
+        // SAFETY: the kernel named these offsets for the ring that was mapped, all before its end, and
+        // aligned.
         unsafe {
             Ok(Self {
                 producer: at.add(offsets.producer as usize).cast(),
@@ -103,13 +104,13 @@ impl<T: Copy> Producer<T> {
         Ok(Self { ring: Ring::map(socket, layout)?, next: 0 })
     }
 
-    /// Writes an entry, which the kernel sees after [`Self::publish`]. The ring has as many entries as there are chunks
-    /// that can be in it, so there is always room.
+    /// Writes an entry, which the kernel sees after [`Self::publish`]. The ring has as many entries as there
+    /// are chunks that can be in it, so there is always room.
     #[inline]
     pub(super) fn put(&mut self, entry: T) {
         debug_assert!(self.pending() < self.ring.size);
-        // SAFETY: the entry is within the mapping; the kernel does not read it before it is published, and has released
-        // what was there, as the ring has room for all chunks.
+        // SAFETY: the entry is within the mapping; the kernel does not read it before it is published, and
+        // has released what was there, as the ring has room for all chunks.
         unsafe { self.ring.entry(self.next).write(entry) };
         self.next = self.next.wrapping_add(1);
     }
@@ -132,8 +133,8 @@ impl<T: Copy> Producer<T> {
     /// The entry that the kernel has taken last.
     pub(super) fn last_taken(&self) -> T {
         let number = self.ring.consumer().load(Ordering::Acquire).wrapping_sub(1);
-        // SAFETY: every entry of the mapping is initialised, by us or with zeroes by the kernel, and the kernel never
-        // writes entries of this ring.
+        // SAFETY: every entry of the mapping is initialised, by us or with zeroes by the kernel, and the
+        // kernel never writes entries of this ring.
         unsafe { self.ring.entry(number).read() }
     }
 }
@@ -162,7 +163,8 @@ impl<T: Copy> Consumer<T> {
                 return None;
             }
         }
-        // SAFETY: the kernel wrote the entry before it moved `producer` beyond it, and leaves it alone until we release it.
+        // SAFETY: the kernel wrote the entry before it moved `producer` beyond it, and leaves it alone until
+        // we release it.
         Some(unsafe { self.ring.entry(self.next.wrapping_add(ahead)).read() })
     }
 

@@ -1,8 +1,9 @@
-//! The memory that frames lie in (UMEM): chunks of [`CHUNK`] bytes, which belong to the kernel while their address is in
-//! the fill or tx ring and to us from the rx or completion ring on.
+//! The memory that frames lie in (UMEM): chunks of [`CHUNK`] bytes, which belong to the kernel while their
+//! address is in the fill or tx ring and to us from the rx or completion ring on.
 //!
-//! It is divided once: the first [`RX_CHUNKS`] are received into, the rest sent from, so that neither direction can take
-//! the other's. Each queue has its own, so that queues can be served by different workers without a lock.
+//! It is divided once: the first [`RX_CHUNKS`] are received into, the rest sent from, so that neither
+//! direction can take the other's. Each queue has its own, so that queues can be served by different workers
+//! without a lock.
 
 use crate::piece::Piece;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
@@ -44,8 +45,8 @@ impl Umem {
         let skip = mapping.as_ptr().align_offset(HUGE_PAGE);
         // SAFETY: `skip` is less than the huge page by which the mapping is longer than `LEN`.
         let at = unsafe { mapping.add(skip) };
-        // SAFETY: the range lies within the mapping; the advice does not change what is in it. Where it is refused,
-        // nothing is lost.
+        // SAFETY: the range lies within the mapping; the advice does not change what is in it. Where it is
+        // refused, nothing is lost.
         let _ = unsafe { madvise(at.as_ptr().cast(), LEN, Advice::LinuxHugepage) };
         Ok(Self { at, mapping })
     }
@@ -92,8 +93,8 @@ impl Umem {
 
 impl Drop for Umem {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and pieces of it are kept by those who hold this. The kernel has pinned the pages
-        // for as long as a socket uses them.
+        // SAFETY: the mapping is ours, and pieces of it are kept by those who hold this. The kernel has
+        // pinned the pages for as long as a socket uses them.
         let _ = unsafe { munmap(self.mapping.as_ptr().cast(), LEN + HUGE_PAGE) };
     }
 }
