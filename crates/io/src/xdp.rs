@@ -213,8 +213,9 @@ impl XdpPort {
             stopped: None,
             _promiscuous: promiscuous,
         };
-        let mut always = port.news.fds().chain([port.unsent.as_fd()]);
-        always.try_for_each(|fd| port.ready.add(fd, 0)).map_err(setup("waiting for changes"))?;
+        for fd in port.news.fds().chain([port.unsent.as_fd()]) {
+            port.ready.add(fd, 0).map_err(setup("waiting for changes"))?;
+        }
         port.arm_sockets().map_err(setup("waiting for frames"))?;
         // What we did ourselves is no news, and if something else happened meanwhile, the first receive will
         // tell.
