@@ -59,7 +59,7 @@ fn a_vmm_that_is_gone_leaves_nothing_behind() {
     for _ in 0..3 {
         let guest = Guest { memory: memory("vhost-gone"), ..Guest::new() };
         let call = event();
-        let mut front = set_up(stage.connect(), &guest);
+        let front = set_up(stage.connect(), &guest);
         front.set_vring_call(0, &as_event(&call)).unwrap();
         front.set_vring_kick(1, &as_event(&call)).unwrap();
         assert_eq!((copies_of_memory("vhost-gone"), copies_of_event(&call)), (2, 3));

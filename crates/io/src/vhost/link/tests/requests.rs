@@ -6,14 +6,13 @@ use ::vhost::{
     VhostBackend, VhostUserDirtyLogRegion,
     vhost_user::{VhostUserFrontend, message::VhostUserInflight},
 };
-use rustix::io::pwrite;
 use std::os::fd::{AsFd, AsRawFd};
 use wire::MacAddr;
 
 #[test]
 fn a_ring_that_is_stopped_says_where_it_stands_and_goes_on_there() {
     let (stage, guest) = (Stage::new(Role::Server), Guest::new());
-    let mut front = set_up(stage.connect(), &guest);
+    let front = set_up(stage.connect(), &guest);
     assert_eq!(front.get_vring_base(1).unwrap(), 0);
     assert_eq!(stage.device().state(), State::NotReady);
     assert!(stage.runs(0) && !stage.runs(1));
@@ -142,13 +141,11 @@ fn a_dirty_log_is_taken_up_and_put_down_by_running_rings() {
 }
 
 #[test]
-fn mtu_and_rarp_are_kept_for_the_port() {
+fn an_mtu_is_accepted_up_to_the_ports_and_a_rarp_is_kept_for_it() {
     let stage = Stage::new(Role::Server);
     let mut raw = Raw::new(stage.connect());
     raw.negotiate();
-    assert_eq!(stage.device().mtu(), None);
     assert_eq!(raw.ask(20, 9, &numbers(&[9000]), &[]), numbers(&[0]));
-    assert_eq!(stage.device().mtu(), Some(9000));
     for wrong in [0, 67, 9001, 65536, u64::MAX] {
         assert_eq!(raw.ask(20, 9, &numbers(&[wrong]), &[]), numbers(&[1]), "{wrong}");
     }
@@ -223,5 +220,4 @@ fn kicks_ring_the_doorbell_while_the_ring_runs() {
     assert!(!rings());
     front.set_vring_enable(0, false).unwrap();
     assert!(rings());
-    let _ = pwrite(&guest.memory, &[0], 0);
 }
