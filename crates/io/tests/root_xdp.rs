@@ -14,6 +14,7 @@ use std::{
 use support::{
     Namespace, Observer, PATIENCE, Sender, alone, batch_of, frames_of_every_form, open_descriptors, run,
 };
+use wire::{VNET_HDR_LEN, VnetHdr};
 
 fn namespace() -> Namespace {
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -223,15 +224,17 @@ fn root_an_offload_is_finished_in_software_and_what_is_too_long_is_counted() {
     let long = vec![2; 1519];
     let mut partial = udp(1, 1);
     partial[40..42].copy_from_slice(&[0x12, 0x34]);
-    let (mut batch, which) = batch_of(&[frame.clone(), long, partial.clone(), partial.clone()]);
-    let header = |vnet: wire::VnetHdr| vnet.to_bytes();
-    let tcp =
-        wire::VnetHdr { flags: 1, gso_type: 1, hdr_len: 54, gso_size: 1448, csum_start: 34, csum_offset: 16 };
-    let sum = wire::VnetHdr { flags: 1, csum_start: 34, csum_offset: 6, ..Default::default() };
-    let bad = wire::VnetHdr { csum_start: 2000, ..sum };
-    for (index, vnet) in [(0, tcp), (2, sum), (3, bad)] {
-        batch.with_vnet_mut(index)[..wire::VNET_HDR_LEN].copy_from_slice(&header(vnet));
+    let tcp = VnetHdr { flags: 1, gso_type: 1, hdr_len: 54, gso_size: 1448, csum_start: 34, csum_offset: 16 };
+    let sum = VnetHdr { flags: 1, csum_start: 34, csum_offset: 6, ..VnetHdr::default() };
+    let bad = VnetHdr { csum_start: 2000, ..sum };
+    let mut batch = Batch::default();
+    for (vnet, frame) in [(tcp, &frame), (VnetHdr::default(), &long), (sum, &partial), (bad, &partial)] {
+        let slot = batch.vacant().next().unwrap();
+        slot[..VNET_HDR_LEN].copy_from_slice(&vnet.to_bytes());
+        slot[VNET_HDR_LEN..][..frame.len()].copy_from_slice(frame);
+        batch.push(VNET_HDR_LEN + frame.len());
     }
+    let which = [0, 1, 2, 3];
     let sent = port.transmit(&batch, &which).unwrap();
     assert_eq!((sent.frames, sent.copies, sent.oversize, sent.bad_offload, sent.full), (4, 2, 1, 1, 0));
     let segments: Vec<_> = (0..3).map(|_| observer.next()).collect();

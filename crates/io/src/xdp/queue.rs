@@ -109,11 +109,16 @@ impl Queue {
     /// Appends frames to the batch; they stay where they are until [`Self::complete`]. Says how many there
     /// were.
     pub(super) fn receive(&mut self, batch: &mut Batch) -> usize {
+        if !self.has_frames() || batch.is_full() {
+            return 0;
+        }
+        batch.keep(self.umem.clone());
         let before = batch.len();
         while !batch.is_full() && self.receive_one(batch) {}
         self.rx.release();
-        if batch.len() > before {
-            batch.keep(self.umem.clone());
+        if batch.len() == before {
+            // Nobody says that nothing was sent on.
+            self.complete();
         }
         batch.len() - before
     }
@@ -128,9 +133,9 @@ impl Queue {
         self.rx.skip(1);
         self.held.push(Umem::chunk_of(first.addr));
         match self.umem.piece(first.addr, first.len as usize) {
-            // SAFETY: pieces of the UMEM are mapped as long as it lives, and `receive` has the batch keep it;
+            // SAFETY: pieces of the UMEM are mapped as long as it lives, which the batch keeps;
             // a chunk is shorter than MAX_FRAME; the batch is not full.
-            Some(piece) => unsafe { batch.push_pieces(self.vnet(piece), &[piece], piece.len) },
+            Some(piece) => unsafe { batch.push_piece(self.vnet(piece), piece) },
             None => self.lost += 1,
         }
         true
