@@ -13,13 +13,13 @@
 //! [`PacketSocket`](crate::PacketSocket) on a virtual machine with two CPUs, Linux 6.18, medians of
 //! alternating rounds (`examples/xdp_forward.rs`; no NIC with zero-copy was at hand):
 //!
-//! | carried by one CPU                                      | AF_PACKET | native copy | generic copy |
-//! | ------------------------------------------------------- | --------- | ----------- | ------------ |
-//! | TAP to veth, 60 bytes, Mpps (testpmd, net_af_xdp: 0.79) | 0.38      | 0.85        | 0.62         |
-//! | veth to veth, 60 bytes, CPU time for a frame, µs        | 3.0       | 2.5         | 2.4          |
-//! | veth to veth, TCP, each way, Gbit/s                     | 11.4, 9.9 | 2.2, 1.9    |              |
-//! | TAP to veth without segmentation, TCP, each way, Gbit/s | 3.7, 1.8  | 2.9, 2.0    | 2.9, 2.0     |
-//! | veth to veth, ping, µs                                  | 45        | 24          |              |
+//! | carried by one CPU                                      | AF_PACKET  | native     | generic copy |
+//! | ------------------------------------------------------- | ---------- | ---------- | ------------ |
+//! | TAP to veth, 60 bytes, Mpps (testpmd, net_af_xdp: 0.79) | 0.38       | 0.85       | 0.62         |
+//! | veth to veth, 60 bytes, CPU time for a frame, µs        | 3.0        | 2.5        | 2.4          |
+//! | veth to veth, TCP, each way, Gbit/s                     | 10.3, 10.2 | 2.2, 2.1   |              |
+//! | TAP to veth without segmentation, TCP, each way, Gbit/s | 3.5, 1.8   | 2.9, 2.5   |              |
+//! | veth to veth, ping, average, µs                         | 80         | 44         |              |
 //!
 //! # The rule for `auto`
 //!
