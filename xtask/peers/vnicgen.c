@@ -25,9 +25,11 @@
  * The result is a line of JSON. What limits it: `idle` is the share of time of turns in which no frame was
  * there to be taken, nor room to send one; `blocked` is the share of bursts that a ring had not enough room for;
  * `ceiling_mpps` is the rate of those turns in which it sent full bursts and took as much, so what this program
- * could do with a switch that never makes it wait (0 if there were none). `waited` is the share of time in which
+ * could do with a switch that never makes it wait (0 if there were none). `kernel` is the share of time of system
+ * calls, of which it makes none but to notify a switch that wants it. `waited` is the share of time in which
  * something else ran on this CPU: on a machine with other work the figures are worth nothing.
  */
+#define _GNU_SOURCE
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -35,6 +37,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_ethdev.h>
@@ -523,17 +526,27 @@ static double waited_for_cpu(void)
 	return waited / 1e9;
 }
 
+static double kernel_seconds(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_THREAD, &usage);
+	return usage.ru_stime.tv_sec + usage.ru_stime.tv_usec / 1e6;
+}
+
 /* Prints what was measured; the braces are closed by `report_verified`. */
 static void measure(void)
 {
 	struct counts timed, all;
-	double idle, ceiling, loss, waited;
+	double idle, ceiling, loss, waited, kernel;
 
 	run_until(rte_rdtsc() + warmup * hz, 0);
 	begin_counting();
 	waited = waited_for_cpu();
+	kernel = kernel_seconds();
 	run_until(rte_rdtsc() + seconds * hz, 0);
 	waited = (waited_for_cpu() - waited) / seconds;
+	kernel = (kernel_seconds() - kernel) / seconds;
 	timed = sum();
 	idle = idle_cycles / (seconds * hz);
 	ceiling = full_cycles ? (double)full_turns * burst * senders() * hz / full_cycles / 1e6 : 0;
@@ -544,9 +557,9 @@ static void measure(void)
 	       size, seconds, timed.sent / 1e6 / seconds, timed.taken / 1e6 / seconds,
 	       timed.taken / 1e9 / seconds * frame_len * 8, loss);
 	printf("\"p50_us\":%.2f,\"p99_us\":%.2f,\"idle\":%.4f,\"blocked\":%.4f,\"ceiling_mpps\":%.4f,"
-	       "\"waited\":%.4f,",
+	       "\"waited\":%.4f,\"kernel\":%.4f,",
 	       quantile(.5), quantile(.99), idle, (double)timed.blocked / RTE_MAX(timed.bursts, 1u), ceiling,
-	       waited);
+	       waited, kernel);
 }
 
 static void report_verified(void)

@@ -35,6 +35,8 @@ pub struct Figures {
     pub ceiling_mpps: f64,
     /// The share of time in which something else ran on the generator's CPU.
     pub waited: f64,
+    /// The share of time that it spent on notifying the switch.
+    pub kernel: f64,
     /// Frames of which every byte was checked.
     pub verified: u64,
     pub corrupt: u64,
@@ -120,7 +122,7 @@ mod tests {
     use super::*;
 
     const LINE: &str = r#"{"size":64,"rx_mpps":11.5,"rx_gbps":5.5,"loss":0,"p50_us":87,"p99_us":152,"idle":0.03,
-        "ceiling_mpps":12,"waited":0.01,"verified":9,
+        "ceiling_mpps":12,"waited":0.01,"kernel":0,"verified":9,
         "corrupt":1,"misdelivered":2,"reordered":3,"duplicated":4,"foreign":5}"#;
 
     #[test]

@@ -13,8 +13,9 @@
 //!
 //! **What limits the figures.** One core does both halves of the load: each frame costs it a send and a receive, and
 //! both fetch rings, buffers and bytes from the cache of the switching core. At 64 B that is about what a fast switch
-//! costs. So `vnicgen` tells what limits each run, and the table shows it: `ceiling` is the rate of those turns in which
-//! it sent full bursts and took as much; `gen idle` the share of time in which it found neither frames nor room. A
+//! costs. So `vnicgen` tells what limits each run, and the table shows it: `ceiling` is the rate of those turns in
+//! which it sent full bursts and took as much; `gen idle` the share of time in which it found neither frames nor room;
+//! `kicks` the share that it spent in the kernel to notify a switch that wants to be told of frames or buffers. A
 //! rate at the ceiling with a generator that is never idle is the generator's: a switch that does less work then gains
 //! only by making the generator's cache misses fewer. At 1518 B and beyond, the generator touches a frame's first bytes
 //! only and waits for half of the time or more.

@@ -61,6 +61,7 @@ struct Summary {
     p99: f64,
     idle: f64,
     ceiling: f64,
+    kernel: f64,
     wrong: u64,
     verified: u64,
 }
@@ -77,6 +78,7 @@ impl Summary {
             p99: of(|f| f.p99_us)?,
             idle: of(|f| f.idle)?,
             ceiling: of(|f| f.ceiling_mpps)?,
+            kernel: of(|f| f.kernel)?,
             wrong: samples.iter().map(|s| s.figures.wrong()).sum(),
             verified: samples.iter().map(|s| s.figures.verified).sum(),
         })
@@ -146,7 +148,7 @@ impl Report {
             self.machine
         );
         text += "\nrow            CPUs  switch    rounds     Mpps     best  Gbit/s  vmswitch is     loss   p50 µs   \
-                 p99 µs  gen idle  ceiling  wrong\n";
+                 p99 µs  gen idle  kicks  ceiling  wrong\n";
         let lines = self.lines();
         let mut last = None;
         for line in &lines {
@@ -247,12 +249,13 @@ impl Line<'_> {
         let (name, switch, rounds) = (row.name, self.switch.name(), self.samples.len());
         format!(
             "{name:14} {:5} {switch:9} {rounds:>6} {:>8.3} {:>8.3} {:>7.1} {ours:>12} {loss:>8} {p50:>8} {p99:>8} \
-             {:>7.0} % {ceiling:>8} {:>6}\n",
+             {:>7.0} % {:>4.0} % {ceiling:>8} {:>6}\n",
             self.distance,
             s.mpps,
             s.best,
             s.gbps,
             s.idle * 100.0,
+            s.kernel * 100.0,
             s.wrong
         )
     }
@@ -265,7 +268,8 @@ impl Line<'_> {
             "row": self.row.name, "cpus": self.distance.to_string(), "switch": self.switch.name(),
             "rounds": self.samples.len(), "median_mpps": s.mpps, "best_mpps": s.best, "median_gbps": s.gbps,
             "vmswitch_ratio": self.ours, "loss": s.loss, "p50_us": s.p50, "p99_us": s.p99,
-            "generator_idle": s.idle, "generator_ceiling_mpps": s.ceiling, "verified": s.verified,
+            "generator_idle": s.idle, "generator_ceiling_mpps": s.ceiling, "generator_kicks": s.kernel,
+            "verified": s.verified,
             "corrupt": sum(|f| f.corrupt), "misdelivered": sum(|f| f.misdelivered),
             "reordered": sum(|f| f.reordered), "duplicated": sum(|f| f.duplicated), "foreign": sum(|f| f.foreign),
             "mpps": all(|s| s.figures.rx_mpps), "c2c_ns": all(|s| s.c2c_ns.iter().sum::<f64>() / 2.0),
@@ -283,14 +287,15 @@ fn describe(sample: &Sample) -> String {
     };
     let wrong = if f.wrong() > 0 { format!(", {} WRONG", f.wrong()) } else { String::new() };
     format!(
-        "{:7.3} Mpps, {:6.1} Gbit/s, {:.3} % lost, {:6.1} and {:6.1} µs, generator {:3.0} % idle, c2c {before:.0} and \
-         {after:.0} ns{note}{wrong}",
+        "{:7.3} Mpps, {:6.1} Gbit/s, {:.3} % lost, {:6.1} and {:6.1} µs, generator {:3.0} % idle, \
+         {:3.0} % kicks, c2c {before:.0} and {after:.0} ns{note}{wrong}",
         f.rx_mpps,
         f.rx_gbps,
         f.loss * 100.0,
         f.p50_us,
         f.p99_us,
-        f.idle * 100.0
+        f.idle * 100.0,
+        f.kernel * 100.0
     )
 }
 
