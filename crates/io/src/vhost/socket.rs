@@ -49,18 +49,19 @@ pub(super) struct Message {
 /// The connection.
 #[derive(Debug)]
 pub(super) struct Channel {
-    socket: OwnedFd,
     buffer: Box<[u8; HEADER + MAX_PAYLOAD]>,
     filled: usize,
     /// Of the message that is being received, once all of it is there.
     header: Option<Header>,
     fds: Vec<OwnedFd>,
+    /// Closed last, when nothing is left of what came through it.
+    socket: OwnedFd,
 }
 
 impl Channel {
     pub(super) fn new(socket: OwnedFd) -> Self {
         let buffer = Box::new([0; HEADER + MAX_PAYLOAD]);
-        Self { socket, buffer, filled: 0, header: None, fds: Vec::new() }
+        Self { buffer, filled: 0, header: None, fds: Vec::new(), socket }
     }
 
     /// The next message, where all of it is there.

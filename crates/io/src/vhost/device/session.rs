@@ -426,11 +426,14 @@ impl Session {
 }
 
 impl Drop for Session {
+    /// The state changes last: who sees that nobody is connected finds nothing left of the one who was.
     fn drop(&mut self) {
         self.stop_all();
         for index in 0..self.rings.len() {
             let _old = self.device.change(index, |queue| mem::take(&mut **queue));
         }
+        (self.memory, self.log) = (None, None);
+        self.rings.clear();
         self.device.set_connection(State::Waiting);
     }
 }
