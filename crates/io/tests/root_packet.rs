@@ -12,9 +12,9 @@ use std::{
     time::Duration,
 };
 use support::{
-    Namespace, Observer, Sender, alone, batch_of, frames_of_every_form, open_descriptors, receive,
+    Namespace, Observer, Sender, alone, batch_of, batch_with, frames_of_every_form, open_descriptors, receive,
 };
-use wire::{VNET_HDR_LEN, VnetHdr};
+use wire::VnetHdr;
 
 fn open(ns: &Namespace, ifname: &str) -> Result<PacketSocket, PacketError> {
     ns.inside(|| PacketSocket::open(ifname))
@@ -75,8 +75,8 @@ fn root_frames_the_kernel_refuses_are_counted_and_the_rest_goes_on() {
     let ns = Namespace::default();
     ns.cable("near", "far", 1500);
     let mut port = open(&ns, "near").unwrap();
-    let (mut batch, which) = batch_of(&frames_of_every_form(true));
-    batch.with_vnet_mut(2)[1] = 77;
+    let unknown = VnetHdr { gso_type: 77, ..VnetHdr::default() };
+    let (batch, which) = batch_with(&frames_of_every_form(true), 2, unknown);
     let all = which.len() as u64;
     let sent = port.transmit(&batch, &which).unwrap();
     assert_eq!((sent.frames, sent.oversize, sent.bad_offload), (all - 2, 1, 1));
@@ -249,10 +249,9 @@ fn root_a_segment_above_the_mtu_passes_whole_with_its_vlan_tag() {
     frame.extend([0x45, 0, ip_len[0], ip_len[1], 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
     frame.extend(b"\x00\x50\x00\x51\x00\x00\x00\x01\x00\x00\x00\x01\x50\x10\x10\x00\x12\x34\x00\x00");
     frame.extend((0..payload).map(|at| at as u8));
-    let (mut batch, which) = batch_of(std::slice::from_ref(&frame));
     let offload =
         VnetHdr { flags: 1, gso_type: 1, hdr_len: 58, gso_size: 1448, csum_start: 38, csum_offset: 16 };
-    batch.with_vnet_mut(0)[..VNET_HDR_LEN].copy_from_slice(&offload.to_bytes());
+    let (mut batch, which) = batch_with(std::slice::from_ref(&frame), 0, offload);
     assert_eq!(near.transmit(&batch, &which).unwrap().frames, 1);
     batch.clear();
     far.receive(&mut batch).unwrap();

@@ -5,8 +5,10 @@ mod support;
 
 use io::{Batch, Port, PortError, Sent, Tap, TapConfig, TapError, netns};
 use support::{
-    Namespace, Observer, Sender, alone, batch_of, frames_of_every_form, open_descriptors, receive, run,
+    Namespace, Observer, Sender, alone, batch_of, batch_with, frames_of_every_form, open_descriptors,
+    receive, run,
 };
+use wire::VnetHdr;
 
 fn open(ns: &Namespace, config: TapConfig) -> Result<Tap, TapError> {
     ns.inside(|| Tap::open(&config))
@@ -118,8 +120,8 @@ fn root_an_offload_header_that_does_not_fit_is_counted() {
     let _alone = alone();
     let ns = Namespace::default();
     let mut tap = open(&ns, TapConfig::new("t0")).unwrap();
-    let (mut batch, which) = batch_of(&frames_of_every_form(false)[..3]);
-    batch.with_vnet_mut(1)[1] = 77;
+    let unknown = VnetHdr { gso_type: 77, ..VnetHdr::default() };
+    let (batch, which) = batch_with(&frames_of_every_form(false)[..3], 1, unknown);
     let sent = tap.transmit(&batch, &which).unwrap();
     assert_eq!((sent.frames, sent.bad_offload), (2, 1));
 }

@@ -11,8 +11,8 @@ use std::{
     path::PathBuf,
     time::Duration,
 };
-use support::{alone, batch_of, frames_of_every_form, open_descriptors, receive};
-use wire::{VNET_HDR_LEN, VnetHdr};
+use support::{alone, batch_of, batch_with, frames_of_every_form, open_descriptors, receive};
+use wire::VnetHdr;
 
 fn path() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -165,10 +165,8 @@ fn segmented() -> (Batch, [usize; 2]) {
     frame.extend((8 + payload).to_be_bytes());
     frame.extend([0; 2]);
     frame.resize(42 + usize::from(payload), 9);
-    let (mut batch, _) = batch_of(&[vec![5; 60], frame, vec![6; 60]]);
     let vnet = VnetHdr { flags: 1, gso_type: 5, hdr_len: 42, gso_size: 1000, csum_start: 34, csum_offset: 6 };
-    batch.with_vnet_mut(1)[..VNET_HDR_LEN].copy_from_slice(&vnet.to_bytes());
-    (batch, [1042, 542])
+    (batch_with(&[vec![5; 60], frame, vec![6; 60]], 1, vnet).0, [1042, 542])
 }
 
 #[test]

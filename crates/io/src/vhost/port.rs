@@ -24,7 +24,7 @@ mod send;
 
 use super::{
     chains::Chains,
-    device::{Device, Queue, State},
+    device::{Device, PeerEvent, Queue, State},
     features::Features,
     header::{self, HeaderError},
     link::{self, DeviceConfig, LinkError, Role},
@@ -282,10 +282,8 @@ impl Port for VhostPort {
 
     fn complete(&mut self) {
         for Held { mut queue, chains } in self.held.drain(..) {
-            if let Some(ring) = &mut queue.ring {
-                if ring.put(&chains, 0..chains.len()) {
-                    queue.call.iter().for_each(super::device::PeerEvent::signal);
-                }
+            if queue.ring.as_mut().is_some_and(|ring| ring.put(&chains, 0..chains.len())) {
+                queue.call.iter().for_each(PeerEvent::signal);
             }
             self.spare.push(chains);
         }

@@ -181,10 +181,16 @@ pub fn receive(port: &mut impl Port, count: usize) -> Vec<Vec<u8>> {
 
 /// A batch of frames with nothing left to be done to them, and the numbers of all.
 pub fn batch_of(frames: &[Vec<u8>]) -> (Batch, Vec<u16>) {
+    batch_with(frames, u16::MAX, wire::VnetHdr::default())
+}
+
+/// The same, but for frame `index`, which has the vnet header given.
+pub fn batch_with(frames: &[Vec<u8>], index: u16, vnet: wire::VnetHdr) -> (Batch, Vec<u16>) {
     let mut batch = Batch::default();
-    for frame in frames {
+    for (frame, at) in frames.iter().zip(0..) {
+        let vnet = if at == index { vnet } else { wire::VnetHdr::default() };
         let slot = batch.vacant().next().unwrap();
-        slot[..wire::VNET_HDR_LEN].fill(0);
+        slot[..wire::VNET_HDR_LEN].copy_from_slice(&vnet.to_bytes());
         slot[wire::VNET_HDR_LEN..][..frame.len()].copy_from_slice(frame);
         batch.push(wire::VNET_HDR_LEN + frame.len());
     }
