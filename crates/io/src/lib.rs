@@ -36,8 +36,8 @@ pub use tap::{Tap, TapConfig, TapError};
 pub use unix_dgram::UnixDgram;
 pub use unix_path::UnixPathError;
 pub use unix_stream::UnixStreamPort;
-pub use vhost::{VhostConfig, VhostDriver, VhostError, VhostPort, VhostRole, VhostView};
 #[doc(hidden)]
 pub use vhost::bare as vhost_rings;
+pub use vhost::{VhostConfig, VhostDriver, VhostError, VhostPort, VhostRole, VhostView};
 pub use waker::Waker;
 pub use xdp::{Refusal, Traits, XdpError, XdpMode, XdpPort};

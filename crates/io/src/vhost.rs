@@ -24,7 +24,7 @@ mod socket;
 mod split;
 mod view;
 
-pub use link::{DeviceConfig as VhostConfig, LinkError as VhostError, Role as VhostRole};
+pub use link::{VhostConfig, VhostError, VhostRole};
 pub use port::VhostPort;
 pub use view::{VhostDriver, VhostView};
 

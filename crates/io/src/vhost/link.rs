@@ -47,7 +47,7 @@ const AFTER_FAULT: Duration = Duration::from_secs(1);
 
 /// Which side opens the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum VhostRole {
     /// We listen.
     Server,
     /// The VMM listens.
@@ -56,13 +56,13 @@ pub enum Role {
 
 /// What a port is to be.
 #[derive(Clone, Debug)]
-pub struct DeviceConfig {
+pub struct VhostConfig {
     /// The port's name, for the thread's.
     pub name: String,
     /// The socket.
     pub path: PathBuf,
     /// Which side opens it.
-    pub role: Role,
+    pub role: VhostRole,
     /// The largest MTU that the guest may be told of.
     pub mtu: u16,
     /// Most queue pairs, up to [`QUEUE_PAIRS_MAX`](super::device::QUEUE_PAIRS_MAX). Cloud Hypervisor compares the number
@@ -72,7 +72,7 @@ pub struct DeviceConfig {
 
 /// Why a port could not be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkError {
+pub enum VhostError {
     /// The socket.
     #[error(transparent)]
     Socket(#[from] UnixPathError),
@@ -85,27 +85,27 @@ pub enum LinkError {
 ///
 /// To stop a ring takes its queue's lock: let go of all guards before.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct ControlThread {
     device: Arc<Device>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Link {
+impl ControlThread {
     /// Listens, or begins to connect.
     ///
     /// # Errors
-    /// See [`LinkError`].
-    pub(super) fn open(config: &DeviceConfig) -> Result<Self, LinkError> {
+    /// See [`VhostError`].
+    pub(super) fn open(config: &VhostConfig) -> Result<Self, VhostError> {
         let path = &config.path;
         let end = match config.role {
-            Role::Server => {
+            VhostRole::Server => {
                 let listener = BoundSocket::new(path, SocketType::STREAM)?;
                 listen(&listener, BACKLOG)
                     .map_err(|error| UnixPathError::Open(path.clone(), error.into()))?;
                 End::Listens(listener)
             }
-            Role::Client => {
+            VhostRole::Client => {
                 let address = SocketAddrUnix::new(path).map_err(|_| UnixPathError::TooLong(path.clone()))?;
                 End::Connects(address, RETRY.0)
             }
@@ -129,7 +129,7 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for ControlThread {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         self.device.wake_control();

@@ -2,7 +2,7 @@
 //! port works again with the next front end.
 
 use super::stage::*;
-use crate::vhost::{device::State, features::Features, link::Role};
+use crate::vhost::{device::State, features::Features, link::VhostRole};
 use std::{
     os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
@@ -10,7 +10,7 @@ use std::{
 
 /// Lets a front end break the rules; the reason must tell of it.
 fn breaks(why: &str, rules: impl Fn(&mut Raw, &Guest)) {
-    let stage = Stage::new(Role::Server);
+    let stage = Stage::new(VhostRole::Server);
     let name = format!("vhost-hostile-{:?}", std::thread::current().id());
     let guest = Guest { memory: memory(&name), ..Guest::new() };
     for _ in 0..2 {
@@ -149,7 +149,7 @@ fn replies_that_nobody_reads() {
 
 #[test]
 fn a_message_in_pieces_is_still_a_message() {
-    let stage = Stage::new(Role::Server);
+    let stage = Stage::new(VhostRole::Server);
     let mut raw = Raw::new(stage.connect());
     for byte in message(2, 1, &numbers(&[Features::VERSION_1.bits()])) {
         raw.send(&[byte], &[]);
@@ -160,7 +160,7 @@ fn a_message_in_pieces_is_still_a_message() {
 
 #[test]
 fn requests_that_are_not_supported_do_not_end_a_connection() {
-    let (stage, guest) = (Stage::new(Role::Server), Guest::new());
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
     let stream = stage.connect();
     let mut raw = Raw::new(stream.try_clone().unwrap());
     let _front = set_up(stream, &guest);
@@ -180,7 +180,7 @@ fn requests_that_are_not_supported_do_not_end_a_connection() {
 
 #[test]
 fn what_is_refused_with_an_answer_leaves_the_connection_open() {
-    let stage = Stage::new(Role::Server);
+    let stage = Stage::new(VhostRole::Server);
     let mut raw = Raw::new(stage.connect());
     raw.negotiate();
     assert_eq!(raw.ask(8, 9, &words(&[0, 0]), &[]), numbers(&[1]));
@@ -203,9 +203,9 @@ fn cpu_time(name: &str) -> Duration {
 fn a_flood_of_messages_gets_a_tenth_of_a_cpu() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("port");
-    let mut config = config(&path, Role::Server);
+    let mut config = config(&path, VhostRole::Server);
     config.name = "flood".to_owned();
-    let stage = Stage { directory, link: super::super::Link::open(&config).unwrap() };
+    let stage = Stage { directory, link: super::super::ControlThread::open(&config).unwrap() };
     let raw = Raw::new(stage.connect());
     let many = message(3, 1, &[]).repeat(1000);
     let (started, mut messages) = (Instant::now(), 0);

@@ -5,7 +5,7 @@ use crate::{
     unix_path::UnixPathError,
     vhost::{
         device::State,
-        link::{Link, LinkError, Role},
+        link::{ControlThread, VhostError, VhostRole},
     },
 };
 use ::vhost::{VhostBackend, vhost_user::VhostUserFrontend};
@@ -19,7 +19,7 @@ use std::{
 
 #[test]
 fn a_front_end_that_connects_brings_the_port_up() {
-    let (stage, guest) = (Stage::new(Role::Server), Guest::new());
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
     assert_eq!((stage.device().state(), stage.device().queues().len()), (State::Waiting, 4));
     let mut front = negotiate(stage.connect(), modern());
     assert_eq!(front.get_queue_num().unwrap(), 2);
@@ -39,7 +39,7 @@ fn a_front_end_that_connects_brings_the_port_up() {
 fn a_front_end_that_listens_is_found_and_found_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("port");
-    let link = Link::open(&config(&path, Role::Client)).unwrap();
+    let link = ControlThread::open(&config(&path, VhostRole::Client)).unwrap();
     let stage = Stage { directory, link };
     for _ in 0..3 {
         let listener = UnixListener::bind(&path).unwrap();
@@ -55,7 +55,7 @@ fn a_front_end_that_listens_is_found_and_found_again() {
 
 #[test]
 fn a_vmm_that_is_gone_leaves_nothing_behind() {
-    let stage = Stage::new(Role::Server);
+    let stage = Stage::new(VhostRole::Server);
     for _ in 0..3 {
         let guest = Guest { memory: memory("vhost-gone"), ..Guest::new() };
         let call = event();
@@ -73,7 +73,7 @@ fn a_vmm_that_is_gone_leaves_nothing_behind() {
 
 #[test]
 fn a_second_vmm_waits_until_the_first_has_gone() {
-    let (stage, guest) = (Stage::new(Role::Server), Guest::new());
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
     let first = set_up(stage.connect(), &guest);
     let second = stage.connect();
     let before = stage.device().generation();
@@ -88,7 +88,7 @@ fn a_second_vmm_waits_until_the_first_has_gone() {
 
 #[test]
 fn a_fault_of_the_rings_closes_the_connection_and_is_told_until_the_port_is_up_again() {
-    let (stage, guest) = (Stage::new(Role::Server), Guest::new());
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
     let error = event();
     let stream = stage.connect();
     let front = set_up(stream.try_clone().unwrap(), &guest);
@@ -112,7 +112,7 @@ fn a_fault_of_the_rings_closes_the_connection_and_is_told_until_the_port_is_up_a
 #[test]
 fn a_port_is_closed_at_once_and_its_socket_goes() {
     for said in [&[][..], &message(1, 1, &[])[..5], &message(2, 1, &[0; 8])[..15]] {
-        let stage = Stage::new(Role::Server);
+        let stage = Stage::new(VhostRole::Server);
         let mut stream = stage.connect();
         stream.write_all(said).unwrap();
         let (started, path) = (Instant::now(), stage.path());
@@ -123,22 +123,22 @@ fn a_port_is_closed_at_once_and_its_socket_goes() {
         Raw::new(stream).until_closed();
     }
     let started = Instant::now();
-    drop(Stage::new(Role::Client));
+    drop(Stage::new(VhostRole::Client));
     assert!(started.elapsed() < LONG / 10, "{:?}", started.elapsed());
 }
 
 #[test]
 fn a_socket_in_use_is_refused_and_a_stale_one_is_replaced() {
-    let stage = Stage::new(Role::Server);
-    let again = Link::open(&config(&stage.path(), Role::Server)).unwrap_err();
-    assert!(matches!(again, LinkError::Socket(UnixPathError::InUse(_))), "{again}");
+    let stage = Stage::new(VhostRole::Server);
+    let again = ControlThread::open(&config(&stage.path(), VhostRole::Server)).unwrap_err();
+    assert!(matches!(again, VhostError::Socket(UnixPathError::InUse(_))), "{again}");
     let stale = stage.directory.path().join("stale");
     drop(UnixListener::bind(&stale).unwrap());
-    let link = Link::open(&config(&stale, Role::Server)).unwrap();
+    let link = ControlThread::open(&config(&stale, VhostRole::Server)).unwrap();
     let _guest = UnixStream::connect(&stale).unwrap();
     drop(link);
-    for role in [Role::Server, Role::Client] {
-        let long = Link::open(&config(Path::new(&"x".repeat(200)), role)).unwrap_err();
-        assert!(matches!(long, LinkError::Socket(UnixPathError::TooLong(_))), "{long}");
+    for role in [VhostRole::Server, VhostRole::Client] {
+        let long = ControlThread::open(&config(Path::new(&"x".repeat(200)), role)).unwrap_err();
+        assert!(matches!(long, VhostError::Socket(UnixPathError::TooLong(_))), "{long}");
     }
 }

@@ -1,7 +1,7 @@
 //! What requests do to rings that run and to rings that do not.
 
 use super::stage::*;
-use crate::vhost::{device::State, features::Features, link::Role};
+use crate::vhost::{device::State, features::Features, link::VhostRole};
 use ::vhost::{
     VhostBackend, VhostUserDirtyLogRegion,
     vhost_user::{VhostUserFrontend, message::VhostUserInflight},
@@ -11,7 +11,7 @@ use wire::MacAddr;
 
 #[test]
 fn a_ring_that_is_stopped_says_where_it_stands_and_goes_on_there() {
-    let (stage, guest) = (Stage::new(Role::Server), Guest::new());
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
     let front = set_up(stage.connect(), &guest);
     assert_eq!(front.get_vring_base(1).unwrap(), 0);
     assert_eq!(stage.device().state(), State::NotReady);
@@ -27,7 +27,7 @@ fn a_ring_that_is_stopped_says_where_it_stands_and_goes_on_there() {
 
 #[test]
 fn a_packed_ring_starts_and_stops_with_its_wrap_counters() {
-    let (stage, guest) = (Stage::new(Role::Server), Guest::new());
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
     let mut front = negotiate(stage.connect(), modern().with(Features::RING_PACKED));
     front.set_mem_table(&[guest.region()]).unwrap();
     for queue in 0..2 {
@@ -44,7 +44,7 @@ fn a_packed_ring_starts_and_stops_with_its_wrap_counters() {
 
 #[test]
 fn a_ring_is_enabled_and_disabled_while_it_runs() {
-    let (stage, guest) = (Stage::new(Role::Server), Guest::new());
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
     let mut front = set_up(stage.connect(), &guest);
     let before = stage.device().generation();
     front.set_vring_enable(1, false).unwrap();
@@ -57,7 +57,7 @@ fn a_ring_is_enabled_and_disabled_while_it_runs() {
 
 #[test]
 fn rings_come_up_enabled_for_a_front_end_that_knows_no_protocol_features() {
-    let (stage, guest) = (Stage::new(Role::Server), Guest::new());
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
     let mut raw = Raw::new(stage.connect());
     raw.request(3, 1, &[], &[]);
     raw.request(2, 1, &numbers(&[Features::VERSION_1.bits()]), &[]);
@@ -79,7 +79,7 @@ fn rings_come_up_enabled_for_a_front_end_that_knows_no_protocol_features() {
 
 #[test]
 fn a_ring_starts_in_whichever_order_its_parts_come() {
-    let (stage, guest) = (Stage::new(Role::Server), Guest::new());
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
     let mut front = negotiate(stage.connect(), modern());
     for queue in 0..2 {
         front.set_vring_kick(queue, &guest.kicks[queue]).unwrap();
@@ -96,7 +96,7 @@ fn a_ring_starts_in_whichever_order_its_parts_come() {
 
 #[test]
 fn memory_changes_under_running_rings() {
-    let (stage, guest) = (Stage::new(Role::Server), Guest::new());
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
     let mut front = set_up(stage.connect(), &guest);
     guest.set_used_index(0, 9);
     let regions =
@@ -120,7 +120,7 @@ fn memory_changes_under_running_rings() {
 
 #[test]
 fn a_dirty_log_is_taken_up_and_put_down_by_running_rings() {
-    let (stage, guest) = (Stage::new(Role::Server), Guest::new());
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
     let front = set_up(stage.connect(), &guest);
     let log = memory("vhost-log");
     let area =
@@ -142,7 +142,7 @@ fn a_dirty_log_is_taken_up_and_put_down_by_running_rings() {
 
 #[test]
 fn an_mtu_is_accepted_up_to_the_ports_and_a_rarp_is_kept_for_it() {
-    let stage = Stage::new(Role::Server);
+    let stage = Stage::new(VhostRole::Server);
     let mut raw = Raw::new(stage.connect());
     raw.negotiate();
     assert_eq!(raw.ask(20, 9, &numbers(&[9000]), &[]), numbers(&[0]));
@@ -158,7 +158,7 @@ fn an_mtu_is_accepted_up_to_the_ports_and_a_rarp_is_kept_for_it() {
 
 #[test]
 fn a_reset_stops_the_rings_and_keeps_the_memory() {
-    let (stage, guest) = (Stage::new(Role::Server), Guest::new());
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
     let mut front = set_up(stage.connect(), &guest);
     front.reset_device().unwrap();
     assert!(!stage.runs(0) && !stage.runs(1));
@@ -172,7 +172,7 @@ fn a_reset_stops_the_rings_and_keeps_the_memory() {
 
 #[test]
 fn a_driver_that_writes_status_0_has_its_rings_stopped() {
-    let (stage, guest) = (Stage::new(Role::Server), Guest::new());
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
     let stream = stage.connect();
     let mut raw = Raw::new(stream.try_clone().unwrap());
     let _front = set_up(stream, &guest);
@@ -185,7 +185,7 @@ fn a_driver_that_writes_status_0_has_its_rings_stopped() {
 
 #[test]
 fn a_buffer_for_what_is_in_flight_is_given_and_taken_back() {
-    let stage = Stage::new(Role::Server);
+    let stage = Stage::new(VhostRole::Server);
     let mut front = negotiate(stage.connect(), modern());
     let asked = VhostUserInflight { mmap_size: 0, mmap_offset: 0, num_queues: 2, queue_size: SIZE };
     let (given, buffer) = front.get_inflight_fd(&asked).unwrap();
@@ -199,7 +199,7 @@ fn a_buffer_for_what_is_in_flight_is_given_and_taken_back() {
 
 #[test]
 fn kicks_ring_the_doorbell_while_the_ring_runs() {
-    let (stage, guest) = (Stage::new(Role::Server), Guest::new());
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
     let mut front = set_up(stage.connect(), &guest);
     let rings = || {
         let mut ready = Vec::new();

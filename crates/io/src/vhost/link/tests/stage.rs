@@ -3,7 +3,7 @@
 use crate::vhost::{
     device::{Device, State},
     features::Features,
-    link::{DeviceConfig, Link, Role},
+    link::{ControlThread, VhostConfig, VhostRole},
 };
 use ::vhost::{
     VhostBackend, VhostUserMemoryRegionInfo, VringConfigData,
@@ -43,13 +43,13 @@ pub(super) const SIZE: u16 = 256;
 /// A port with its socket, in a directory that goes with it.
 pub(super) struct Stage {
     pub directory: TempDir,
-    pub link: Link,
+    pub link: ControlThread,
 }
 
 impl Stage {
-    pub fn new(role: Role) -> Self {
+    pub fn new(role: VhostRole) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let link = Link::open(&config(&directory.path().join("port"), role)).unwrap();
+        let link = ControlThread::open(&config(&directory.path().join("port"), role)).unwrap();
         Self { directory, link }
     }
 
@@ -85,8 +85,8 @@ impl Stage {
     }
 }
 
-pub(super) fn config(path: &Path, role: Role) -> DeviceConfig {
-    DeviceConfig { name: "test".to_owned(), path: path.to_owned(), role, mtu: 9000, queue_pairs_max: 2 }
+pub(super) fn config(path: &Path, role: VhostRole) -> VhostConfig {
+    VhostConfig { name: "test".to_owned(), path: path.to_owned(), role, mtu: 9000, queue_pairs_max: 2 }
 }
 
 /// Memory that the front end shares, with room for a few rings.
