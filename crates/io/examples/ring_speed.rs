@@ -120,8 +120,8 @@ impl Device {
             if wanted > 0 {
                 target.take(wanted, room).unwrap();
             }
-            for chain in 0..room.len() {
-                write(room.pieces(chain)[0], &heads[chain]);
+            for (chain, head) in heads.iter().enumerate().take(room.len()) {
+                write(room.pieces(chain)[0], head);
                 room.set_written(chain, 76);
             }
             let _ = target.put(room, 0..room.len());
