@@ -170,8 +170,8 @@ fn requests_that_are_not_supported_do_not_end_a_connection() {
     }
     // These have answers of their own, with or without that being asked for.
     for flags in [1, 9] {
-        assert_eq!(raw.ask(24, flags, &[0; 24], &[]), []);
-        assert_eq!(raw.ask(28, flags, &[], &[]), []);
+        assert_eq!(raw.ask(24, flags, &[0; 24], &[]), [0; 0]);
+        assert_eq!(raw.ask(28, flags, &[], &[]), [0; 0]);
         assert_eq!(raw.ask(22, flags, &[0; 40], &[]), numbers(&[1]));
         assert_eq!(raw.ask(30, flags, &[], &[]), numbers(&[1]));
     }
