@@ -51,6 +51,9 @@ fn a_port_is_attached_to_one_thing() {
         "--netdev eth1",
         "--unix-stream /run/a.sock",
         "--unix-dgram /run/a.sock",
+        "--vhost-user",
+        "--vhost-user /run/a.sock",
+        "--vhost-user --vhost-role client --queues 4",
     ] {
         good(&format!("vmswitch port add lan vm1 {attach}"));
     }
@@ -59,7 +62,10 @@ fn a_port_is_attached_to_one_thing() {
     bad("vmswitch port add lan vm1 --tap a --ifname b", "cannot be used with");
     bad("vmswitch port add lan vm1 --unix-stream a.sock", "use an absolute path");
     bad("vmswitch port add lan a-name-of-many-letters --host", "give the interface another name");
-    bad("vmswitch port add lan vm1 --vhost-user", "unexpected argument");
+    bad("vmswitch port add lan vm1 --vhost-user a.sock", "use an absolute path");
+    bad("vmswitch port add lan vm1 --vhost-user --vhost-role master", "server, client");
+    bad("vmswitch port add lan vm1 --tap a --vhost-role client", "cannot be used with");
+    bad("vmswitch port add lan vm1 --vhost-user --ifname b", "cannot be used with");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use model::{
     Attachment, ChangePort, DEFAULT_LEARN_LIMIT, IfName, MacAddr, Name, NameError, PortConfig, PortStatus,
-    SwitchStatus,
+    SwitchStatus, VhostRole, VhostUser,
 };
 use serde_json::json;
 
@@ -30,12 +30,16 @@ pub enum PortCommand {
 Examples:
   vmswitch port add lan vm1 --tap tap1                    # QEMU, Firecracker
   vmswitch port add lan vm2 --unix-stream /run/vm2.sock   # QEMU without root
+  vmswitch port add lan vm3 --vhost-user                  # QEMU, Cloud Hypervisor, DPDK: fastest
+  vmswitch port add lan vm4 --vhost-user /run/vm4.sock --vhost-role client
   vmswitch port add lan web --netns web --ifname eth0     # a container
   vmswitch port add lan storage --host                    # the host itself
   vmswitch port add lan lab --netdev veth0 --guard off    # many MACs behind it
   vmswitch port add lan fw --tap fw0 --allow-mac 02:00:00:00:00:aa --mtu 9000
 
-The MAC is handed out unless --mac gives one. The guard lets only frames with that source MAC in."
+The MAC is handed out unless --mac gives one. The guard lets only frames with that source MAC in. \
+A VM on a vhost-user port goes on when vmswitchd is started anew if its VMM is the one that listens (--vhost-role client) \
+or connects again by itself."
     )]
     Add(AddArgs),
     /// List the ports of one switch, or of all
@@ -66,7 +70,8 @@ Examples:
   vmswitch port set lan/vm1 --guard off --learn-limit 100
   vmswitch port set lan/vm1 --mac 02:00:00:00:00:01
   vmswitch port set lan/vm1 --allow-mac 02:00:00:00:00:aa,02:00:00:00:00:bb
-  vmswitch port set lan/vm1 --allow-mac ''   # empties the list")]
+  vmswitch port set lan/vm1 --allow-mac ''   # empties the list
+  vmswitch port set lan/vm3 --vhost-role client")]
     Set(SetArgs),
     /// Remove a port, and the vNIC that was made for it
     #[command(
@@ -95,13 +100,17 @@ pub struct AddArgs {
     attach: AttachArgs,
     /// With --netns: name of the vNIC in the namespace
     #[arg(long, value_name = "IFNAME", default_value = "eth0",
-        conflicts_with_all = ["tap", "host", "netdev", "unix_stream", "unix_dgram"])]
+        conflicts_with_all = ["tap", "host", "netdev", "unix_stream", "unix_dgram", "vhost_user"])]
     ifname: IfName,
+    /// With --vhost-user: server listens for the VMM, client connects to the VMM's socket
+    #[arg(long, value_name = "ROLE", default_value = "server",
+        conflicts_with_all = ["tap", "host", "netdev", "netns", "unix_stream", "unix_dgram"])]
+    vhost_role: Role,
     #[command(flatten)]
     policies: Policies,
-    /// Queues of the vNIC
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    queues: u16,
+    /// Queues of the vNIC; with --vhost-user: the most queue pairs that the VMM is offered [default: 1, or 16]
+    #[arg(long, value_name = "N")]
+    queues: Option<u16>,
 }
 
 /// What the port is attached to: one of these.
@@ -128,6 +137,28 @@ struct AttachArgs {
     /// A datagram socket that vmswitchd binds (QEMU -netdev dgram)
     #[arg(long, value_name = "PATH", value_parser = place::socket_path)]
     unix_dgram: Option<String>,
+    /// A vhost-user socket, by which the VMM shares its guest's memory [RUN_DIR/vhost/SWITCH/PORT.sock by default]
+    #[arg(long, value_name = "SOCKET", num_args = 0..=1, value_parser = place::socket_path)]
+    #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
+    vhost_user: Option<Option<String>>,
+}
+
+/// What vmswitch is at a vhost-user socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Role {
+    /// It listens, the VMM connects
+    Server,
+    /// The VMM listens, vmswitch connects
+    Client,
+}
+
+impl From<Role> for VhostRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Server => Self::Server,
+            Role::Client => Self::Client,
+        }
+    }
 }
 
 /// Policies of a port.
@@ -162,31 +193,39 @@ pub struct SetArgs {
     place: PortPlace,
     #[command(flatten)]
     policies: Policies,
+    /// Of a vhost-user port: another socket
+    #[arg(long, value_name = "SOCKET", value_parser = place::socket_path)]
+    vhost_user: Option<String>,
+    /// Of a vhost-user port: listen for the VMM, or connect to its socket
+    #[arg(long, value_name = "ROLE")]
+    vhost_role: Option<Role>,
 }
 
 impl AttachArgs {
     /// Nothing where none was given, which the parser does not let pass.
-    fn attachment(&self, port: &Name, ifname: &IfName) -> Result<Option<Attachment>, NameError> {
+    fn attachment(&self, port: &Name, ifname: &IfName, role: Role) -> Result<Option<Attachment>, NameError> {
         let host = match &self.host {
             Some(Some(ifname)) => Some(ifname.clone()),
             Some(None) => Some(port.try_into()?),
             None => None,
         };
         let netns = |netns| Attachment::Netns { netns, ifname: ifname.clone() };
+        let vhost = |socket| Attachment::VhostUser(VhostUser { socket, role: role.into() });
         Ok(host
             .map(Attachment::Host)
             .or_else(|| self.tap.clone().map(Attachment::Tap))
             .or_else(|| self.netdev.clone().map(Attachment::Netdev))
             .or_else(|| self.netns.clone().map(netns))
             .or_else(|| self.unix_stream.clone().map(Attachment::UnixStream))
-            .or_else(|| self.unix_dgram.clone().map(Attachment::UnixDgram)))
+            .or_else(|| self.unix_dgram.clone().map(Attachment::UnixDgram))
+            .or_else(|| self.vhost_user.clone().map(vhost)))
     }
 }
 
 impl AddArgs {
     /// What is asked of the daemon.
     pub fn request(&self) -> Result<PortConfig, String> {
-        let attach = self.attach.attachment(&self.port, &self.ifname);
+        let attach = self.attach.attachment(&self.port, &self.ifname, self.vhost_role);
         let attach = attach.map_err(|e| format!("{e}; give the interface another name: --host IFNAME"))?;
         let new = PortConfig::new(self.port.clone(), attach.ok_or("say what the port is attached to")?);
         let policies = &self.policies;
@@ -219,6 +258,8 @@ impl SetArgs {
             allow_reserved: macs(&policies.allow_reserved),
             learn_limit: policies.learn_limit,
             mtu: policies.mtu,
+            vhost_socket: self.vhost_user.clone(),
+            vhost_role: self.vhost_role.map(Into::into),
         }
     }
 }
@@ -276,8 +317,7 @@ fn show(port: &PortStatus, style: Style) -> Result<Answer, Failure> {
 }
 
 fn added_text(port: &PortStatus) -> String {
-    let mut text =
-        format!("Port '{}/{}' is made: {}.\n", port.switch, port.name, attached_to(&port.config.attach));
+    let mut text = format!("Port '{}/{}' is made: {}.\n", port.switch, port.name, attached_to(port));
     if let Some(mac) = port.mac {
         text += &format!("MAC: {mac}\n");
     }
@@ -288,8 +328,8 @@ fn added_text(port: &PortStatus) -> String {
 }
 
 /// What a port is attached to, in words.
-fn attached_to(attach: &Attachment) -> String {
-    match attach {
+fn attached_to(port: &PortStatus) -> String {
+    match &port.config.attach {
         Attachment::Uplink(ifname) => format!("NIC {ifname}"),
         Attachment::Host(ifname) => format!("host vNIC {ifname}"),
         Attachment::Tap(ifname) => format!("TAP {ifname}"),
@@ -297,6 +337,10 @@ fn attached_to(attach: &Attachment) -> String {
         Attachment::Netns { netns, ifname } => format!("{ifname} in namespace {netns}"),
         Attachment::UnixStream(path) => format!("stream socket {path}"),
         Attachment::UnixDgram(path) => format!("datagram socket {path}"),
+        Attachment::VhostUser(vhost) => {
+            let socket = port.vhost.as_ref().map_or("", |vhost| &vhost.socket);
+            format!("vhost-user socket {socket} ({})", vhost.role.as_str())
+        }
     }
 }
 
@@ -317,7 +361,7 @@ fn list_text(ports: &[PortStatus], style: Style) -> String {
     for port in ports {
         let cells: [Cell; 7] = [
             format!("{}/{}", port.switch, port.name).into(),
-            attached_to(&port.config.attach).into(),
+            attached_to(port).into(),
             mac_text(port).into(),
             Cell::coloured(port.state.as_str(), style::of_state(port.state)),
             guard_text(port).into(),
@@ -337,9 +381,9 @@ fn show_text(port: &PortStatus, style: Style) -> String {
     let why = port.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     let macs =
         |macs: &[MacAddr]| or_dash(&macs.iter().map(MacAddr::to_string).collect::<Vec<_>>().join(", "));
-    let text = fields(&[
+    let mut rows = vec![
         ("Port", format!("{}/{}", port.switch, port.name)),
-        ("Attached to", attached_to(&config.attach)),
+        ("Attached to", attached_to(port)),
         ("State", style.paint(port.state.as_str(), Some(style::of_state(port.state))) + &why),
         ("MAC", mac_text(port)),
         ("MTU", port.mtu.to_string()),
@@ -347,13 +391,19 @@ fn show_text(port: &PortStatus, style: Style) -> String {
         ("Allowed MACs", macs(&config.allow_macs)),
         ("Allowed reserved", macs(&config.allow_reserved)),
         ("Learn limit", config.learn_limit.to_string()),
+    ];
+    if let Some(vhost) = &port.vhost {
+        rows.push(("Queue pairs", format!("{} in use, of {}", vhost.queue_pairs, config.queues())));
+        rows.push(("Driver uses", or_dash(&vhost.features.join(", "))));
+    }
+    rows.extend([
         ("Received", format!("{} frames, {} bytes", stats.rx_frames, stats.rx_bytes)),
         ("Delivered", format!("{} frames, {} bytes", stats.tx_frames, stats.tx_bytes)),
         ("Not learned", format!("{} frames", stats.not_learned)),
         ("Missed", format!("{} frames", stats.rx_missed)),
         ("Dropped", format!("{} frames", stats.drops.total())),
     ]);
-    text + &drop_lines(&stats.drops)
+    fields(&rows) + &drop_lines(&stats.drops)
 }
 
 #[cfg(test)]

@@ -38,6 +38,18 @@ Dropped:           2 frames
 }
 
 #[test]
+fn a_vhost_user_port_says_what_its_driver_uses() {
+    let text = show_text(&samples::vm3(), Style::PLAIN);
+    for line in [
+        "Attached to:       vhost-user socket /run/vmswitch/vhost/lan/vm3.sock (server)\n",
+        "Queue pairs:       2 in use, of 16\n",
+        "Driver uses:       CSUM, VERSION_1\n",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
 fn a_new_port_says_how_to_attach_the_vm() {
     let expected = "\
 Port 'lan/vm1' is made: TAP tap1.

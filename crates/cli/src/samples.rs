@@ -2,7 +2,7 @@
 
 use model::{
     Attachment, DropReason, IfName, Name, PortConfig, PortCounters, PortState, PortStatus, SwitchCounters,
-    SwitchKind, SwitchStatus,
+    SwitchKind, SwitchStatus, VhostRole, VhostStatus, VhostUser,
 };
 
 fn name(text: &str) -> Name {
@@ -23,6 +23,7 @@ fn port(port: &str, attach: Attachment, mac: &str, stats: PortCounters) -> PortS
         state: PortState::Up,
         reason: None,
         mtu: 1500,
+        vhost: None,
         config,
         stats,
     }
@@ -34,6 +35,19 @@ pub fn vm1() -> PortStatus {
         PortCounters { rx_frames: 12, rx_bytes: 1200, tx_frames: 3, tx_bytes: 300, ..Default::default() };
     stats.drops.add(DropReason::SpoofedMac, 2);
     port("vm1", Attachment::Tap(ifname("tap1")), "02:00:00:00:00:01", stats)
+}
+
+/// A VM's port, by whose socket the driver in the VM has set up two queue pairs.
+pub fn vm3() -> PortStatus {
+    let attach = Attachment::VhostUser(VhostUser::default());
+    let vhost = VhostStatus {
+        socket: "/run/vmswitch/vhost/lan/vm3.sock".into(),
+        role: VhostRole::Server,
+        queue_pairs: 2,
+        features: vec!["CSUM".into(), "VERSION_1".into()],
+    };
+    let port = port("vm3", attach, "02:00:00:00:00:03", PortCounters::default());
+    PortStatus { vhost: Some(vhost), ..port }
 }
 
 /// The uplink's port.

@@ -101,7 +101,7 @@ fn vm1() -> Value {
     stats["not_learned"] = 0.into();
     stats["rx_missed"] = 0.into();
     let config = json!({"name": "vm1", "attach": {"tap": "tap1"}, "mac": "02:00:00:00:00:01", "guard": true,
-        "learn_limit": 4096, "queues": 1});
+        "learn_limit": 4096});
     json!({"name": "vm1", "switch": "lan", "kind": "tap", "mac": "02:00:00:00:00:01", "state": "up", "mtu": 1500,
         "config": config, "stats": stats})
 }
@@ -156,8 +156,20 @@ fn a_port_is_asked_for_as_it_was_typed() {
     assert!(text.contains("MAC: 02:00:00:00:00:01") && text.contains("-netdev tap,"), "{text}");
     let sent: Value = serde_json::from_str(&daemon.bodies()[0]).unwrap();
     let expected = json!({"name": "web", "attach": {"netns": {"netns": "blue", "ifname": "eth0"}}, "guard": false,
-        "allow_macs": ["02:00:00:00:00:aa"], "learn_limit": 4096, "queues": 1});
+        "allow_macs": ["02:00:00:00:00:aa"], "learn_limit": 4096});
     assert_eq!(sent, expected);
+}
+
+#[test]
+fn a_vhost_user_port_is_asked_for_with_its_role_and_the_socket_if_given() {
+    let ask = |arguments: &[&str]| -> Value {
+        let daemon = Daemon::ok("POST /v1/switches/lan/ports", &vm1());
+        assert!(daemon.run(&[&["port", "add", "lan", "vm3"], arguments].concat()).status.success());
+        serde_json::from_str::<Value>(&daemon.bodies()[0]).unwrap()["attach"]["vhost-user"].take()
+    };
+    assert_eq!(ask(&["--vhost-user"]), json!({"role": "server"}));
+    let client = ask(&["--vhost-user", "/run/vm3.sock", "--vhost-role", "client"]);
+    assert_eq!(client, json!({"socket": "/run/vm3.sock", "role": "client"}));
 }
 
 #[test]

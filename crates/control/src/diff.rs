@@ -1,9 +1,10 @@
 //! What must be done to come from one desired state to another: the pure half of `apply`.
 //!
 //! Removals come first, because what is added may need a name, an interface or a socket that a removal sets free. A port
-//! whose attachment changed is removed and added: there is nothing of it that could stay.
+//! whose attachment changed is removed and added: there is nothing of it that could stay, but of a vhost-user port that is
+//! to be the other side of the same socket.
 
-use model::{DesiredState, Name, PortConfig, SwitchConfig, SwitchKind};
+use model::{Attachment, DesiredState, Name, PortConfig, SwitchConfig, SwitchKind};
 use std::fmt;
 
 /// One change. A switch is added without ports; its ports follow.
@@ -55,7 +56,14 @@ fn removals(old: &SwitchConfig, new: Option<&SwitchConfig>) -> Vec<Change> {
 
 /// The port of that name and attachment.
 fn successor<'a>(switch: &'a SwitchConfig, port: &PortConfig) -> Option<&'a PortConfig> {
-    switch.port(port.name.as_str()).filter(|p| p.attach == port.attach)
+    switch.port(port.name.as_str()).filter(|p| same_place(&p.attach, &port.attach))
+}
+
+fn same_place(a: &Attachment, b: &Attachment) -> bool {
+    match (a, b) {
+        (Attachment::VhostUser(a), Attachment::VhostUser(b)) => a.socket == b.socket,
+        _ => a == b,
+    }
 }
 
 fn alterations(new: &SwitchConfig, old: Option<&SwitchConfig>) -> Vec<Change> {

@@ -1,5 +1,5 @@
 use super::*;
-use model::{Attachment, STATE_VERSION};
+use model::{Attachment, STATE_VERSION, VhostRole, VhostUser};
 use proptest::prelude::*;
 
 fn name(text: &str) -> Name {
@@ -50,6 +50,21 @@ fn removals_come_first_and_a_moved_attachment_is_removed_and_added() {
     ];
     let changes: Vec<_> = changes(&old, &new).iter().map(ToString::to_string).collect();
     assert_eq!(changes, wanted);
+}
+
+#[test]
+fn a_vhost_user_port_stays_where_only_its_role_changes() {
+    let with = |socket: Option<&str>, role| {
+        let attach = Attachment::VhostUser(VhostUser { socket: socket.map(Into::into), role });
+        valid(vec![switch("lan", SwitchKind::Private, vec![port("vm1", attach)])])
+    };
+    let sentences = |old: &DesiredState, new: &DesiredState| -> Vec<_> {
+        changes(old, new).iter().map(ToString::to_string).collect()
+    };
+    let old = with(None, VhostRole::Server);
+    assert_eq!(sentences(&old, &with(None, VhostRole::Client)), ["change the settings of port lan/vm1"]);
+    let moved = ["remove port lan/vm1", "add vhost-user port lan/vm1"];
+    assert_eq!(sentences(&old, &with(Some("/run/vm1.sock"), VhostRole::Server)), moved);
 }
 
 fn any_port(index: usize) -> impl Strategy<Value = PortConfig> {

@@ -5,6 +5,7 @@ use crate::mac_pool;
 use model::{
     Attachment, ChangePort, ChangeSwitch, DEFAULT_AGEING_S, DEFAULT_MAC_TABLE_SIZE, DesiredState, IfName,
     Invalid, MacAddr, Name, NameError, NewSwitch, PortConfig, SwitchConfig, SwitchKind, ValidState,
+    VhostRole,
 };
 use std::collections::BTreeSet;
 
@@ -35,6 +36,8 @@ pub enum EditError {
     MacIsTheNics(Name),
     #[error("{0}; name the host vNIC's interface with --host-ifname, or leave it out with --no-host")]
     HostName(NameError),
+    #[error("port '{0}' is not attached to a vhost-user socket: it has no such socket and no role at it")]
+    NotVhostUser(Name),
     #[error("no MAC is left in the pool: give one with --mac")]
     PoolExhausted,
     #[error(transparent)]
@@ -150,6 +153,7 @@ impl Editor {
             return Err(EditError::MacIsTheNics(switch.ports[index].name.clone()));
         }
         let port = &mut switch.ports[index];
+        move_socket(port, change.vhost_socket, change.vhost_role)?;
         port.mac = change.mac.or(port.mac);
         port.guard = change.guard.unwrap_or(port.guard);
         port.mtu = change.mtu.or(port.mtu);
@@ -266,6 +270,23 @@ fn uplink_port(nic: &IfName) -> Result<PortConfig, EditError> {
 fn port_index(switch: &SwitchConfig, port: &str) -> Result<usize, EditError> {
     let found = switch.ports.iter().position(|p| p.name.as_str() == port);
     found.ok_or_else(|| EditError::NoPort { switch: switch.name.clone(), port: port.into() })
+}
+
+/// Has a vhost-user port use another socket, or be the other side of it.
+fn move_socket(
+    port: &mut PortConfig,
+    socket: Option<String>,
+    role: Option<VhostRole>,
+) -> Result<(), EditError> {
+    match &mut port.attach {
+        Attachment::VhostUser(vhost) => {
+            vhost.socket = socket.or_else(|| vhost.socket.take());
+            vhost.role = role.unwrap_or(vhost.role);
+            Ok(())
+        }
+        _ if socket.is_some() || role.is_some() => Err(EditError::NotVhostUser(port.name.clone())),
+        _ => Ok(()),
+    }
 }
 
 fn mac_of(state: &DesiredState, switch: &Name, port: &Name) -> Option<MacAddr> {

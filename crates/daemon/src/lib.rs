@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let listener = runtime.block_on(async { Listener::bind(&args.socket, group) })?;
     let (notices, inbox) = mpsc::channel();
     let dataplane = Dataplane::start(&args.workers.0, &notices)?;
-    let manager = Arc::new(Manager::start(store, Host::open()?, dataplane)?);
+    let manager = Arc::new(Manager::start(store, Host::open()?, dataplane, &args.run_dir)?);
     manager::watch(&manager, inbox)?;
     tracing::info!(socket = %args.socket.display(), "serving");
     runtime.block_on(serve(listener, group, manager))?;

@@ -1,6 +1,6 @@
 //! What the REST API takes and answers beside configuration and status.
 
-use crate::{IfName, Name, SwitchKind};
+use crate::{IfName, Name, SwitchKind, VhostRole};
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
@@ -85,6 +85,12 @@ pub struct ChangePort {
     /// Bytes of the largest layer 3 packet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
+    /// Of a vhost-user port: the path of its socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vhost_socket: Option<String>,
+    /// Of a vhost-user port: which side listens on its socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vhost_role: Option<VhostRole>,
 }
 
 /// `POST /v1/switches/{switch}/macs/flush`: which learned entries to forget.

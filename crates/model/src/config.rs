@@ -17,6 +17,8 @@ pub const DEFAULT_AGEING_S: u32 = 300;
 pub const DEFAULT_LEARN_LIMIT: u32 = 4096;
 /// The most ports of one switch.
 pub const MAX_PORTS: usize = 4096;
+/// The most queues of a port.
+pub const MAX_QUEUES: u16 = 16;
 
 /// All switches of a host as they should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,9 +131,10 @@ pub struct PortConfig {
     /// Bytes of the largest layer 3 packet. Unset: the uplink's, or 1500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
-    /// Queues of a vNIC that vmswitch makes (TAP).
-    #[serde(default = "default_queues")]
-    pub queues: u16,
+    /// Queues of a vNIC that vmswitch makes (TAP), or the most queue pairs that a vhost-user port offers its VMM. Unset:
+    /// 1, and 16 for vhost-user, of which the VMM takes what it wants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u16>,
 }
 
 impl PortConfig {
@@ -147,8 +150,17 @@ impl PortConfig {
             allow_reserved: Vec::new(),
             learn_limit: DEFAULT_LEARN_LIMIT,
             mtu: None,
-            queues: 1,
+            queues: None,
         }
+    }
+
+    /// Queues, each for both directions.
+    #[must_use]
+    pub fn queues(&self) -> u16 {
+        self.queues.unwrap_or(match self.attach {
+            Attachment::VhostUser(_) => MAX_QUEUES,
+            _ => 1,
+        })
     }
 }
 
@@ -176,6 +188,44 @@ pub enum Attachment {
     UnixStream(String),
     /// A unix datagram socket that vmswitch binds (QEMU `-netdev dgram`).
     UnixDgram(String),
+    /// A vhost-user socket: the VMM shares the memory and the rings of its guest.
+    VhostUser(VhostUser),
+}
+
+/// The socket of a vhost-user port.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct VhostUser {
+    /// Its path. Unset: `RUN_DIR/vhost/SWITCH/PORT.sock`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<String>,
+    /// Which side listens on it.
+    #[serde(default)]
+    pub role: VhostRole,
+}
+
+/// What vmswitch is at a vhost-user socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum VhostRole {
+    /// It listens, the VMM connects.
+    #[default]
+    Server,
+    /// The VMM listens, vmswitch connects, and again whenever the VMM or itself was started anew.
+    Client,
+}
+
+impl VhostRole {
+    /// The word used in the API, the state file and the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+        }
+    }
 }
 
 impl Attachment {
@@ -190,6 +240,7 @@ impl Attachment {
             Self::Netns { .. } => "netns",
             Self::UnixStream(_) => "unix-stream",
             Self::UnixDgram(_) => "unix-dgram",
+            Self::VhostUser(_) => "vhost-user",
         }
     }
 
@@ -198,7 +249,7 @@ impl Attachment {
     pub const fn host_interface(&self) -> Option<&IfName> {
         match self {
             Self::Uplink(name) | Self::Host(name) | Self::Tap(name) | Self::Netdev(name) => Some(name),
-            Self::Netns { .. } | Self::UnixStream(_) | Self::UnixDgram(_) => None,
+            Self::Netns { .. } | Self::UnixStream(_) | Self::UnixDgram(_) | Self::VhostUser(_) => None,
         }
     }
 }
@@ -214,7 +265,4 @@ const fn default_learn_limit() -> u32 {
 }
 const fn default_guard() -> bool {
     true
-}
-const fn default_queues() -> u16 {
-    1
 }

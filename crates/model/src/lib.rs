@@ -17,11 +17,12 @@ mod validate;
 pub use api::{ChangePort, ChangeSwitch, FlushMacs, Flushed, NewSwitch, Plan, Problem, Version};
 pub use config::{
     Attachment, DEFAULT_AGEING_S, DEFAULT_LEARN_LIMIT, DEFAULT_MAC_TABLE_SIZE, DesiredState,
-    MAX_MAC_TABLE_SIZE, MAX_PORTS, PortConfig, STATE_VERSION, SwitchConfig, SwitchKind,
+    MAX_MAC_TABLE_SIZE, MAX_PORTS, MAX_QUEUES, PortConfig, STATE_VERSION, SwitchConfig, SwitchKind,
+    VhostRole, VhostUser,
 };
 pub use counters::{DropCounts, DropReason, PortCounters, SwitchCounters};
 pub use event::{Event, EventKind};
 pub use name::{IfName, Name, NameError};
-pub use status::{MacEntry, MacKind, PortState, PortStatus, SwitchStatus};
+pub use status::{MacEntry, MacKind, PortState, PortStatus, SwitchStatus, VhostStatus};
 pub use validate::{Invalid, ValidState};
 pub use wire::MacAddr;

@@ -1,6 +1,6 @@
 //! Status: what is, as `show` and `list` print it.
 
-use crate::{Name, PortConfig, PortCounters, SwitchCounters, SwitchKind};
+use crate::{Name, PortConfig, PortCounters, SwitchCounters, SwitchKind, VhostRole};
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
@@ -39,7 +39,8 @@ pub enum PortState {
     Up,
     /// What the port is attached to is away or down; it comes back by itself.
     Down,
-    /// The vNIC broke the rules of its interface; it stays stopped until it is attached anew.
+    /// The vNIC broke the rules of its interface; it stays stopped until it is attached anew. A vhost-user port comes back
+    /// by itself when its VMM has connected anew and obeys.
     Faulted,
 }
 
@@ -63,7 +64,8 @@ pub struct PortStatus {
     pub name: Name,
     /// The switch's name.
     pub switch: Name,
-    /// What kind of thing it is attached to: uplink, host, tap, netdev, netns, unix-stream, unix-dgram.
+    /// What kind of thing it is attached to: uplink, host, tap, netdev, netns, unix-stream, unix-dgram,
+    /// vhost-user.
     pub kind: String,
     /// The vNIC's MAC; the NIC's for an uplink. Absent while it is not known.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
@@ -75,10 +77,28 @@ pub struct PortStatus {
     pub reason: Option<String>,
     /// Bytes of the largest layer 3 packet.
     pub mtu: u32,
+    /// Of a vhost-user port: its socket, and what the driver in the VM uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vhost: Option<VhostStatus>,
     /// The port as it should be.
     pub config: PortConfig,
     /// What passed it.
     pub stats: PortCounters,
+}
+
+/// A vhost-user port as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct VhostStatus {
+    /// Path of its socket.
+    pub socket: String,
+    /// What vmswitch is at the socket.
+    pub role: VhostRole,
+    /// Queue pairs in which the guest's driver lets frames pass at the moment.
+    pub queue_pairs: u16,
+    /// Features of virtio that the guest's driver took, by their names in the specification without `VIRTIO_NET_F_` and
+    /// the like; none while no ring runs.
+    pub features: Vec<String>,
 }
 
 /// How an entry came into the MAC table.

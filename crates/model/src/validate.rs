@@ -1,8 +1,8 @@
 //! Validation: the one way from input to something that can be installed.
 
 use crate::{
-    Attachment, DesiredState, IfName, MAX_MAC_TABLE_SIZE, MAX_PORTS, Name, PortConfig, STATE_VERSION,
-    SwitchConfig, SwitchKind,
+    Attachment, DesiredState, IfName, MAX_MAC_TABLE_SIZE, MAX_PORTS, MAX_QUEUES, Name, PortConfig,
+    STATE_VERSION, SwitchConfig, SwitchKind,
 };
 use alloc::{collections::BTreeMap, collections::BTreeSet, string::String, string::ToString};
 use core::ops::RangeInclusive;
@@ -13,7 +13,7 @@ const MTUS: RangeInclusive<u32> = 68..=65_521;
 const TABLE_SIZES: RangeInclusive<u32> = 16..=MAX_MAC_TABLE_SIZE;
 /// Up to a week: stamps are kept in milliseconds of 32 bits, which wrap after 49 days.
 const AGEING_S: RangeInclusive<u32> = 1..=604_800;
-const QUEUES: RangeInclusive<u16> = 1..=16;
+const QUEUES: RangeInclusive<u16> = 1..=MAX_QUEUES;
 
 /// Why a desired state cannot be installed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -154,16 +154,22 @@ fn check_port(port: &PortConfig) -> Result<(), Invalid> {
     if let Some(mtu) = port.mtu {
         in_range("MTU", &port.name, mtu, &MTUS)?;
     }
-    in_range("number of queues", &port.name, port.queues, &QUEUES)?;
+    in_range("number of queues", &port.name, port.queues(), &QUEUES)?;
     for mac in port.mac.iter().chain(&port.allow_macs) {
         check_unicast(port, *mac)?;
     }
     if let Some(mac) = port.allow_reserved.iter().find(|m| !m.is_bridge_reserved()) {
         return Err(Invalid::NotReserved { port: port.name.clone(), mac: *mac });
     }
-    match &port.attach {
-        Attachment::UnixStream(path) | Attachment::UnixDgram(path) => check_path(port, path),
-        _ => Ok(()),
+    socket(&port.attach).map_or(Ok(()), |path| check_path(port, path))
+}
+
+/// The path of the unix socket that a port is attached to, where it is given.
+fn socket(attach: &Attachment) -> Option<&String> {
+    match attach {
+        Attachment::UnixStream(path) | Attachment::UnixDgram(path) => Some(path),
+        Attachment::VhostUser(vhost) => vhost.socket.as_ref(),
+        _ => None,
     }
 }
 
@@ -230,9 +236,9 @@ fn check_places(switches: &[SwitchConfig]) -> Result<(), Invalid> {
     let mut used: BTreeMap<String, String> = BTreeMap::new();
     for switch in switches {
         for port in &switch.ports {
-            let what = match &port.attach {
-                Attachment::Netns { netns, ifname } => alloc::format!("{ifname} in namespace {netns}"),
-                Attachment::UnixStream(path) | Attachment::UnixDgram(path) => path.clone(),
+            let what = match (&port.attach, socket(&port.attach)) {
+                (Attachment::Netns { netns, ifname }, _) => alloc::format!("{ifname} in namespace {netns}"),
+                (_, Some(path)) => path.clone(),
                 _ => continue,
             };
             let second = place(&switch.name, port);

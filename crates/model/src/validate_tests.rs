@@ -1,4 +1,5 @@
 use super::*;
+use crate::VhostUser;
 use alloc::{vec, vec::Vec};
 
 fn name(text: &str) -> Name {
@@ -79,7 +80,7 @@ fn addresses_that_no_vnic_can_have_are_refused() {
 fn numbers_out_of_range_are_refused() {
     let one = |port| vec![switch(SwitchKind::Private, vec![port])];
     refused(one(PortConfig { mtu: Some(67), ..tap("a") }), "MTU 67 on 'a' is out of range: 68 to 65521");
-    refused(one(PortConfig { queues: 0, ..tap("a") }), "queues");
+    refused(one(PortConfig { queues: Some(0), ..tap("a") }), "queues");
     refused(
         vec![SwitchConfig { mac_table_size: 15, ..switch(SwitchKind::Private, vec![]) }],
         "MAC table size 15",
@@ -94,13 +95,41 @@ fn an_uplink_has_no_policies_of_a_vnic() {
     refused(with(PortConfig { mtu: Some(1500), ..uplink("e0") }), "no MTU");
 }
 
+fn vhost(port: &str, socket: Option<&str>) -> PortConfig {
+    let socket = socket.map(Into::into);
+    PortConfig::new(name(port), Attachment::VhostUser(VhostUser { socket, ..VhostUser::default() }))
+}
+
 #[test]
 fn socket_paths_are_absolute_and_fit() {
-    let with = |path: &str| {
-        let port = PortConfig::new(name("a"), Attachment::UnixStream(path.into()));
-        vec![switch(SwitchKind::Private, vec![port])]
-    };
-    refused(with("relative"), "no path of a socket");
-    refused(with(&alloc::format!("/{}", "x".repeat(107))), "no path of a socket");
-    assert!(check(with("/run/vm.sock")).is_ok());
+    let stream = |path: &str| PortConfig::new(name("a"), Attachment::UnixStream(path.into()));
+    let vhost = |path: &str| vhost("a", Some(path));
+    for port in [&stream as &dyn Fn(&str) -> PortConfig, &vhost] {
+        let with = |path: &str| vec![switch(SwitchKind::Private, vec![port(path)])];
+        refused(with("relative"), "no path of a socket");
+        refused(with(&alloc::format!("/{}", "x".repeat(107))), "no path of a socket");
+        assert!(check(with("/run/vm.sock")).is_ok());
+    }
+}
+
+#[test]
+fn a_socket_is_one_ports() {
+    let stream = PortConfig::new(name("b"), Attachment::UnixStream("/run/a.sock".into()));
+    let both = |a, b| vec![switch(SwitchKind::Private, vec![a, b])];
+    refused(
+        both(vhost("a", Some("/run/a.sock")), stream.clone()),
+        "'/run/a.sock' is used by lan/a and by lan/b",
+    );
+    assert!(check(both(vhost("a", None), vhost("b", None))).is_ok());
+}
+
+#[test]
+fn a_vhost_user_port_offers_all_queues_unless_told_otherwise() {
+    assert_eq!((vhost("a", None).queues(), tap("a").queues()), (16, 1));
+    let few = PortConfig { queues: Some(2), ..vhost("a", None) };
+    assert_eq!(few.queues(), 2);
+    refused(
+        vec![switch(SwitchKind::Private, vec![PortConfig { queues: Some(17), ..few }])],
+        "number of queues 17",
+    );
 }

@@ -6,4 +6,5 @@
 //! | `takeover.rs` | the NIC taken over and given back, crashes in between, confirmation |
 //! | `guests.rs` | DHCP and a real guest, offloads on |
 //! | `failures.rs` | NICs, namespaces and VMMs that go away and come back |
+//! | `vhost.rs` | vhost-user ports: sockets, roles, states |
 //! | `bad_input.rs` | what is refused, and that nothing changes then |

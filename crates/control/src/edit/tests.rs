@@ -1,4 +1,5 @@
 use super::*;
+use model::VhostUser;
 
 fn name<T: std::str::FromStr<Err = NameError>>(text: &str) -> T {
     text.parse().unwrap()
@@ -40,6 +41,23 @@ fn an_external_switch_has_the_nic_and_a_host_vnic_that_takes_its_mac() {
 fn no_host_leaves_the_host_out() {
     let request = NewSwitch { host: Some(false), ..new(SwitchKind::External, &["eth0"]) };
     assert_eq!(ports(&Editor::new(&ValidState::default(), 1).add_switch(request).unwrap()), ["eth0"]);
+}
+
+#[test]
+fn a_vhost_user_port_is_moved_to_another_socket_or_role_and_others_have_none() {
+    let state = made(SwitchKind::Private, &[]);
+    let vhost = PortConfig::new(name("vm1"), Attachment::VhostUser(VhostUser::default()));
+    let state = Editor::new(&state, 1).add_port("lan", vhost).unwrap();
+    let tap = PortConfig::new(name("vm2"), Attachment::Tap(name("tap2")));
+    let state = Editor::new(&state, 1).add_port("lan", tap).unwrap();
+    let client = ChangePort { vhost_role: Some(VhostRole::Client), ..Default::default() };
+    let path = ChangePort { vhost_socket: Some("/run/vm1.sock".into()), ..Default::default() };
+    let refused = Editor::new(&state, 1).change_port("lan", "vm2", client.clone());
+    assert_eq!(refused, Err(EditError::NotVhostUser(name("vm2"))));
+    let state = Editor::new(&state, 1).change_port("lan", "vm1", client).unwrap();
+    let state = Editor::new(&state, 1).change_port("lan", "vm1", path).unwrap();
+    let wanted = VhostUser { socket: Some("/run/vm1.sock".into()), role: VhostRole::Client };
+    assert_eq!(state.switch("lan").unwrap().port("vm1").unwrap().attach, Attachment::VhostUser(wanted));
 }
 
 #[test]

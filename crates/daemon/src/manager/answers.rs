@@ -35,7 +35,7 @@ impl Core {
             report.ports.iter().find(|(index, _)| *index == port.index).map(|(_, c)| *c).unwrap_or_default()
         };
         let ports = config.ports.iter().filter_map(|p| live.ports.get(&p.name));
-        Ok(ports.map(|port| port.status(&config.name, counters(port))).collect())
+        Ok(ports.map(|port| self.status(&config.name, port, counters(port))).collect())
     }
 
     pub fn port_status(&self, switch: &str, port: &str) -> Result<PortStatus, Refused> {
@@ -58,23 +58,22 @@ impl Core {
         Ok(macs)
     }
 
-    fn config(&self, switch: &str) -> Result<&SwitchConfig, Refused> {
-        self.state.switch(switch).ok_or_else(|| no_switch(switch))
-    }
-}
-
-impl LivePort {
-    fn status(&self, switch: &Name, stats: PortCounters) -> PortStatus {
+    fn status(&self, switch: &Name, port: &LivePort, stats: PortCounters) -> PortStatus {
         PortStatus {
-            name: self.config.name.clone(),
+            name: port.config.name.clone(),
             switch: switch.clone(),
-            kind: self.config.attach.kind().into(),
-            mac: self.mac,
-            state: self.state,
-            reason: self.reason.clone(),
-            mtu: self.mtu,
-            config: self.config.clone(),
+            kind: port.config.attach.kind().into(),
+            mac: port.mac,
+            state: port.state,
+            reason: port.reason.clone(),
+            mtu: port.mtu,
+            vhost: self.vhost_status(switch, port),
+            config: port.config.clone(),
             stats,
         }
+    }
+
+    fn config(&self, switch: &str) -> Result<&SwitchConfig, Refused> {
+        self.state.switch(switch).ok_or_else(|| no_switch(switch))
     }
 }

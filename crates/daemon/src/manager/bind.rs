@@ -133,7 +133,7 @@ impl Core {
         let keep = TapConfig {
             up: false,
             persist: true,
-            queues: port.queues,
+            queues: port.queues(),
             mtu: port.mtu,
             ..TapConfig::new(link.name.as_str())
         };
@@ -213,7 +213,7 @@ impl Core {
         let Some(port) = self.find(switch, |p| p.config.attach.host_interface() == Some(&vnic.ifname)) else {
             return Ok(());
         };
-        let queues = self.live(switch)?.ports.get(&port).map_or(1, |p| p.config.queues);
+        let queues = self.live(switch)?.ports.get(&port).map_or(1, |p| p.config.queues());
         let config = TapConfig {
             mac: Some(vnic.mac),
             mtu: Some(vnic.mtu),

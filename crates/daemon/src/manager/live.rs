@@ -2,6 +2,7 @@
 
 use dataplane::SwitchId;
 use engine::{PortIndex, PortPolicy, Role, Snapshot};
+use io::VhostView;
 use model::{Attachment, MacAddr, Name, PortConfig, PortState};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +29,8 @@ pub struct LivePort {
     pub namespace: Option<(u64, u64)>,
     /// The number of the interface that was last seen under the port.
     pub link: Option<u32>,
+    /// What can be seen of a vhost-user port that the data path has.
+    pub vhost: Option<VhostView>,
 }
 
 impl LiveSwitch {
@@ -49,6 +52,7 @@ impl LiveSwitch {
             attached: false,
             namespace: None,
             link: None,
+            vhost: None,
         };
         self.ports.entry(config.name.clone()).insert_entry(port).into_mut()
     }

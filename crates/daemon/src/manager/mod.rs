@@ -11,6 +11,7 @@ mod pending;
 mod ports;
 mod refuse;
 mod restore;
+mod vhost;
 mod watch;
 
 use crate::{
@@ -36,6 +37,7 @@ use pending::Pending;
 use refuse::{no_port, no_switch, refused};
 use std::{
     collections::BTreeMap,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::broadcast;
@@ -62,18 +64,22 @@ struct Core {
     store: Store,
     host: Host,
     reaper: Reaper,
+    /// Where sockets of vhost-user ports are made that were given no path.
+    vhost_dir: PathBuf,
     events: Arc<EventLog>,
     /// A port that cannot be opened is no error but waits: so at start, when others may not be there yet.
     lenient: bool,
 }
 
 impl Manager {
-    /// Restores what the store holds.
+    /// Restores what the store holds. Sockets are made in `run_dir`.
     ///
     /// # Errors
     /// The store cannot be read, or a NIC can be neither taken nor given back.
-    pub fn start(store: Store, host: Host, dataplane: Dataplane) -> anyhow::Result<Self> {
+    pub fn start(store: Store, host: Host, dataplane: Dataplane, run_dir: &Path) -> anyhow::Result<Self> {
         let events = Arc::new(EventLog::default());
+        let vhost_dir = std::path::absolute(run_dir)?.join("vhost");
+        vhost::make_socket_dir(&vhost_dir)?;
         let mut core = Core {
             state: ValidState::default(),
             reached: DesiredState::default(),
@@ -83,6 +89,7 @@ impl Manager {
             store,
             host,
             reaper: Reaper::start()?,
+            vhost_dir,
             events: Arc::clone(&events),
             lenient: true,
         };

@@ -15,7 +15,7 @@ use control::{
     attach::{plan_attach, plan_detach},
     edit::EditError,
 };
-use io::{PacketSocket, Port, Tap, TapConfig, UnixDgram, UnixStreamPort, netns};
+use io::{Link, PacketSocket, Port, Tap, TapConfig, UnixDgram, UnixStreamPort, netns};
 use model::{Attachment, EventKind, IfName, Invalid, MacAddr, Name, PortConfig, PortState};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -23,6 +23,9 @@ use std::{
     os::unix::fs::{PermissionsExt, chown},
     path::Path,
 };
+
+/// Who may connect to a socket: its owner, and the group that may use the API.
+pub const SOCKET_MODE: u32 = 0o660;
 
 /// The MTU of a vNIC where nothing says otherwise.
 pub const DEFAULT_MTU: u32 = 1500;
@@ -56,7 +59,7 @@ impl Core {
 
     pub fn remove_port(&mut self, switch: &Name, port: &Name) -> Result<(), Refused> {
         match self.displace(switch, port) {
-            Some(gone) => self.clean_up(&gone.config),
+            Some(gone) => self.clean_up(switch, &gone.config),
             None => Ok(()),
         }
     }
@@ -73,28 +76,43 @@ impl Core {
     pub fn change_port(&mut self, switch: &Name, config: &PortConfig) -> Result<(), Refused> {
         let mtu = self.mtu(switch, config)?;
         self.check_macs(switch, config)?;
-        let live = self.live(switch)?;
-        let port =
-            live.ports.get_mut(&config.name).ok_or_else(|| no_port(switch.as_str(), config.name.as_str()))?;
-        let hardware = (port.mac, port.mtu);
-        let reopen = port.config.queues != config.queues;
+        let port = self.port(switch, &config.name)?;
+        let former = (port.config.clone(), port.mac, port.mtu);
         port.config = config.clone();
         if !port.is_uplink() {
             (port.mac, port.mtu) = (config.mac.or(port.mac), mtu);
         }
-        let changed = hardware != (port.mac, port.mtu) || reopen;
-        if changed && makes_its_vnic(&config.attach) {
+        port.limit_vhost_mtu();
+        if is_opened_anew(&former, port) {
             self.detach(switch, &config.name, "being changed");
-            self.open(switch, &config.name)?;
+            if let Err(error) = self.open(switch, &config.name) {
+                self.change_back(switch, former);
+                return Err(error);
+            }
         }
         self.publish(switch);
         Ok(())
     }
 
+    /// Opens a port again as it was, since it cannot be opened as it should be.
+    fn change_back(&mut self, switch: &Name, former: (PortConfig, Option<MacAddr>, u32)) {
+        let name = former.0.name.clone();
+        if let Ok(port) = self.port(switch, &name) {
+            (port.config, port.mac, port.mtu) = former;
+        }
+        if let Err(error) = self.open(switch, &name) {
+            self.detach(switch, &name, &error.detail);
+        }
+    }
+
+    fn port(&mut self, switch: &Name, port: &Name) -> Result<&mut LivePort, Refused> {
+        let found = self.live(switch)?.ports.get_mut(port);
+        found.ok_or_else(|| no_port(switch.as_str(), port.as_str()))
+    }
+
     /// Opens what a port is attached to and lets frames pass.
     pub fn open(&mut self, switch: &Name, port: &Name) -> Result<(), Refused> {
-        let found =
-            self.live(switch)?.ports.get(port).ok_or_else(|| no_port(switch.as_str(), port.as_str()))?;
+        let found = self.port(switch, port)?;
         if found.attached {
             return Ok(());
         }
@@ -118,14 +136,15 @@ impl Core {
             Attachment::Netdev(ifname) => self.take_interface(ifname, None)?,
             Attachment::UnixStream(path) => {
                 let io = UnixStreamPort::listen(Path::new(path))?;
-                open_to_group(path)?;
+                open_to_group(path, SOCKET_MODE)?;
                 Box::new(io)
             }
             Attachment::UnixDgram(path) => {
                 let io = UnixDgram::bind(Path::new(path))?;
-                open_to_group(path)?;
+                open_to_group(path, SOCKET_MODE)?;
                 Box::new(io)
             }
+            Attachment::VhostUser(vhost) => self.open_vhost(switch, &config, vhost, mtu)?,
         };
         self.attach(switch, port, io)
     }
@@ -198,13 +217,14 @@ impl Core {
     }
 
     /// Removes what a port had made.
-    fn clean_up(&mut self, config: &PortConfig) -> Result<(), Refused> {
+    fn clean_up(&mut self, switch: &Name, config: &PortConfig) -> Result<(), Refused> {
         match &config.attach {
             Attachment::Host(ifname) | Attachment::Tap(ifname) | Attachment::Netdev(ifname) => {
                 self.release_interface(ifname)
             }
             Attachment::Netns { netns, ifname } => {
-                let left = TapConfig { up: false, queues: config.queues, ..TapConfig::new(ifname.as_str()) };
+                let left =
+                    TapConfig { up: false, queues: config.queues(), ..TapConfig::new(ifname.as_str()) };
                 let let_go = || Tap::open(&left).map(|tap| (tap.retire(), tap));
                 match netns::in_namespace(netns.as_str(), let_go) {
                     // A namespace that is gone took the vNIC with it.
@@ -215,6 +235,10 @@ impl Core {
                         Ok(())
                     }
                 }
+            }
+            Attachment::VhostUser(vhost) => {
+                self.forget_vhost_socket(switch, &config.name, vhost);
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -238,7 +262,8 @@ impl Core {
         let found = live.ports.get_mut(port).ok_or_else(|| no_port(switch.as_str(), port.as_str()))?;
         let index = found.index;
         found.attached = true;
-        self.set_state(switch, port, PortState::Up, None);
+        let (state, reason) = state_of(&io.link());
+        self.set_state(switch, port, state, reason);
         self.dataplane.attach(id, index, io).map_err(|error| {
             let detail = format!("port {switch}/{port} cannot be polled: {}", chain(&error));
             self.detach(switch, port, &detail);
@@ -251,6 +276,7 @@ impl Core {
         let Some(live) = self.live.get_mut(switch) else { return };
         let Some(found) = live.ports.get_mut(port) else { return };
         found.attached = false;
+        found.vhost = None;
         drop(self.dataplane.detach(live.id, found.index));
         self.set_state(switch, port, PortState::Down, Some(reason.to_owned()));
     }
@@ -274,8 +300,7 @@ impl Core {
         mac: Option<MacAddr>,
         mtu: u32,
     ) -> Result<(), Refused> {
-        let found = self.live(switch)?.ports.get_mut(port);
-        let found = found.ok_or_else(|| no_port(switch.as_str(), port.as_str()))?;
+        let found = self.port(switch, port)?;
         (found.mac, found.mtu) = (mac, mtu);
         self.publish(switch);
         Ok(())
@@ -316,17 +341,26 @@ impl Core {
     }
 }
 
-/// A VMM that is not root's may connect where its user is in the group that may use the API.
-fn open_to_group(path: &str) -> Result<(), Refused> {
-    let Some(group) = group_id(GROUP) else { return Ok(()) };
-    let opened = chown(path, None, Some(group))
-        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o660)));
+/// The state of an open port.
+pub fn state_of(link: &Link) -> (PortState, Option<String>) {
+    match link {
+        Link::Up => (PortState::Up, None),
+        Link::Waits(reason) => (PortState::Down, Some((*reason).to_owned())),
+        Link::Faulted(reason) => (PortState::Faulted, Some(reason.to_string())),
+    }
+}
+
+/// Gives a socket or directory to the group that may use the API: to VMMs that are not root's.
+pub fn open_to_group(path: impl AsRef<Path>, mode: u32) -> Result<(), Refused> {
+    let (path, Some(group)) = (path.as_ref(), group_id(GROUP)) else { return Ok(()) };
+    let opened =
+        chown(path, None, Some(group)).and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)));
     opened.or_else(|error| {
         // A daemon that is not root's serves its own user, and may not be in the group.
         if error.kind() == std::io::ErrorKind::PermissionDenied {
             return Ok(());
         }
-        let detail = format!("socket {path} cannot be given to the group {GROUP}: {error}");
+        let detail = format!("{} cannot be given to the group {GROUP}: {error}", path.display());
         Err(Refused::new(RefusedKind::HostRefused, detail))
     })
 }
@@ -334,9 +368,21 @@ fn open_to_group(path: &str) -> Result<(), Refused> {
 /// A vNIC that vmswitch makes stays when the daemon ends, with the addresses that were put on it; a TAP also because
 /// its VMM opens it by its name.
 fn vnic(ifname: &IfName, config: &PortConfig, mac: Option<MacAddr>, mtu: u32) -> TapConfig {
-    TapConfig { mac, mtu: Some(mtu), persist: true, queues: config.queues, ..TapConfig::new(ifname.as_str()) }
+    TapConfig {
+        mac,
+        mtu: Some(mtu),
+        persist: true,
+        queues: config.queues(),
+        ..TapConfig::new(ifname.as_str())
+    }
 }
 
-const fn makes_its_vnic(attach: &Attachment) -> bool {
-    matches!(attach, Attachment::Host(_) | Attachment::Netns { .. })
+/// A change of what cannot be changed while a port is open.
+fn is_opened_anew((config, mac, mtu): &(PortConfig, Option<MacAddr>, u32), port: &LivePort) -> bool {
+    let queues = config.queues() != port.config.queues();
+    match &port.config.attach {
+        Attachment::Host(_) | Attachment::Netns { .. } => queues || (*mac, *mtu) != (port.mac, port.mtu),
+        Attachment::VhostUser(_) => queues || config.attach != port.config.attach,
+        _ => false,
+    }
 }

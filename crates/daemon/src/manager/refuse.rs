@@ -96,5 +96,6 @@ refusable! {
     io::TapError => HostRefused,
     io::PacketError => HostRefused,
     io::UnixPathError => HostRefused,
+    io::VhostError => HostRefused,
     io::netns::NamespaceError => Invalid,
 }

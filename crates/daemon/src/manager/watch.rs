@@ -1,7 +1,7 @@
 //! The watch: ports whose NIC, namespace, interface or VMM goes away go down with the reason, and come back by
 //! themselves; changes that were not confirmed in time are rolled back.
 
-use super::{Core, Manager, live::LivePort, refuse::chain};
+use super::{Core, Manager, live::LivePort, ports::state_of, refuse::chain};
 use control::facts::{Facts, Link};
 use dataplane::{Notice, SwitchId};
 use engine::{EngineEvent, PortIndex};
@@ -66,11 +66,7 @@ impl Core {
             }
             Notice::Link(id, index, link) => {
                 let Some((switch, port)) = self.names(id, index) else { return };
-                let (state, reason) = match link {
-                    io::Link::Up => (PortState::Up, None),
-                    io::Link::Waits(reason) => (PortState::Down, Some(reason.to_owned())),
-                    io::Link::Faulted(reason) => (PortState::Faulted, Some(reason.to_string())),
-                };
+                let (state, reason) = state_of(&link);
                 self.set_state(&switch, &port, state, reason);
             }
             Notice::Seen(id, event) => self.tell_seen(id, event),
@@ -195,7 +191,10 @@ impl Place {
             Attachment::Netns { netns, .. } => {
                 netns::namespace_id(netns.as_str()).is_none().then_some("its network namespace is not there")
             }
-            Attachment::Host(_) | Attachment::UnixStream(_) | Attachment::UnixDgram(_) => None,
+            Attachment::Host(_)
+            | Attachment::UnixStream(_)
+            | Attachment::UnixDgram(_)
+            | Attachment::VhostUser(_) => None,
         }
     }
 }

@@ -66,6 +66,7 @@ fn port_status(switch: &SwitchConfig, port: &PortConfig) -> PortStatus {
         state: PortState::Up,
         reason: None,
         mtu: port.mtu.unwrap_or(1500),
+        vhost: None,
         config: port.clone(),
         stats: Default::default(),
     }

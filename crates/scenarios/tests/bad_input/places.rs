@@ -56,6 +56,9 @@ fn root_sockets_that_are_in_use_are_refused_and_go_on() -> Result<()> {
         let body = json!({"name": "vm1", "attach": {format!("unix-{kind}"): path}});
         stage.problem("POST", "/v1/switches/lab/ports", &body)?.expect(422, "host-refused", &parts)?;
     }
+    let path = at("stream");
+    let parts = [&*format!("socket {path} is in use by another program"), "choose another path"];
+    stage.refused(1, &format!("port add lab vm1 --vhost-user {path}"), &parts)?;
     let _client = std::os::unix::net::UnixStream::connect(at("stream"))?;
     stream.set_nonblocking(true)?;
     // The look at whether somebody listens is a connection as well.
@@ -79,12 +82,24 @@ fn root_sockets_that_cannot_be_made_are_refused() -> Result<()> {
     let parts = ["use an absolute path of at most 107 bytes"];
     stage.refused(2, "port add lab vm1 --unix-stream vm1.sock", &parts)?;
     stage.refused(2, &format!("port add lab vm1 --unix-dgram /{}", "x".repeat(107)), &parts)?;
-    let body = json!({"name": "vm1", "attach": {"unix-stream": "vm1.sock"}});
-    stage.problem("POST", "/v1/switches/lab/ports", &body)?.expect(422, "invalid", &parts)?;
+    for attach in [json!({"unix-stream": "vm1.sock"}), json!({"vhost-user": {"socket": "vm1.sock"}})] {
+        let body = json!({"name": "vm1", "attach": attach});
+        stage.problem("POST", "/v1/switches/lab/ports", &body)?.expect(422, "invalid", &parts)?;
+    }
+    let long = ["is longer than 107 bytes", "give the port another with --vhost-user SOCKET"];
+    let name = "x".repeat(63);
+    stage.daemon.cli_ok(&["switch", "add", &name, "--private"])?;
+    stage.refused(1, &format!("port add {name} {name} --vhost-user"), &long)?;
+    stage.daemon.cli_ok(&["switch", "remove", &name])?;
+    let role = ["is not attached to a vhost-user socket"];
+    stage.daemon.cli_ok(&["port", "add", "lab", "tap", "--tap", "tap1"])?;
+    stage.refused(1, "port set lab/tap --vhost-role client", &role)?;
+    stage.daemon.cli_ok(&["port", "remove", "lab/tap"])?;
     let path = dir.path().join("vm1.sock").display().to_string();
     stage.daemon.cli_ok(&["port", "add", "lab", "vm1", "--unix-stream", &path])?;
     let parts = [path.as_str(), "is used by lab/vm1 and by lab/vm2", "each port needs its own"];
     stage.refused(1, &format!("port add lab vm2 --unix-stream {path}"), &parts)?;
+    stage.refused(1, &format!("port add lab vm2 --vhost-user {path} --vhost-role client"), &parts)?;
     stage.daemon.cli_ok(&["port", "remove", "lab/vm1"])?;
     assert!(std::fs::read_dir(dir.path())?.next().is_none(), "the socket of a removed port is left");
     stage.finish()

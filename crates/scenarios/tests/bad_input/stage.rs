@@ -104,7 +104,7 @@ impl Stage {
         }
         unchanged(&self.host_at_first, &host(&self.world)?).context("in the end")?;
         self.daemon.stop()?;
-        for place in ["state/takeovers", "state/attachments", "state/pending", "run"] {
+        for place in ["state/takeovers", "state/attachments", "state/pending", "run/vhost"] {
             let left = list(&self.daemon.scratch().join(place))?;
             ensure!(left.is_empty(), "left in {place}: {left:?}");
         }
