@@ -102,21 +102,25 @@ impl Report {
         Report { setting, machine, samples: BTreeMap::new(), left_out: Vec::new(), failures: Vec::new() }
     }
 
-    /// Keeps a sample, and says so. A failure is kept for the end, so that the others are not lost.
-    pub fn keep(&mut self, row: &'static Row, switch: Switch, outcome: Result<Sample>) {
+    /// Keeps a sample, and says so; false if it is to be left out. A failure is kept for the end, so that the others are
+    /// not lost.
+    pub fn keep(&mut self, row: &'static Row, switch: Switch, outcome: Result<Sample>) -> bool {
         let what = format!("{:13} {:8}", row.name, switch.name());
         match outcome {
             Ok(sample) => {
                 eprintln!("{what} {}", describe(&sample));
-                match sample.distance() {
+                let distance = sample.distance();
+                match distance {
                     Ok(near) => self.samples.entry((near, switch, row.name)).or_default().push(sample),
                     Err(flaw) => self.left_out.push((switch, flaw, sample)),
                 }
+                distance.is_ok()
             }
             Err(error) => {
                 eprintln!("{what} {error:#}");
                 // What was printed meanwhile is not said twice.
                 self.failures.push(format!("{} {}: {}", row.name, switch.name(), error.root_cause()));
+                true
             }
         }
     }
