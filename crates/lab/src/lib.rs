@@ -40,7 +40,7 @@ pub use binaries::Binaries;
 pub use capture::{Capture, Captured};
 pub use counters::Snapshot;
 pub use daemon::{Daemon, DaemonOptions, KillAt};
-pub use guest::{Guest, GuestOptions, Netdev, Nic};
+pub use guest::{Guest, GuestOptions, Netdev, Nic, VhostUser};
 pub use namespace::{Namespace, Ping};
 pub use process::Process;
 pub use run::{Finished, is_root, output, text, wait_until};

@@ -52,11 +52,16 @@ impl Console {
     }
 
     pub fn run(&mut self, command: &str, limit: Duration) -> Result<Answer> {
-        self.next += 1;
-        let number = self.next;
-        writeln!(self.stdin, "{number} {}", encode(command.as_bytes()))?;
-        self.stdin.flush()?;
+        let number = self.send(command)?;
         self.find(limit, |line| parse(line, number))
+    }
+
+    /// Sends a command without waiting for its answer; its number.
+    pub fn send(&mut self, command: &str) -> Result<u32> {
+        self.next += 1;
+        writeln!(self.stdin, "{} {}", self.next, encode(command.as_bytes()))?;
+        self.stdin.flush()?;
+        Ok(self.next)
     }
 
     fn find<T>(&mut self, limit: Duration, mut wanted: impl FnMut(&str) -> Option<T>) -> Result<T> {

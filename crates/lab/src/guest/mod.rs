@@ -20,6 +20,7 @@ pub use image::prepare;
 
 /// Bytes that are repeated in what a guest sends.
 const PIECE: u64 = 1_000_000;
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
 const TRANSFER_LIMIT: Duration = Duration::from_secs(180);
 
 /// What a guest's NIC is connected to; QEMU's `-netdev`.
@@ -38,9 +39,48 @@ pub enum Netdev {
         /// Where QEMU sends.
         remote: PathBuf,
     },
+    /// A vhost-user socket; the guest's memory is shared then.
+    VhostUser(VhostUser),
+}
+
+/// A vhost-user socket, and the device that the guest sees.
+#[derive(Debug, Clone)]
+pub struct VhostUser {
+    /// Path of the socket.
+    pub socket: PathBuf,
+    /// Whether QEMU listens on it, or connects to it, again each second while it is not connected.
+    pub listens: bool,
+    /// Queue pairs. The driver takes no more of them than the guest has processors.
+    pub queues: u16,
+    /// Whether packed rings are offered.
+    pub packed: bool,
+    /// Descriptors of each ring.
+    pub ring: u16,
+}
+
+impl VhostUser {
+    fn argument(&self, id: &str) -> String {
+        format!("vhost-user,id={id},chardev=c{id},queues={}", self.queues)
+    }
+
+    fn chardev(&self, id: &str) -> String {
+        let side = if self.listens { "server=on" } else { "reconnect=1" };
+        format!("socket,id=c{id},path={},{side}", self.socket.display())
+    }
+
+    /// Properties of the device. Several queues need two vectors each, and two for configuration and control.
+    fn properties(&self) -> String {
+        let packed = if self.packed { "on" } else { "off" };
+        let (ring, vectors) = (self.ring, 2 * self.queues + 2);
+        format!(",packed={packed},rx_queue_size={ring},tx_queue_size={ring},mq=on,vectors={vectors}")
+    }
 }
 
 impl Netdev {
+    fn as_vhost_user(&self) -> Option<&VhostUser> {
+        if let Netdev::VhostUser(vhost) = self { Some(vhost) } else { None }
+    }
+
     fn argument(&self, id: &str) -> String {
         match self {
             Netdev::Tap(name) => format!("tap,id={id},ifname={name},script=no,downscript=no,vhost=off"),
@@ -52,6 +92,7 @@ impl Netdev {
                     "dgram,id={id},local.type=unix,local.path={local},remote.type=unix,remote.path={remote}"
                 )
             }
+            Netdev::VhostUser(vhost) => vhost.argument(id),
         }
     }
 }
@@ -77,11 +118,15 @@ impl Nic {
         Nic { netdev, mac: mac.to_owned(), properties: Vec::new() }
     }
 
-    fn arguments(&self, number: usize) -> [String; 4] {
+    fn arguments(&self, number: usize) -> Vec<String> {
         let id = format!("n{number}");
-        let device = format!("virtio-net-pci,netdev={id},mac={}", self.mac);
+        let vhost = self.netdev.as_vhost_user();
+        let of_netdev = vhost.map(VhostUser::properties).unwrap_or_default();
+        let device = format!("virtio-net-pci,netdev={id},mac={}{of_netdev}", self.mac);
         let device = self.properties.iter().fold(device, |device, property| format!("{device},{property}"));
-        ["-netdev".to_owned(), self.netdev.argument(&id), "-device".to_owned(), device]
+        let chardev = vhost.map(|vhost| ("-chardev", vhost.chardev(&id)));
+        let others = [("-netdev", self.netdev.argument(&id)), ("-device", device)];
+        chardev.into_iter().chain(others).flat_map(|(option, value)| [option.to_owned(), value]).collect()
     }
 }
 
@@ -92,6 +137,8 @@ pub struct GuestOptions {
     pub nics: Vec<Nic>,
     /// Its memory in MiB; a transfer keeps its bytes there.
     pub memory_mib: u32,
+    /// Whether memory that it shares with a vhost-user switch is made of 2 MiB pages, of which the host has to have enough.
+    pub huge_pages: bool,
     /// Further arguments of QEMU, for example those that `vmswitch port add` prints.
     pub arguments: Vec<String>,
 }
@@ -99,7 +146,17 @@ pub struct GuestOptions {
 impl GuestOptions {
     /// A guest with these NICs.
     pub fn new(nics: Vec<Nic>) -> GuestOptions {
-        GuestOptions { nics, memory_mib: 384, arguments: Vec::new() }
+        GuestOptions { nics, memory_mib: 384, huge_pages: false, arguments: Vec::new() }
+    }
+
+    /// Arguments for memory that another process can map, where a NIC asks for it.
+    fn shared_memory(&self) -> Vec<String> {
+        if !self.nics.iter().any(|nic| nic.netdev.as_vhost_user().is_some()) {
+            return Vec::new();
+        }
+        let huge = if self.huge_pages { ",hugetlb=on,hugetlbsize=2M" } else { "" };
+        let object = format!("memory-backend-memfd,id=mem,size={}M,share=on{huge}", self.memory_mib);
+        ["-object", &object, "-machine", "memory-backend=mem"].map(str::to_owned).to_vec()
     }
 
     /// A guest that is connected as QEMU options on several lines of a shell say.
@@ -126,7 +183,7 @@ impl Guest {
         let (process, stdin, stdout) = Process::spawn_piped(&mut command, &dir.path().join("log"))?;
         let mut console = Console::new(stdin, stdout);
         console
-            .wait_for_boot(Duration::from_secs(120))
+            .wait_for_boot(BOOT_LIMIT)
             .with_context(|| format!("the guest did not boot; QEMU said: {}", process.log()))?;
         Ok(Guest { console, process, _dir: dir })
     }
@@ -183,6 +240,12 @@ impl Guest {
         Ok(Passed { bytes, sha256: sha256.to_owned() })
     }
 
+    /// Has the guest reboot, and waits until it takes commands again. Its options need the arguments `-action reboot=reset`.
+    pub fn reboot(&mut self) -> Result<()> {
+        self.console.send("reboot -f")?;
+        self.console.wait_for_boot(BOOT_LIMIT).with_context(|| format!("QEMU said: {}", self.process.log()))
+    }
+
     /// QEMU's process id.
     pub fn id(&self) -> u32 {
         self.process.id()
@@ -205,6 +268,7 @@ fn qemu(namespace: &Namespace, options: &GuestOptions, image: &image::Image) -> 
     // Without the option ROM the firmware does not look for something to boot from the network.
     command.args(["-global", "virtio-net-pci.romfile="]);
     command.args(options.nics.iter().enumerate().flat_map(|(number, nic)| nic.arguments(number)));
+    command.args(options.shared_memory());
     command.args(&options.arguments);
     command
 }
