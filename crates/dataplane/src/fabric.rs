@@ -18,7 +18,7 @@ pub struct SwitchReport {
 
 /// A switch on its worker.
 #[derive(Debug)]
-pub(crate) struct Fabric {
+pub struct Fabric {
     tables: engine::Switch,
     snapshot: Arc<Snapshot>,
     ports: Vec<Slot>,
@@ -45,9 +45,10 @@ struct Slot {
 }
 
 /// A port that stopped while a batch passed.
-pub(crate) type Stopped = (PortIndex, PortError);
+pub type Stopped = (PortIndex, PortError);
 
 impl Fabric {
+    /// Without ports, and with a table that holds nothing.
     pub fn new(table: TableConfig, seed: [u64; 2]) -> Self {
         Self {
             tables: engine::Switch::new(table, seed),
@@ -76,7 +77,7 @@ impl Fabric {
         self.snapshot = snapshot;
     }
 
-    pub fn set_table(&mut self, table: TableConfig) {
+    pub(crate) fn set_table(&mut self, table: TableConfig) {
         self.tables.set_table(table);
     }
 
@@ -93,12 +94,12 @@ impl Fabric {
         }
     }
 
-    pub fn detach(&mut self, port: PortIndex) -> Option<Box<dyn Port>> {
+    pub(crate) fn detach(&mut self, port: PortIndex) -> Option<Box<dyn Port>> {
         self.ports.get_mut(usize::from(port.0)).and_then(|slot| slot.io.take())
     }
 
     /// Ports that have lost their peer or got it back.
-    pub fn link_changes(&mut self) -> impl Iterator<Item = (PortIndex, Link)> + '_ {
+    pub(crate) fn link_changes(&mut self) -> impl Iterator<Item = (PortIndex, Link)> + '_ {
         self.link_changes.drain(..)
     }
 
@@ -112,16 +113,16 @@ impl Fabric {
     }
 
     /// Takes out every port.
-    pub fn detach_all(&mut self) -> Vec<Box<dyn Port>> {
+    pub(crate) fn detach_all(&mut self) -> Vec<Box<dyn Port>> {
         self.ports.iter_mut().filter_map(|slot| slot.io.take()).collect()
     }
 
     /// True where the table holds anything that may run out.
-    pub fn ages(&self) -> bool {
+    pub(crate) fn ages(&self) -> bool {
         !self.tables.is_empty()
     }
 
-    pub fn report(&mut self) -> SwitchReport {
+    pub(crate) fn report(&mut self) -> SwitchReport {
         for slot in &mut self.ports {
             slot.counters.rx_missed += slot.io.as_mut().map_or(0, |io| io.kernel_drops());
         }
@@ -133,19 +134,19 @@ impl Fabric {
         SwitchReport { switch, ports, mac_entries: self.tables.len() }
     }
 
-    pub fn entries(&self, now: Millis) -> Vec<Entry> {
+    pub(crate) fn entries(&self, now: Millis) -> Vec<Entry> {
         self.tables.entries(now).collect()
     }
 
-    pub fn flush(&mut self, port: Option<PortIndex>) -> usize {
+    pub(crate) fn flush(&mut self, port: Option<PortIndex>) -> usize {
         self.tables.flush(port)
     }
 
-    pub fn age(&mut self, now: Millis, budget: usize) -> usize {
+    pub(crate) fn age(&mut self, now: Millis, budget: usize) -> usize {
         self.tables.age(now, budget)
     }
 
-    pub fn events(&mut self) -> impl Iterator<Item = EngineEvent> + '_ {
+    pub(crate) fn events(&mut self) -> impl Iterator<Item = EngineEvent> + '_ {
         self.tables.take_events()
     }
 
@@ -189,12 +190,12 @@ impl Fabric {
     }
 
     /// True for a port that is looked at without a system call.
-    pub fn is_polled(&mut self, port: PortIndex) -> bool {
+    pub(crate) fn is_polled(&mut self, port: PortIndex) -> bool {
         self.port(port).is_some_and(|io| io.is_polled())
     }
 
     /// Has the port's descriptors tell of the next frame; false where there is one already.
-    pub fn arm(&mut self, port: PortIndex) -> bool {
+    pub(crate) fn arm(&mut self, port: PortIndex) -> bool {
         self.port(port).is_none_or(|io| io.arm())
     }
 

@@ -18,5 +18,8 @@ mod patience;
 mod rings;
 mod worker;
 
+/// A switch without its worker, for counting the instructions of a frame.
+#[doc(hidden)]
+pub use fabric::Fabric;
 pub use fabric::SwitchReport;
 pub use handle::{Dataplane, Gone, Notice, StartError, SwitchId};
