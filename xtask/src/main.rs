@@ -1,7 +1,8 @@
-//! Developer tasks: `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench kernel` and `bench vhost`.
+//! Developer tasks: `cargo xtask test`, `instructions`, `fuzz`, `demo`, `bench kernel` and `bench vhost`.
 
 mod bench;
 mod demo;
+mod instructions;
 mod interrupt;
 mod packages;
 mod steps;
@@ -22,6 +23,8 @@ struct Arguments {
 enum Task {
     /// Runs every check and every test, as CI does. Needs root: the tests make network namespaces.
     Test,
+    /// Counts the instructions of a frame from guest to guest, and fails where they have become more.
+    Instructions(instructions::Options),
     /// Shows the main job on a network made of namespaces: nothing on the real one is touched. Needs root.
     Demo(demo::Options),
     /// Measures vmswitch beside its peers. Needs root.
@@ -40,6 +43,7 @@ enum Bench {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Test => test::run(),
+        Task::Instructions(options) => instructions::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Bench(Bench::Kernel(options)) => bench::run(&options),
         Task::Bench(Bench::Vhost(options)) => bench::vhost::run(&options),

@@ -48,6 +48,9 @@ const TESTS: &[Package] = &[
     package("kmod", "tells which modules the guest's kernel needs (modinfo)"),
 ];
 
+/// What counting instructions needs besides.
+const COUNT: &[Package] = &[package("valgrind", "counts the instructions of a frame")];
+
 /// What the demo needs besides.
 const DEMO: &[Package] = &[
     package("qemu-system-x86", "a real guest"),
@@ -76,8 +79,13 @@ const BENCH_VHOST: &[Package] = &[
 
 /// For `cargo xtask test`.
 pub fn for_test() -> Result<()> {
-    ensure(BUILD.iter().chain(LAB).chain(TESTS), "test")?;
+    ensure(BUILD.iter().chain(LAB).chain(TESTS).chain(COUNT), "test")?;
     guest_kernel()
+}
+
+/// For `cargo xtask instructions`.
+pub fn for_instructions() -> Result<()> {
+    ensure(BUILD.iter().chain(COUNT), "instructions")
 }
 
 /// For `cargo xtask demo`.

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check and every test.
 
-use crate::{packages, steps};
+use crate::{instructions, packages, steps};
 use anyhow::Result;
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ pub fn run() -> Result<()> {
     steps::run(steps::cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
     step("Programs", "build --workspace --bins")?;
     step("Tests", "test --workspace --no-fail-fast")?;
+    instructions::check()?;
     steps::header(&format!("All passed, in {} s", start.elapsed().as_secs()));
     Ok(())
 }
