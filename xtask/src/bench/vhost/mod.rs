@@ -23,7 +23,7 @@
 //! **Near and far.** On a virtual machine the two CPUs may be two threads of a core at one minute and far apart at the
 //! next, which alone changes ring speeds twofold. `peers/c2c.c` measures the distance before and after each sample;
 //! samples are compared only with those of the same kind, and one that saw both is left out. Left out, too, is a sample
-//! during which something else ran on one of the CPUs for more than 5 % of the time. Either is taken once more, at once.
+//! during which something else ran on one of the CPUs for more than 5 % of the time. Either is taken once more.
 //!
 //! **Verification.** Numbers of frames are checked all the time: what is lost, misdelivered, duplicated, or reordered
 //! within a flow. Each sample ends with a phase in which every byte of every frame is written and checked, too.
@@ -111,14 +111,17 @@ pub fn run(options: &Options) -> Result<()> {
     let tools = Tools::build(&setting)?;
     let builds = options.builds()?;
     let mut report = Report::new(setting, machine());
-    for round in 1..=options.rounds() {
-        steps::header(&format!("Round {round} of {}", options.rounds()));
-        measure_round(options, &tools, &builds, &mut report)?;
-    }
+    let rounds = options.rounds();
+    let measured = (1..=rounds).try_for_each(|round| {
+        steps::header(&format!("Round {round} of {rounds}"));
+        measure_round(options, &tools, &builds, &mut report)
+    });
+    // Of a run that is interrupted, too.
     match options.json {
         true => println!("{}", report.json()),
         false => print!("{}", report.tables()),
     }
+    measured?;
     ensure!(report.failures.is_empty(), "measurements failed:\n{}", report.failures.join("\n"));
     Ok(())
 }

@@ -102,8 +102,8 @@ impl Report {
         Report { setting, machine, samples: BTreeMap::new(), left_out: Vec::new(), failures: Vec::new() }
     }
 
-    /// Keeps a sample, and says so; false if it is to be left out. A failure is kept for the end, so that the others are
-    /// not lost.
+    /// Keeps a sample, and says so; false if it is left out. A failure is kept for the end, so that the others are not
+    /// lost.
     pub fn keep(&mut self, row: &'static Row, switch: Switch, outcome: Result<Sample>) -> bool {
         let what = format!("{:13} {:8}", row.name, switch.name());
         match outcome {
