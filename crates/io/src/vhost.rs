@@ -35,7 +35,7 @@ pub mod bare {
         chains::Chains,
         log::DirtyLog,
         memory::{GuestMemory, MemoryError, RegionInfo},
-        message::is_message,
+        port::Conversation,
         ring::{Direction, Ring, RingConfig, RingError, RingLog},
     };
     pub use crate::piece::Piece;

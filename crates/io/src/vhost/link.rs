@@ -122,6 +122,11 @@ impl ControlThread {
         Ok(Self { device, stop, thread })
     }
 
+    /// Of which the caller does what the thread would.
+    pub(super) fn without_thread(device: Arc<Device>) -> Self {
+        Self { device, stop: Arc::default(), thread: None }
+    }
+
     /// What the worker works with.
     pub(super) const fn device(&self) -> &Arc<Device> {
         &self.device
@@ -242,7 +247,11 @@ impl Control {
 }
 
 /// Serves a message, if one is there.
-fn serve_one(device: &Device, session: &mut Session, channel: &mut Channel) -> Result<bool, SocketError> {
+pub(super) fn serve_one(
+    device: &Device,
+    session: &mut Session,
+    channel: &mut Channel,
+) -> Result<bool, SocketError> {
     let Some(Message { header, payload, fds }) = channel.receive()? else { return Ok(false) };
     let parsed = Request::parse(&header, &payload, fds.len()).map_err(|error| error.to_string());
     let done = parsed.and_then(|request| session.handle(request, fds).map_err(|error| error.to_string()));

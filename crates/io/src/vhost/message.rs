@@ -66,14 +66,6 @@ pub(super) enum MessageError {
     },
 }
 
-/// True where the bytes are a message that is taken, header and payload; for fuzz targets.
-#[must_use]
-pub fn is_message(bytes: &[u8], fds: usize) -> bool {
-    let Some((header, payload)) = bytes.split_first_chunk() else { return false };
-    let parsed = Header::parse(header).map(|header| Request::parse(&header, payload, fds));
-    matches!(parsed, Ok(Ok(_)))
-}
-
 /// The header of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {

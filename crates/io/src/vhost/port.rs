@@ -20,7 +20,10 @@
 //! faulted, with a reason; the control thread then closes the connection.
 
 mod announce;
+mod conversation;
 mod send;
+
+pub use conversation::Conversation;
 
 use super::{
     chains::Chains,
@@ -99,14 +102,16 @@ impl VhostPort {
     /// # Errors
     /// See [`VhostError`].
     pub fn open(config: &VhostConfig) -> Result<Self, VhostError> {
-        let control = ControlThread::open(config)?;
-        let device = Arc::clone(control.device());
         let waits_for = match config.role {
             VhostRole::Server => "no VMM is connected to its socket",
             VhostRole::Client => "no VMM listens on its socket",
         };
-        Ok(Self {
-            device,
+        Ok(Self::new(ControlThread::open(config)?, waits_for))
+    }
+
+    fn new(control: ControlThread, waits_for: &'static str) -> Self {
+        Self {
+            device: Arc::clone(control.device()),
             waits_for,
             link: Link::Waits(waits_for),
             generation: None,
@@ -118,7 +123,7 @@ impl VhostPort {
             sender: send::Sender::default(),
             armed: false,
             _control: control,
-        })
+        }
     }
 
     /// Lets others see what its driver uses, while the worker has it.
