@@ -64,7 +64,7 @@ pub struct VhostConfig {
     pub role: VhostRole,
     /// The largest MTU that the guest may be told of.
     pub mtu: u16,
-    /// Most queue pairs, up to [`QUEUE_PAIRS_MAX`](super::device::QUEUE_PAIRS_MAX). Cloud Hypervisor compares the number
+    /// Most queue pairs, up to 16. Cloud Hypervisor compares the number
     /// with its queues, two for each pair.
     pub queue_pairs_max: u16,
 }

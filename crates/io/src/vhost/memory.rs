@@ -44,7 +44,7 @@ impl RegionInfo {
 /// Why a memory table is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
-    /// More than [`MAX_REGIONS`].
+    /// More than a VMM ever has (509).
     #[error(
         "the memory table has {0} regions, but at most {MAX_REGIONS} are possible: give the guest fewer memory slots"
     )]
