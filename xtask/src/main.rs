@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod instructions;
 mod interrupt;
 mod packages;
@@ -25,6 +26,8 @@ enum Task {
     Test,
     /// Counts the instructions of a frame from guest to guest, and fails where they have become more.
     Instructions(instructions::Options),
+    /// Runs the fuzz targets for a while.
+    Fuzz(fuzz::Options),
     /// Shows the main job on a network made of namespaces: nothing on the real one is touched. Needs root.
     Demo(demo::Options),
     /// Measures vmswitch beside its peers. Needs root.
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Test => test::run(),
         Task::Instructions(options) => instructions::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Bench(Bench::Kernel(options)) => bench::run(&options),
         Task::Bench(Bench::Vhost(options)) => bench::vhost::run(&options),

@@ -51,6 +51,9 @@ const TESTS: &[Package] = &[
 /// What counting instructions needs besides.
 const COUNT: &[Package] = &[package("valgrind", "counts the instructions of a frame")];
 
+/// What fuzzing needs besides.
+const FUZZ: &[Package] = &[package("g++", "compiles libFuzzer")];
+
 /// What the demo needs besides.
 const DEMO: &[Package] = &[
     package("qemu-system-x86", "a real guest"),
@@ -79,13 +82,18 @@ const BENCH_VHOST: &[Package] = &[
 
 /// For `cargo xtask test`.
 pub fn for_test() -> Result<()> {
-    ensure(BUILD.iter().chain(LAB).chain(TESTS).chain(COUNT), "test")?;
+    ensure(BUILD.iter().chain(LAB).chain(TESTS).chain(COUNT).chain(FUZZ), "test")?;
     guest_kernel()
 }
 
 /// For `cargo xtask instructions`.
 pub fn for_instructions() -> Result<()> {
     ensure(BUILD.iter().chain(COUNT), "instructions")
+}
+
+/// For `cargo xtask fuzz`.
+pub fn for_fuzz() -> Result<()> {
+    ensure(BUILD.iter().chain(FUZZ), "fuzz")
 }
 
 /// For `cargo xtask demo`.

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check and every test.
 
-use crate::{instructions, packages, steps};
+use crate::{fuzz, instructions, packages, steps};
 use anyhow::Result;
 use std::time::Instant;
 
@@ -16,6 +16,7 @@ pub fn run() -> Result<()> {
     step("Programs", "build --workspace --bins")?;
     step("Tests", "test --workspace --no-fail-fast")?;
     instructions::check()?;
+    fuzz::check()?;
     steps::header(&format!("All passed, in {} s", start.elapsed().as_secs()));
     Ok(())
 }
