@@ -289,7 +289,15 @@ fn describe(sample: &Sample) -> String {
         Err(Flaw::Moved) => ", left out: the CPUs moved",
         Err(Flaw::Busy) => ", left out: the CPUs had other work",
     };
-    let wrong = if f.wrong() > 0 { format!(", {} WRONG", f.wrong()) } else { String::new() };
+    let kinds = [
+        (f.corrupt, "CORRUPT"),
+        (f.misdelivered, "MISDELIVERED"),
+        (f.reordered, "REORDERED"),
+        (f.duplicated, "DUPLICATED"),
+        (f.foreign, "FOREIGN"),
+    ];
+    let found = kinds.into_iter().filter(|(frames, _)| *frames > 0);
+    let wrong: String = found.map(|(frames, kind)| format!(", {frames} {kind}")).collect();
     format!(
         "{:7.3} Mpps, {:6.1} Gbit/s, {:.3} % lost, {:6.1} and {:6.1} µs, generator {:3.0} % idle, \
          {:3.0} % kicks, c2c {before:.0} and {after:.0} ns{note}{wrong}",
