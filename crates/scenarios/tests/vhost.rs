@@ -1,4 +1,6 @@
-//! vhost-user ports as they are managed: sockets, roles, states. What passes them is tested with real guests.
+//! vhost-user ports as they are managed: sockets, roles, states, and real guests on them.
 
+#[path = "vhost/guests.rs"]
+mod guests;
 #[path = "vhost/sockets.rs"]
 mod sockets;

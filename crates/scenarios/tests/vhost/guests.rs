@@ -1,0 +1,218 @@
+//! Real guests on vhost-user ports: both ring formats, both roles, and what happens when somebody dies.
+
+use anyhow::{Context, Result, ensure};
+use lab::services::DhcpServer;
+use lab::transfer::Endpoint;
+use lab::{
+    Daemon, FAR_IPV4, Guest, GuestOptions, NIC, Netdev, Nic, Snapshot, VhostUser, World, WorldOptions,
+    wait_until,
+};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const STREAM: u64 = 100_000_000;
+/// From the first answer of a new vmswitchd to the first frame that passed both ways.
+const OUTAGE: Duration = Duration::from_millis(100);
+/// The kernel counts processor time in hundredths of a second (USER_HZ).
+const TICKS_A_SECOND: u32 = 100;
+
+struct Lab {
+    daemon: Daemon,
+    world: World,
+}
+
+/// What a guest on a vhost-user port is like.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// Which side of the socket the port is.
+    role: &'static str,
+    packed: bool,
+    ring: u16,
+    queues: u16,
+    huge_pages: bool,
+}
+
+const SPLIT: Kind = Kind { role: "server", packed: false, ring: 256, queues: 1, huge_pages: false };
+const PACKED: Kind = Kind { role: "client", packed: true, ring: 1024, ..SPLIT };
+
+impl Lab {
+    fn new(mtu: u32) -> Result<Lab> {
+        let world = World::with(&WorldOptions { mtu, ..WorldOptions::default() })?;
+        let daemon = Daemon::start(&world.host)?;
+        daemon.cli_ok(&["switch", "add", "lan", "--external", NIC])?;
+        Ok(Lab { daemon, world })
+    }
+
+    /// Adds a port; what a guest needs to be connected to it.
+    fn port(&self, name: &str, kind: Kind) -> Result<GuestOptions> {
+        let socket = self.daemon.scratch().join(format!("{name}.sock"));
+        let path = socket.display().to_string();
+        let added = self.daemon.cli_json(&[
+            "port",
+            "add",
+            "lan",
+            name,
+            "--vhost-user",
+            &path,
+            "--vhost-role",
+            kind.role,
+        ])?;
+        let Kind { role, packed, ring, queues, huge_pages } = kind;
+        let netdev = Netdev::VhostUser(VhostUser { socket, listens: role == "client", queues, packed, ring });
+        let mut nic = Nic::new(netdev, added["mac"].as_str().context("no MAC")?);
+        nic.properties.extend((added["mtu"] != 1500).then(|| format!("host_mtu={}", added["mtu"])));
+        let arguments = ["-smp", &queues.to_string(), "-action", "reboot=reset"].map(str::to_owned).to_vec();
+        Ok(GuestOptions { huge_pages, arguments, ..GuestOptions::new(vec![nic]) })
+    }
+
+    fn boot(&self, options: &GuestOptions, address: &str) -> Result<Guest> {
+        let mut guest = Guest::boot(&self.world.host, options)?;
+        give_address(&mut guest, address)?;
+        Ok(guest)
+    }
+
+    fn show(&self, port: &str) -> Result<Value> {
+        self.daemon.cli_json(&["port", "show", &format!("lan/{port}")])
+    }
+
+    fn wait_state(&self, port: &str, state: &str, reason: &str) -> Result<()> {
+        let waited = wait_until(&format!("{port} {state}: {reason}"), PATIENCE, || {
+            let shown = self.show(port)?;
+            Ok(shown["state"] == state && shown["reason"].as_str().unwrap_or_default().contains(reason))
+        });
+        waited.with_context(|| format!("{:?}", self.show(port)))
+    }
+
+    /// The guest sends to the far machine, and receives from it.
+    fn both_ways(&self, guest: &mut Guest) -> Result<()> {
+        let sink = Endpoint::sink(&self.world.far, 5000)?;
+        let sent = guest.send_stream(FAR_IPV4, 5000, STREAM)?;
+        ensure!(sent.bytes == STREAM && sent == sink.finish()?, "what the guest sent came differently");
+        let source = Endpoint::source(&self.world.far, 5001, STREAM)?;
+        let received = guest.receive_stream(FAR_IPV4, 5001)?;
+        ensure!(received.bytes == STREAM && received == source.finish()?, "what the guest was sent differs");
+        Ok(())
+    }
+
+    /// Ends with all frames counted.
+    fn close(mut self) -> Result<()> {
+        Snapshot::take(&self.daemon, "lan")?;
+        self.daemon.cli_ok(&["switch", "remove", "lan"])?;
+        self.daemon.stop()
+    }
+}
+
+fn give_address(guest: &mut Guest, address: &str) -> Result<()> {
+    guest.run(&format!("ip addr add {address}/24 dev eth0 && ip link set eth0 up")).map(drop)
+}
+
+fn ping(guest: &mut Guest, address: &str) -> Result<()> {
+    guest.run(&format!("ping -c 1 -W 5 {address}")).map(drop)
+}
+
+#[test]
+fn root_a_guest_on_huge_pages_gets_a_lease_and_moves_100_mb_to_and_from_the_uplink() -> Result<()> {
+    let lab = Lab::new(1500)?;
+    let options = lab.port("vm1", Kind { huge_pages: true, ring: 1024, ..SPLIT })?;
+    let _server = DhcpServer::start(&lab.world.far, "eth0", "10.9.0.100", "10.9.0.150")?;
+    let mut guest = Guest::boot(&lab.world.host, &options)?;
+    guest.run("ip link set eth0 up && udhcpc -i eth0 -n -q -t 20 -T 1")?;
+    lab.both_ways(&mut guest)?;
+    drop(guest);
+    lab.close()
+}
+
+#[test]
+fn root_a_guest_takes_its_mtu_of_9000_from_its_port() -> Result<()> {
+    let lab = Lab::new(9000)?;
+    let mut guest = lab.boot(&lab.port("vm1", PACKED)?, "10.9.0.21")?;
+    ensure!(guest.run("cat /sys/class/net/eth0/mtu")? == "9000\n", "not 9000");
+    guest.run(&format!("ping -c 1 -W 5 -s 8972 {FAR_IPV4}"))?;
+    drop(guest);
+    lab.close()
+}
+
+#[test]
+fn root_a_port_goes_on_after_its_guest_rebooted_or_changed_drivers() -> Result<()> {
+    let lab = Lab::new(1500)?;
+    for (name, kind) in [("vm1", SPLIT), ("vm2", PACKED)] {
+        let mut guest = lab.boot(&lab.port(name, kind)?, "10.9.0.21")?;
+        ping(&mut guest, FAR_IPV4)?;
+        guest.run("cd /sys/bus/virtio/drivers/virtio_net && echo virtio0 >unbind")?;
+        lab.wait_state(name, "down", "driver")?;
+        guest.run("cd /sys/bus/virtio/drivers/virtio_net && echo virtio0 >bind")?;
+        give_address(&mut guest, "10.9.0.21")?;
+        ping(&mut guest, FAR_IPV4)?;
+        guest.reboot()?;
+        give_address(&mut guest, "10.9.0.21")?;
+        ping(&mut guest, FAR_IPV4)?;
+        lab.wait_state(name, "up", "")?;
+    }
+    lab.close()
+}
+
+#[test]
+fn root_a_port_comes_back_with_its_vmm_after_the_vmm_was_killed() -> Result<()> {
+    let lab = Lab::new(1500)?;
+    for (name, kind, reason) in
+        [("vm1", SPLIT, "no VMM is connected to its socket"), ("vm2", PACKED, "no VMM listens on its socket")]
+    {
+        let options = lab.port(name, kind)?;
+        for _ in 0..2 {
+            let mut guest = lab.boot(&options, "10.9.0.21")?;
+            ping(&mut guest, FAR_IPV4)?;
+            lab.wait_state(name, "up", "")?;
+            guest.kill()?;
+            lab.wait_state(name, "down", reason)?;
+        }
+    }
+    lab.close()
+}
+
+#[test]
+fn root_a_guest_with_split_rings_goes_on_without_a_word_after_vmswitchd_was_killed() -> Result<()> {
+    let mut lab = Lab::new(1500)?;
+    let mut guest = lab.boot(&lab.port("vm1", Kind { role: "client", ..SPLIT })?, "10.9.0.21")?;
+    lab.world.far.ping("10.9.0.21")?;
+    for _ in 0..2 {
+        lab.daemon.kill9()?;
+        lab.daemon.launch()?;
+        let up = Instant::now();
+        lab.world.far.wait_ping("10.9.0.21", PATIENCE)?;
+        let outage = up.elapsed();
+        ensure!(outage < OUTAGE, "the first answer came {outage:?} after vmswitchd did");
+    }
+    let pings = lab.world.far.try_exec(&["ping", "-c", "20", "-i", "0.02", "-W", "2", "10.9.0.21"])?;
+    let all_once = pings.stdout.contains("20 received") && !pings.stdout.contains("duplicates");
+    ensure!(all_once, "{}", pings.stdout);
+    lab.both_ways(&mut guest)?;
+    drop(guest);
+    lab.close()
+}
+
+/// Processor time that a process used, in the kernel's ticks.
+fn ticks(process: u32) -> Result<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name, in parentheses, may hold spaces; user and system time are the 12th and 13th field behind it.
+    let (_, fields) = stat.rsplit_once(") ").context("no name")?;
+    let used: Result<Vec<u32>, _> = fields.split(' ').skip(11).take(2).map(str::parse).collect();
+    Ok(used?.iter().sum())
+}
+
+#[test]
+fn root_silent_guests_cost_less_than_a_hundredth_of_a_core() -> Result<()> {
+    let lab = Lab::new(1500)?;
+    let mut one = lab.boot(&lab.port("vm1", SPLIT)?, "10.9.0.21")?;
+    let mut two = lab.boot(&lab.port("vm2", PACKED)?, "10.9.0.22")?;
+    ping(&mut one, "10.9.0.22")?;
+    ping(&mut two, FAR_IPV4)?;
+    Snapshot::take(&lab.daemon, "lan")?;
+    let (process, seconds) = (lab.daemon.id()?, 3);
+    let before = ticks(process)?;
+    std::thread::sleep(Duration::from_secs(seconds.into()));
+    let used = ticks(process)? - before;
+    ensure!(used * 100 <= seconds * TICKS_A_SECOND, "{used} ticks in {seconds} s");
+    ping(&mut one, "10.9.0.22")?;
+    lab.close()
+}
