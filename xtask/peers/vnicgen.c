@@ -47,6 +47,7 @@
 #include <rte_mbuf.h>
 #include <rte_tcp.h>
 #include <rte_udp.h>
+#include "numbers.h"
 #include "pattern.h"
 
 #define MAX_VNICS 16
@@ -60,8 +61,7 @@
 #define SEGMENT_PIECE 4096 /* bytes of a buffer for segments: a page, as guests have */
 #define TCP_PAYLOAD 1448
 #define LATENCY_BUCKETS 65536 /* of a quarter microsecond */
-#define WINDOW 65536	      /* frame numbers remembered; more than can be under way */
-#define SILENCE_MS 20
+#define SILENCE_MS 200
 #define GREETING_LIMIT_S 10
 #define JOBS (RING * SEGMENT_PIECE / 65536)
 
@@ -85,8 +85,7 @@ struct vnic {
 	unsigned source; /* which of its addresses is next */
 	struct rte_mbuf *waiting[MAX_BURST];
 	unsigned waits, sent_of_waiting;
-	uint32_t newest; /* number received */
-	uint64_t seen[WINDOW / 64];
+	struct numbers numbers; /* of the frames that it got */
 	struct counts counts;
 };
 
@@ -274,45 +273,6 @@ static unsigned send_burst(unsigned v, unsigned n, uint64_t now, int whole)
 
 /* --- receiving --- */
 
-static void mark(struct vnic *me, uint32_t n) { me->seen[n % WINDOW / 64] |= 1ull << n % 64; }
-
-static void unmark(struct vnic *me, uint32_t n) { me->seen[n % WINDOW / 64] &= ~(1ull << n % 64); }
-
-static int is_marked(const struct vnic *me, uint32_t n) { return me->seen[n % WINDOW / 64] >> n % 64 & 1; }
-
-/* Whether a later frame of the same flow came before this one: of those with the same source. */
-static int is_overtaken(const struct vnic *me, uint32_t number)
-{
-	for (uint32_t ahead = macs; ahead <= me->newest - number; ahead += macs)
-		if (is_marked(me, number + ahead))
-			return 1;
-	return 0;
-}
-
-/* Of numbers older than the window nothing is known any more; they count as reordered. */
-static void account(struct vnic *me, uint32_t number)
-{
-	uint32_t ahead = number - me->newest;
-
-	if (ahead - 1 < 1u << 31) {
-		if (ahead > WINDOW)
-			memset(me->seen, 0, sizeof me->seen);
-		else
-			for (uint32_t lost = me->newest + 1; lost != number; lost++)
-				unmark(me, lost);
-		me->newest = number;
-	} else if (-ahead >= WINDOW) {
-		me->counts.reordered++;
-	} else if (is_marked(me, number)) {
-		me->counts.duplicated++;
-		return;
-	} else {
-		me->counts.reordered += is_overtaken(me, number);
-	}
-	mark(me, number);
-	me->counts.arrived += (int32_t)(number - me->first) >= 0;
-}
-
 static int whole_intact(const struct rte_mbuf *m, const struct stamp *stamp)
 {
 	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, const void *);
@@ -333,6 +293,7 @@ static void take_frame(unsigned v, const struct rte_mbuf *m, uint64_t now, int w
 	struct vnic *me = &vnic[v];
 	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, const void *);
 	const struct stamp *stamp = rte_pktmbuf_mtod_offset(m, const void *, header_len);
+	enum arrival arrival;
 	uint64_t waited;
 
 	if (m->data_len < payload_at || stamp->magic != MAGIC) {
@@ -343,7 +304,12 @@ static void take_frame(unsigned v, const struct rte_mbuf *m, uint64_t now, int w
 		me->counts.misdelivered++;
 		return;
 	}
-	account(me, stamp->number);
+	arrival = take_number(&me->numbers, stamp->number, macs);
+	me->counts.duplicated += arrival == DUPLICATED;
+	me->counts.reordered += arrival == REORDERED;
+	me->counts.arrived += arrival != DUPLICATED && (int32_t)(stamp->number - me->first) >= 0;
+	/* A straggler of the phase before was not written whole. */
+	whole = whole && (int32_t)(stamp->number - me->first) >= 0;
 	me->counts.corrupt += m->pkt_len != frame_len || (whole && !whole_intact(m, stamp));
 	waited = (unsigned __int128)(now - stamp->tsc) * quarter_us >> 32;
 	latency[RTE_MIN(waited, LATENCY_BUCKETS - 1ul)]++;
@@ -427,18 +393,33 @@ static void run_until(uint64_t end, int whole)
 	}
 }
 
-/* Sends what waits, and takes until nothing has come for a while. */
+static struct counts sum(void)
+{
+	struct counts all = {0};
+
+	for (unsigned v = 0; v < vnics; v++) {
+		const uint64_t *one = (void *)&vnic[v].counts;
+		for (unsigned i = 0; i < sizeof all / sizeof *one; i++)
+			((uint64_t *)&all)[i] += one[i];
+	}
+	return all;
+}
+
+/* Sends what waits, and takes until all have arrived, or nothing has come for so long that the rest is lost. */
 static void drain(int whole)
 {
 	uint64_t heard = rte_rdtsc();
 
 	while (!stop && rte_rdtsc() - heard < hz / 1000 * SILENCE_MS) {
+		struct counts all = sum();
 		unsigned moved = take_turn(whole);
 		for (unsigned v = 0; v < vnics; v++)
 			if (vnic[v].sent_of_waiting < vnic[v].waits)
 				moved += send_waiting(v);
 		if (moved)
 			heard = rte_rdtsc();
+		else if (all.arrived == all.sent)
+			return;
 	}
 }
 
@@ -499,18 +480,6 @@ static double quantile(double q)
 		if (all && (below += latency[i]) >= q * all)
 			return (i + 1) / 4.0;
 	return 0;
-}
-
-static struct counts sum(void)
-{
-	struct counts all = {0};
-
-	for (unsigned v = 0; v < vnics; v++) {
-		const uint64_t *one = (void *)&vnic[v].counts;
-		for (unsigned i = 0; i < sizeof all / sizeof *one; i++)
-			((uint64_t *)&all)[i] += one[i];
-	}
-	return all;
 }
 
 /* Seconds that this thread could have run but did not. */
