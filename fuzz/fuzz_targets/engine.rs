@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use engine::{FrameIn, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict};
+use engine::{FrameIn, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict, Verdicts};
 use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
 use wire::{MacAddr, ethernet};
@@ -24,7 +24,7 @@ fn snapshot() -> Snapshot {
 fuzz_target!(|input: &[u8]| {
     let mut switch = Switch::new(TableConfig { capacity: CAPACITY, ageing_ms: 5000 }, [1, 2]);
     switch.install(Arc::new(snapshot()), Millis(0));
-    let (mut rest, mut now, mut verdicts) = (input, Millis(0), Vec::new());
+    let (mut rest, mut now, mut verdicts) = (input, Millis(0), Verdicts::default());
     while let [ingress, seconds, len, tail @ ..] = rest {
         let (frame, next) = tail.split_at(usize::from(*len).min(tail.len()));
         (rest, now) = (next, Millis(now.0 + 1000 * u64::from(*seconds)));

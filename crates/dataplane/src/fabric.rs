@@ -1,33 +1,52 @@
-//! One switch at work: its ports, its tables, its counters, and the way of a batch through it.
+//! One switch at work on one worker: its ports, its counters, and the way of a batch through it.
 
-use engine::{EngineEvent, Entry, FrameIn, Millis, PortIndex, Snapshot, TableConfig, Verdict};
+use crate::{
+    share::Share,
+    tables::{Desk, Tables},
+};
+use engine::{EngineEvent, FrameIn, Millis, PortIndex, Verdict};
 use io::{BATCH_FRAMES, Batch, HEAD_BYTES, Link, Port, PortError};
 use model::{DropReason, PortCounters, SwitchCounters};
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 /// What passed a switch, read between two batches.
 #[derive(Clone, Debug, Default)]
 pub struct SwitchReport {
     /// The switch as a whole, ports that were removed included.
     pub switch: SwitchCounters,
-    /// Its ports.
+    /// Its ports, in the order of their numbers.
     pub ports: Vec<(PortIndex, PortCounters)>,
     /// Entries in its MAC table.
     pub mac_entries: usize,
 }
 
-/// A switch on its worker.
+impl SwitchReport {
+    /// Adds what passed another worker.
+    pub(crate) fn add(&mut self, part: &Self) {
+        self.switch += &part.switch;
+        for (index, counters) in &part.ports {
+            match self.ports.binary_search_by_key(index, |(index, _)| *index) {
+                Ok(at) => self.ports[at].1 += counters,
+                Err(at) => self.ports.insert(at, (*index, *counters)),
+            }
+        }
+    }
+}
+
+/// What one worker has of a switch: its shares of the ports, and what passed them.
+///
+/// What the workers of a switch have in common is in [`Tables`]. A frame is counted by the worker that received it, where it came
+/// from and where it goes to, so the counters of each worker add up on their own.
 #[derive(Debug)]
 pub struct Fabric {
-    tables: engine::Switch,
-    snapshot: Arc<Snapshot>,
+    tables: Arc<Tables>,
+    desk: Desk,
     ports: Vec<Slot>,
     copies: u64,
     /// What passed ports that are no more.
     retired: SwitchCounters,
-    verdicts: Vec<Verdict>,
     /// How long each frame of the batch at hand is on the wire: where it will be cut, its largest segment.
-    wire_lens: [u32; BATCH_FRAMES],
+    wire_lens: [Cell<u32>; BATCH_FRAMES],
     /// Ports that got frames of the batch at hand, each once.
     touched: Vec<PortIndex>,
     link_changes: Vec<(PortIndex, Link)>,
@@ -36,7 +55,7 @@ pub struct Fabric {
 /// The place of a port: it stays while the port is away, and so do its counters.
 #[derive(Debug, Default)]
 struct Slot {
-    io: Option<Box<dyn Port>>,
+    share: Option<Share>,
     counters: PortCounters,
     /// Whether frames could pass when the port was last asked.
     link: Link,
@@ -48,54 +67,62 @@ struct Slot {
 pub type Stopped = (PortIndex, PortError);
 
 impl Fabric {
-    /// Without ports, and with a table that holds nothing.
-    pub fn new(table: TableConfig, seed: [u64; 2]) -> Self {
+    /// Without ports.
+    #[must_use]
+    pub fn new(tables: Arc<Tables>) -> Self {
         Self {
-            tables: engine::Switch::new(table, seed),
-            snapshot: Arc::new(Snapshot::new(Vec::new())),
+            tables,
+            desk: Desk::default(),
             ports: Vec::new(),
             copies: 0,
             retired: SwitchCounters::default(),
-            verdicts: Vec::with_capacity(BATCH_FRAMES),
-            wire_lens: [0; BATCH_FRAMES],
+            wire_lens: [const { Cell::new(0) }; BATCH_FRAMES],
             touched: Vec::with_capacity(BATCH_FRAMES),
             link_changes: Vec::new(),
         }
     }
 
-    /// Goes by `snapshot` from the next batch on. Ports that it does not name are gone: their counters go into the
-    /// switch's, their places are free again.
-    pub fn install(&mut self, snapshot: Arc<Snapshot>, now: Millis) {
-        self.tables.install(Arc::clone(&snapshot), now);
-        let places = usize::max(self.ports.len(), snapshot.port_slots());
-        self.ports.resize_with(places, Slot::default);
+    /// Makes places for the ports of the snapshot that is in force. Ports that it does not name are gone: their counters go
+    /// into the switch's, their places are free again. Control waits for this before it gives a place to another port.
+    pub fn follow(&mut self) {
+        self.tables.show(&mut self.desk);
+        self.make_places();
         for (slot, index) in self.ports.iter_mut().zip(0..) {
-            if snapshot.policy(PortIndex(index)).is_none() {
+            if self.desk.snapshot().policy(PortIndex(index)).is_none() {
                 self.retired.add_port(&std::mem::take(slot).counters);
             }
         }
-        self.snapshot = snapshot;
     }
 
-    pub(crate) fn set_table(&mut self, table: TableConfig) {
-        self.tables.set_table(table);
-    }
-
-    /// Puts a port into its place; gives it back where the snapshot has none for it.
-    pub fn attach(&mut self, port: PortIndex, io: Box<dyn Port>) -> Option<Box<dyn Port>> {
-        match self.ports.get_mut(usize::from(port.0)) {
-            Some(slot) if self.snapshot.policy(port).is_some() => {
-                slot.link = Link::Up;
-                let former = slot.io.replace(io);
-                self.note_link(port);
-                former
-            }
-            _ => Some(io),
+    fn make_places(&mut self) {
+        let places = self.desk.snapshot().port_slots();
+        if self.ports.len() < places {
+            self.ports.resize_with(places, Slot::default);
         }
     }
 
-    pub(crate) fn detach(&mut self, port: PortIndex) -> Option<Box<dyn Port>> {
-        self.ports.get_mut(usize::from(port.0)).and_then(|slot| slot.io.take())
+    /// Puts a port into its place, of which this worker is the only one; gives it back where the snapshot has none for it.
+    pub fn attach(&mut self, port: PortIndex, io: Box<dyn Port>) -> Option<Box<dyn Port>> {
+        let share = Share { io, tells_link: true, stopped: Arc::default() };
+        self.attach_share(port, share).map(|former| former.io)
+    }
+
+    /// Puts a share of a port into the port's place; gives it back where the snapshot has none for it.
+    pub(crate) fn attach_share(&mut self, port: PortIndex, share: Share) -> Option<Share> {
+        self.follow();
+        match self.ports.get_mut(usize::from(port.0)) {
+            Some(slot) if self.desk.snapshot().policy(port).is_some() => {
+                slot.link = Link::Up;
+                let former = slot.share.replace(share);
+                self.note_link(port);
+                former
+            }
+            _ => Some(share),
+        }
+    }
+
+    pub(crate) fn detach(&mut self, port: PortIndex) -> Option<Share> {
+        self.ports.get_mut(usize::from(port.0)).and_then(|slot| slot.share.take())
     }
 
     /// Ports that have lost their peer or got it back.
@@ -105,7 +132,8 @@ impl Fabric {
 
     fn note_link(&mut self, port: PortIndex) {
         let Some(slot) = self.ports.get_mut(usize::from(port.0)) else { return };
-        let Some(now) = slot.io.as_ref().map(|io| io.link()) else { return };
+        let Some(share) = slot.share.as_ref().filter(|share| share.tells_link) else { return };
+        let now = share.io.link();
         if slot.link != now {
             slot.link = now.clone();
             self.link_changes.push((port, now));
@@ -113,41 +141,34 @@ impl Fabric {
     }
 
     /// Takes out every port.
-    pub(crate) fn detach_all(&mut self) -> Vec<Box<dyn Port>> {
-        self.ports.iter_mut().filter_map(|slot| slot.io.take()).collect()
+    pub(crate) fn detach_all(&mut self) -> Vec<Share> {
+        self.ports.iter_mut().filter_map(|slot| slot.share.take()).collect()
     }
 
     /// True where the table holds anything that may run out.
     pub(crate) fn ages(&self) -> bool {
-        !self.tables.is_empty()
+        self.tables.len() != 0
     }
 
     pub(crate) fn report(&mut self) -> SwitchReport {
         for slot in &mut self.ports {
-            slot.counters.rx_missed += slot.io.as_mut().map_or(0, |io| io.kernel_drops());
+            slot.counters.rx_missed += slot.share.as_mut().map_or(0, |share| share.io.kernel_drops());
         }
         let mut switch = self.retired;
         switch.copies = self.copies;
-        let named = (0..).map(PortIndex).zip(&self.ports).filter(|(i, _)| self.snapshot.policy(*i).is_some());
-        let ports: Vec<_> = named.map(|(index, slot)| (index, slot.counters)).collect();
+        let named = |index: &PortIndex| self.desk.snapshot().policy(*index).is_some();
+        let ports = (0..).map(PortIndex).zip(&self.ports).filter(|(index, _)| named(index));
+        let ports: Vec<_> = ports.map(|(index, slot)| (index, slot.counters)).collect();
         ports.iter().for_each(|(_, counters)| switch.add_port(counters));
-        SwitchReport { switch, ports, mac_entries: self.tables.len() }
+        SwitchReport { switch, ports, mac_entries: 0 }
     }
 
-    pub(crate) fn entries(&self, now: Millis) -> Vec<Entry> {
-        self.tables.entries(now).collect()
-    }
-
-    pub(crate) fn flush(&mut self, port: Option<PortIndex>) -> usize {
-        self.tables.flush(port)
-    }
-
-    pub(crate) fn age(&mut self, now: Millis, budget: usize) -> usize {
+    pub(crate) fn age(&self, now: Millis, budget: usize) -> usize {
         self.tables.age(now, budget)
     }
 
     pub(crate) fn events(&mut self) -> impl Iterator<Item = EngineEvent> + '_ {
-        self.tables.take_events()
+        self.desk.events()
     }
 
     /// Takes one batch from `ingress` through the switch; true where there was one.
@@ -162,7 +183,8 @@ impl Fabric {
     /// 4. deliver: each destination gets its whole list in one call, and says what became of it. What lies in a guest's
     ///    memory is copied here, from there to where it goes (one copy), and then the guest gets its memory back.
     ///
-    /// Nothing is allocated once the lists have grown to their size; the counters are this worker's own.
+    /// Nothing is allocated once the lists have grown to their size; the counters are this worker's own, and the tables are
+    /// locked once.
     pub fn turn(
         &mut self,
         ingress: PortIndex,
@@ -200,38 +222,41 @@ impl Fabric {
     }
 
     fn port(&mut self, index: PortIndex) -> Option<&mut Box<dyn Port>> {
-        self.ports.get_mut(usize::from(index.0)).and_then(|slot| slot.io.as_mut())
+        self.ports.get_mut(usize::from(index.0)).and_then(|slot| Some(&mut slot.share.as_mut()?.io))
     }
 
     fn decide(&mut self, ingress: PortIndex, batch: &Batch, now: Millis) {
-        let Self { tables, verdicts, wire_lens, ports, .. } = self;
-        let counters = &mut ports[usize::from(ingress.0)].counters;
-        let mut bytes = 0;
-        let frames = (0..batch.len() as u16).zip(wire_lens).map(|(index, wire_len)| {
+        let Self { tables, desk, wire_lens, .. } = self;
+        let frames = (0..batch.len() as u16).zip(&*wire_lens).map(|(index, wire_len)| {
             let (head, len) = (batch.head(index), batch.frame_len(index));
-            bytes += len as u64;
-            *wire_len = match batch.is_plain(index) {
+            let on_the_wire = match batch.is_plain(index) {
                 true => len as u32,
                 false => wire::segment::largest_segment_len(head, len, &batch.vnet(index)) as u32,
             };
-            FrameIn { header: &head[..head.len().min(HEAD_BYTES)], len: *wire_len }
+            wire_len.set(on_the_wire);
+            FrameIn { header: &head[..head.len().min(HEAD_BYTES)], len: on_the_wire }
         });
-        counters.not_learned += u64::from(tables.process(ingress, frames, now, verdicts));
+        let not_learned = tables.decide(ingress, frames, now, desk);
+        // The snapshot may name ports that this worker has not heard of yet.
+        self.make_places();
+        let counters = &mut self.ports[usize::from(ingress.0)].counters;
+        counters.not_learned += u64::from(not_learned);
         counters.rx_frames += batch.len() as u64;
-        counters.rx_bytes += bytes;
+        counters.rx_bytes += batch.frame_bytes() as u64;
     }
 
     fn sort(&mut self, ingress: PortIndex, batch: &Batch) {
-        let Self { verdicts, snapshot, ports, touched, copies, wire_lens, .. } = self;
+        let Self { desk, ports, touched, copies, wire_lens, .. } = self;
+        let snapshot = desk.snapshot();
         let mut first = 0;
-        for run in verdicts.chunk_by(|one, next| one == next) {
+        for run in desk.verdicts().chunk_by(|one, next| one == next) {
             let frames = first..first + run.len() as u16;
             first = frames.end;
             let mut send = |to: PortIndex| {
                 let slot = &mut ports[usize::from(to.0)];
                 let was_empty = slot.leaving.is_empty();
                 for frame in frames.clone() {
-                    match snapshot.fits(to, wire_lens[usize::from(frame)], batch.head(frame)) {
+                    match snapshot.fits(to, wire_lens[usize::from(frame)].get(), batch.head(frame)) {
                         true => slot.leaving.push(frame),
                         false => slot.counters.drops.add(DropReason::Oversize, 1),
                     }
@@ -267,8 +292,9 @@ impl Fabric {
 impl Slot {
     /// Sends what is on the list, counts what became of it, and says how many frames that made.
     fn deliver(&mut self, batch: &mut Batch) -> Result<u64, PortError> {
-        let Self { io, counters, leaving, .. } = self;
+        let Self { share, counters, leaving, .. } = self;
         let given = leaving.len() as u64;
+        let mut io = share.as_mut().map(|share| &mut share.io);
         if io.as_ref().is_some_and(|io| !io.takes_pieces()) {
             leaving.iter().for_each(|&frame| batch.gather(frame));
         }

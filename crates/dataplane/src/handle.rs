@@ -1,11 +1,17 @@
 //! What control holds of the data path: it sends commands to workers and hears from them.
 
-use crate::{fabric::SwitchReport, worker::Worker};
+use crate::{
+    fabric::SwitchReport,
+    share::{self, Share},
+    sync::Mutex,
+    tables::Tables,
+    worker::{Clock, Worker},
+};
 use engine::{EngineEvent, Entry, PortIndex, Snapshot, TableConfig};
-use io::{Epoll, Link, Port, PortError, Waker};
+use io::{Link, Port, PortError, Waker};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     thread,
 };
 
@@ -46,22 +52,24 @@ pub enum StartError {
 pub struct Gone;
 
 pub(crate) enum Command {
-    AddSwitch(SwitchId, TableConfig, [u64; 2]),
-    RemoveSwitch(SwitchId, mpsc::Sender<Vec<Box<dyn Port>>>),
-    Install(SwitchId, Arc<Snapshot>),
-    SetTable(SwitchId, TableConfig),
-    Attach(SwitchId, PortIndex, Box<dyn Port>, mpsc::Sender<std::io::Result<()>>),
-    Detach(SwitchId, PortIndex, mpsc::Sender<Option<Box<dyn Port>>>),
+    AddSwitch(SwitchId, Arc<Tables>),
+    RemoveSwitch(SwitchId, mpsc::Sender<Vec<Share>>),
+    Follow(SwitchId, mpsc::Sender<()>),
+    Attach(SwitchId, PortIndex, Share, mpsc::Sender<std::io::Result<()>>),
+    Detach(SwitchId, PortIndex, mpsc::Sender<Option<Share>>),
     Report(SwitchId, mpsc::Sender<SwitchReport>),
-    Macs(SwitchId, mpsc::Sender<Vec<Entry>>),
-    Flush(SwitchId, Option<PortIndex>, mpsc::Sender<usize>),
 }
 
 /// The data path: all workers.
+///
+/// A switch is on every worker. Its ports are dealt to them: the n-th share of a port to the n-th worker, counted from one
+/// that is another for each port. What changes for all workers (a snapshot, the MAC table) is in [`Tables`] and needs none of
+/// them; what a worker owns (its shares, its counters) is asked of each in turn.
 #[derive(Debug)]
 pub struct Dataplane {
     workers: Vec<Handle>,
-    homes: Mutex<Homes>,
+    clock: Clock,
+    switches: Mutex<Switches>,
 }
 
 #[derive(Debug)]
@@ -71,11 +79,10 @@ struct Handle {
     thread: Option<thread::JoinHandle<()>>,
 }
 
-/// Which worker each switch lives on.
 #[derive(Debug, Default)]
-struct Homes {
+struct Switches {
     next: u32,
-    workers: HashMap<SwitchId, usize>,
+    tables: HashMap<SwitchId, Arc<Tables>>,
 }
 
 impl Dataplane {
@@ -87,59 +94,83 @@ impl Dataplane {
         let unpinned = [None];
         let pinned: Vec<_> = cpus.iter().copied().map(Some).collect();
         let places = if pinned.is_empty() { &unpinned[..] } else { &pinned };
-        let workers =
-            places.iter().map(|cpu| Handle::start(*cpu, notices.clone())).collect::<Result<_, _>>()?;
-        Ok(Self { workers, homes: Mutex::default() })
+        let clock = Clock::start();
+        let start =
+            |(number, cpu): (usize, &Option<usize>)| Handle::start(clock, number == 0, *cpu, notices.clone());
+        let workers = places.iter().enumerate().map(start).collect::<Result<_, _>>()?;
+        Ok(Self { workers, clock, switches: Mutex::default() })
     }
 
-    /// Adds a switch without ports on the worker that has the fewest.
+    /// How many workers a port is dealt to.
+    #[must_use]
+    pub const fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Adds a switch without ports.
     pub fn add_switch(&self, table: TableConfig, seed: [u64; 2]) -> SwitchId {
-        let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
-        let load = |worker: &usize| homes.workers.values().filter(|home| *home == worker).count();
-        let home = (0..self.workers.len()).min_by_key(load).unwrap_or_default();
-        let id = SwitchId(homes.next);
-        homes.next += 1;
-        homes.workers.insert(id, home);
-        self.workers[home].send(Command::AddSwitch(id, table, seed));
+        let tables = Arc::new(Tables::new(table, seed));
+        let mut switches = self.switches.lock();
+        let id = SwitchId(switches.next);
+        switches.next += 1;
+        switches.tables.insert(id, Arc::clone(&tables));
+        self.workers.iter().for_each(|worker| worker.send(Command::AddSwitch(id, Arc::clone(&tables))));
         id
     }
 
-    /// Removes a switch and gives back its ports.
-    pub fn remove_switch(&self, id: SwitchId) -> Vec<Box<dyn Port>> {
-        let ports = self.ask(id, |reply| Command::RemoveSwitch(id, reply)).unwrap_or_default();
-        self.homes.lock().unwrap_or_else(PoisonError::into_inner).workers.remove(&id);
-        ports
+    /// Removes a switch and closes its ports.
+    pub fn remove_switch(&self, id: SwitchId) {
+        self.ask_all(|reply| Command::RemoveSwitch(id, reply)).for_each(drop);
+        self.switches.lock().tables.remove(&id);
     }
 
-    /// Lets the switch go by `snapshot` from its next batch on; ports that are not in it are gone.
+    /// Puts `snapshot` into force for all batches from now on; ports that are not in it are gone.
     pub fn install(&self, id: SwitchId, snapshot: Arc<Snapshot>) {
-        self.tell(id, Command::Install(id, snapshot));
+        let Ok(tables) = self.tables(id) else { return };
+        tables.install(snapshot, self.clock.now());
+        self.ask_all(|reply| Command::Follow(id, reply)).for_each(drop);
     }
 
     /// Changes size and ageing of the MAC table.
     pub fn set_table(&self, id: SwitchId, table: TableConfig) {
-        self.tell(id, Command::SetTable(id, table));
+        if let Ok(tables) = self.tables(id) {
+            tables.set_table(table, self.clock.now());
+        }
     }
 
     /// Lets frames pass `io` as the port `port` of the installed snapshot.
     ///
     /// # Errors
-    /// The switch is gone, or the port cannot be polled.
+    /// The switch is gone, or the port cannot be polled; no worker has a share of it then.
     pub fn attach(&self, id: SwitchId, port: PortIndex, io: Box<dyn Port>) -> std::io::Result<()> {
-        self.ask(id, |reply| Command::Attach(id, port, io, reply)).map_err(std::io::Error::other)?
+        let shares = share::deal(io, self.workers.len())?;
+        let first = id.0 as usize + usize::from(port.0);
+        let attached = shares.into_iter().enumerate().try_for_each(|(number, share)| {
+            let worker = &self.workers[(first + number) % self.workers.len()];
+            worker.ask(|reply| Command::Attach(id, port, share, reply)).map_err(std::io::Error::other)?
+        });
+        if attached.is_err() {
+            self.detach(id, port);
+        }
+        attached
     }
 
-    /// Takes the port out of the data path and gives it back; its place and counters stay.
-    pub fn detach(&self, id: SwitchId, port: PortIndex) -> Option<Box<dyn Port>> {
-        self.ask(id, |reply| Command::Detach(id, port, reply)).ok()?
+    /// Takes the port out of the data path and closes it; its place and counters stay.
+    pub fn detach(&self, id: SwitchId, port: PortIndex) {
+        self.ask_all(|reply| Command::Detach(id, port, reply)).for_each(drop);
     }
 
-    /// What passed the switch so far: exact, as read between two batches.
+    /// What passed the switch so far: exact, as each worker is asked between two batches.
     ///
     /// # Errors
     /// The switch is gone.
     pub fn report(&self, id: SwitchId) -> Result<SwitchReport, Gone> {
-        self.ask(id, |reply| Command::Report(id, reply))
+        let mut report = SwitchReport { mac_entries: self.tables(id)?.len(), ..SwitchReport::default() };
+        self.ask_all(|reply| Command::Report(id, reply)).try_for_each(|part| {
+            report.add(&part?);
+            Ok(())
+        })?;
+        Ok(report)
     }
 
     /// The MAC table.
@@ -147,7 +178,7 @@ impl Dataplane {
     /// # Errors
     /// The switch is gone.
     pub fn macs(&self, id: SwitchId) -> Result<Vec<Entry>, Gone> {
-        self.ask(id, |reply| Command::Macs(id, reply))
+        Ok(self.tables(id)?.entries(self.clock.now()))
     }
 
     /// Forgets learned entries, of one port or of all, and says how many.
@@ -155,28 +186,32 @@ impl Dataplane {
     /// # Errors
     /// The switch is gone.
     pub fn flush(&self, id: SwitchId, port: Option<PortIndex>) -> Result<usize, Gone> {
-        self.ask(id, |reply| Command::Flush(id, port, reply))
+        Ok(self.tables(id)?.flush(port, self.clock.now()))
     }
 
-    fn tell(&self, id: SwitchId, command: Command) {
-        let home = self.homes.lock().unwrap_or_else(PoisonError::into_inner).workers.get(&id).copied();
-        if let Some(home) = home {
-            self.workers[home].send(command);
-        }
+    fn tables(&self, id: SwitchId) -> Result<Arc<Tables>, Gone> {
+        self.switches.lock().tables.get(&id).cloned().ok_or(Gone)
     }
 
-    fn ask<T>(&self, id: SwitchId, command: impl FnOnce(mpsc::Sender<T>) -> Command) -> Result<T, Gone> {
-        let (reply, answer) = mpsc::channel();
-        self.tell(id, command(reply));
-        answer.recv().map_err(|_| Gone)
+    /// Asks every worker, one after the other.
+    fn ask_all<T>(
+        &self,
+        command: impl Fn(mpsc::Sender<T>) -> Command,
+    ) -> impl Iterator<Item = Result<T, Gone>> {
+        self.workers.iter().map(move |worker| worker.ask(&command))
     }
 }
 
 impl Handle {
-    fn start(cpu: Option<usize>, notices: mpsc::Sender<Notice>) -> Result<Self, StartError> {
+    fn start(
+        clock: Clock,
+        ages: bool,
+        cpu: Option<usize>,
+        notices: mpsc::Sender<Notice>,
+    ) -> Result<Self, StartError> {
         let (commands, inbox) = mpsc::channel();
         let waker = Arc::new(Waker::new()?);
-        let worker = Worker::new(Epoll::new()?, Arc::clone(&waker), inbox, notices)?;
+        let worker = Worker::new(clock, ages, Arc::clone(&waker), inbox, notices)?;
         let (pinned, outcome) = mpsc::channel();
         let name = cpu.map_or_else(|| "worker".into(), |cpu| format!("worker-{cpu}"));
         let thread = thread::Builder::new().name(name).spawn(move || {
@@ -196,6 +231,12 @@ impl Handle {
         if self.commands.as_ref().is_some_and(|commands| commands.send(command).is_ok()) {
             self.waker.wake();
         }
+    }
+
+    fn ask<T>(&self, command: impl FnOnce(mpsc::Sender<T>) -> Command) -> Result<T, Gone> {
+        let (reply, answer) = mpsc::channel();
+        self.send(command(reply));
+        answer.recv().map_err(|_| Gone)
     }
 }
 

@@ -1,21 +1,24 @@
 //! Worker loops: receive, decide, deliver, count.
 //!
 //! ```text
-//!  control threads ── commands ──▶ worker (one thread, maybe pinned)
-//!                                    │  epoll: which ports have frames
-//!                                    ▼
-//!                                  Fabric (one switch): Port::receive ▶ engine ▶ Port::transmit
+//!  control threads ── commands ──▶ workers (threads, maybe pinned)      Tables (one switch: MAC table, snapshot)
+//!                                    │  epoll: which ports have frames      ▲ locked once a batch
+//!                                    ▼                                      │
+//!                                  Fabric (one switch on one worker): Port::receive ▶ decide ▶ Port::transmit
 //!  control threads ◀── notices ───   ports that stopped, what the engine saw
 //! ```
 //!
-//! A switch lives on one worker with all its ports, tables and counters, so that no frame takes a lock or touches an
-//! atomic, and what control asks for (a new snapshot, counters, the MAC table) is done between two batches: it never
-//! stops traffic, and counters are exact when they are read.
+//! Every switch is on every worker, and its ports are dealt to them: a worker receives from the queues that are its own and
+//! sends on any. What a worker owns (shares of ports, counters) takes no lock and no atomic, and control asks for it
+//! between two batches, so it never stops traffic, and counters are exact when they are read.
 
 mod fabric;
 mod handle;
 mod patience;
 mod rings;
+mod share;
+mod sync;
+mod tables;
 mod worker;
 
 /// A switch without its worker, for counting the instructions of a frame.
@@ -23,3 +26,5 @@ mod worker;
 pub use fabric::Fabric;
 pub use fabric::SwitchReport;
 pub use handle::{Dataplane, Gone, Notice, StartError, SwitchId};
+#[doc(hidden)]
+pub use tables::Tables;

@@ -10,13 +10,14 @@ use crate::{
     handle::{Command, Notice, SwitchId},
     patience::Patience,
     rings::Rings,
+    share::Share,
 };
 use engine::{Millis, PortIndex};
-use io::{Batch, Epoll, Port, Waker};
+use io::{Batch, Epoll, Waker};
 use std::{
     collections::HashMap,
     os::fd::AsFd,
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::Ordering, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -40,18 +41,36 @@ pub(crate) struct Worker {
     notices: mpsc::Sender<Notice>,
     batch: Batch,
     rings: Rings,
-    started: Instant,
+    clock: Clock,
+    /// Whether it is this one that looks for what ran out.
+    ages: bool,
     stopped: Vec<Stopped>,
     last_ageing: Millis,
 }
 
+/// The time of a data path: all its workers and its control have the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub fn now(self) -> Millis {
+        Millis(self.0.elapsed().as_millis() as u64)
+    }
+}
+
 impl Worker {
     pub fn new(
-        epoll: Epoll,
+        clock: Clock,
+        ages: bool,
         waker: Arc<Waker>,
         commands: mpsc::Receiver<Command>,
         notices: mpsc::Sender<Notice>,
     ) -> std::io::Result<Self> {
+        let epoll = Epoll::new()?;
         epoll.add(waker.as_fd(), WAKER)?;
         Ok(Self {
             switches: HashMap::new(),
@@ -61,7 +80,8 @@ impl Worker {
             notices,
             batch: Batch::default(),
             rings: Rings::default(),
-            started: Instant::now(),
+            clock,
+            ages,
             stopped: Vec::new(),
             last_ageing: Millis(0),
         })
@@ -103,7 +123,7 @@ impl Worker {
         for token in ready {
             if *token == WAKER {
                 self.waker.drain();
-                if !self.obey(now) {
+                if !self.obey() {
                     return false;
                 }
             } else {
@@ -149,12 +169,12 @@ impl Worker {
 
     /// How long to sleep: for good where nothing can run out.
     fn nap(&self) -> Duration {
-        let learned = self.switches.values().any(|fabric| fabric.ages());
+        let learned = self.ages && self.switches.values().any(Fabric::ages);
         if learned { AGEING_INTERVAL } else { Duration::from_secs(3600) }
     }
 
     fn now(&self) -> Millis {
-        Millis(self.started.elapsed().as_millis() as u64)
+        self.clock.now()
     }
 
     /// One batch of one port.
@@ -169,8 +189,9 @@ impl Worker {
             let _ = self.notices.send(Notice::Link(id, port, link));
         }
         for (port, error) in self.stopped.drain(..) {
-            if let Some(io) = fabric.detach(port) {
-                forget(&self.epoll, io.as_ref());
+            let Some(share) = fabric.detach(port) else { continue };
+            forget(&self.epoll, &share);
+            if !share.stopped.swap(true, Ordering::Relaxed) {
                 let _ = self.notices.send(Notice::Stopped(id, port, error));
             }
         }
@@ -178,20 +199,20 @@ impl Worker {
     }
 
     fn age(&mut self, now: Millis) {
-        if now.0 < self.last_ageing.0 + AGEING_INTERVAL.as_millis() as u64 {
+        if !self.ages || now.0 < self.last_ageing.0 + AGEING_INTERVAL.as_millis() as u64 {
             return;
         }
         self.last_ageing = now;
-        for fabric in self.switches.values_mut() {
+        for fabric in self.switches.values() {
             fabric.age(now, AGEING_BUDGET);
         }
     }
 
     /// Does what control asked for; false where control is gone.
-    fn obey(&mut self, now: Millis) -> bool {
+    fn obey(&mut self) -> bool {
         loop {
             match self.commands.try_recv() {
-                Ok(command) => self.execute(command, now),
+                Ok(command) => self.execute(command),
                 Err(mpsc::TryRecvError::Empty) => return true,
                 Err(mpsc::TryRecvError::Disconnected) => return false,
             }
@@ -199,19 +220,17 @@ impl Worker {
     }
 
     /// Answers may find nobody waiting: the asker has given up, and nothing is owed to it.
-    fn execute(&mut self, command: Command, now: Millis) {
+    fn execute(&mut self, command: Command) {
         match command {
-            Command::AddSwitch(id, table, seed) => drop(self.switches.insert(id, Fabric::new(table, seed))),
+            Command::AddSwitch(id, tables) => drop(self.switches.insert(id, Fabric::new(tables))),
             Command::RemoveSwitch(id, reply) => drop(reply.send(self.remove_switch(id))),
-            Command::Install(id, snapshot) => self.with(id, |fabric| fabric.install(snapshot, now)),
-            Command::SetTable(id, table) => self.with(id, |fabric| fabric.set_table(table)),
-            Command::Attach(id, port, io, reply) => drop(reply.send(self.attach(id, port, io))),
+            Command::Follow(id, reply) => self.with(id, |fabric| {
+                fabric.follow();
+                let _ = reply.send(());
+            }),
+            Command::Attach(id, port, share, reply) => drop(reply.send(self.attach(id, port, share))),
             Command::Detach(id, port, reply) => drop(reply.send(self.detach(id, port))),
             Command::Report(id, reply) => self.with(id, |fabric| drop(reply.send(fabric.report()))),
-            Command::Macs(id, reply) => self.with(id, |fabric| drop(reply.send(fabric.entries(now)))),
-            Command::Flush(id, port, reply) => self.with(id, |fabric| {
-                let _ = reply.send(fabric.flush(port));
-            }),
         }
     }
 
@@ -221,15 +240,15 @@ impl Worker {
         }
     }
 
-    fn attach(&mut self, id: SwitchId, port: PortIndex, io: Box<dyn Port>) -> std::io::Result<()> {
+    fn attach(&mut self, id: SwitchId, port: PortIndex, share: Share) -> std::io::Result<()> {
         let Some(fabric) = self.switches.get_mut(&id) else {
             return Err(std::io::Error::other("the switch is gone"));
         };
-        for fd in io.poll_fds() {
+        for fd in share.io.poll_fds() {
             self.epoll.add(fd, token(id, port))?;
         }
-        if let Some(former) = fabric.attach(port, io) {
-            forget(&self.epoll, former.as_ref());
+        if let Some(former) = fabric.attach_share(port, share) {
+            forget(&self.epoll, &former);
         }
         for (port, link) in fabric.link_changes() {
             let _ = self.notices.send(Notice::Link(id, port, link));
@@ -237,23 +256,23 @@ impl Worker {
         Ok(())
     }
 
-    fn detach(&mut self, id: SwitchId, port: PortIndex) -> Option<Box<dyn Port>> {
-        let io = self.switches.get_mut(&id)?.detach(port)?;
-        forget(&self.epoll, io.as_ref());
-        Some(io)
+    fn detach(&mut self, id: SwitchId, port: PortIndex) -> Option<Share> {
+        let share = self.switches.get_mut(&id)?.detach(port)?;
+        forget(&self.epoll, &share);
+        Some(share)
     }
 
-    fn remove_switch(&mut self, id: SwitchId) -> Vec<Box<dyn Port>> {
+    fn remove_switch(&mut self, id: SwitchId) -> Vec<Share> {
         let Some(mut fabric) = self.switches.remove(&id) else { return Vec::new() };
-        let ports = fabric.detach_all();
-        ports.iter().for_each(|io| forget(&self.epoll, io.as_ref()));
-        ports
+        let shares = fabric.detach_all();
+        shares.iter().for_each(|share| forget(&self.epoll, share));
+        shares
     }
 }
 
-/// Takes a port's descriptors out of the set. One that the kernel took out already is no error.
-fn forget(epoll: &Epoll, io: &dyn Port) {
-    for fd in io.poll_fds() {
+/// Takes a share's descriptors out of the set. One that the kernel took out already is no error.
+fn forget(epoll: &Epoll, share: &Share) {
+    for fd in share.io.poll_fds() {
         let _ = epoll.remove(fd);
     }
 }

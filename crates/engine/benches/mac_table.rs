@@ -5,7 +5,7 @@
 //! forget another. Beside it, in the same run and in turns, what a plain implementation would do: the standard library's
 //! hash map with its default SipHash, no ports' policies, no ageing; its victims come from a queue.
 
-use engine::{FrameIn, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict};
+use engine::{FrameIn, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdicts};
 use std::{
     collections::{HashMap, VecDeque},
     hint::black_box,
@@ -48,7 +48,7 @@ fn header(dst: MacAddr, src: MacAddr) -> [u8; 14] {
 
 /// Lets the switch decide frames between `macs` and `other`, each header written into a batch's buffer as a port would.
 fn process_all(switch: &mut Switch, ingress: PortIndex, macs: &[u64], header_of: fn(MacAddr) -> [u8; 14]) {
-    let mut verdicts: Vec<Verdict> = Vec::with_capacity(BATCH);
+    let mut verdicts = Verdicts::default();
     let mut headers = [[0; 14]; BATCH];
     for macs in macs.chunks(BATCH) {
         headers.iter_mut().zip(macs).for_each(|(header, mac)| *header = header_of(MacAddr::from_u64(*mac)));

@@ -12,7 +12,7 @@
 //! * `known`: from 1024 known addresses behind the uplink, in turn, to one vNIC
 //! * `new`: from addresses never seen, to one vNIC, at a full table
 
-use engine::{FrameIn, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict};
+use engine::{FrameIn, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdicts};
 use std::{env, error::Error, hint::black_box, sync::Arc};
 use wire::MacAddr;
 
@@ -48,7 +48,7 @@ fn switch() -> Switch {
 
 /// The whole stream in batches. Not inlined: its name is what callgrind counts under.
 #[inline(never)]
-fn decide_all(switch: &mut Switch, ingress: PortIndex, frames: &[FrameIn<'_>], verdicts: &mut Vec<Verdict>) {
+fn decide_all(switch: &mut Switch, ingress: PortIndex, frames: &[FrameIn<'_>], verdicts: &mut Verdicts) {
     for batch in frames.chunks(64) {
         black_box(switch.process(ingress, batch, Millis(0), verdicts));
     }
@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stream = env::args().nth(1).ok_or("name a stream: flow, guarded, known or new")?;
     let mut switch = switch();
     let learned: Vec<_> = (0..CAPACITY - 1).map(|n| header(MacAddr::BROADCAST, outside(n))).collect();
-    switch.process(UPLINK, &frames(&learned), Millis(0), &mut Vec::new());
+    switch.process(UPLINK, &frames(&learned), Millis(0), &mut Verdicts::default());
     let (ingress, header_of): (_, fn(u32) -> [u8; 14]) = match stream.as_str() {
         "flow" => (VNIC, |_| header(outside(1), VNIC_MAC)),
         "guarded" => (VNIC, |n| header(outside(n % 1024), VNIC_MAC)),
@@ -67,7 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         _ => return Err(format!("no stream is called '{stream}'").into()),
     };
     let headers: Vec<_> = (0..FRAMES).map(header_of).collect();
-    let mut verdicts = Vec::with_capacity(64);
+    let mut verdicts = Verdicts::default();
     decide_all(&mut switch, ingress, &frames(&headers), &mut verdicts);
     println!("{FRAMES} frames; the last one: {:?}", verdicts.last());
     Ok(())

@@ -73,14 +73,20 @@ impl Events {
     /// Tells `event`, unless its like was told within the interval or too much was.
     #[cold]
     pub(crate) fn tell(&mut self, event: EngineEvent, now: Millis) {
-        let lasting = |told: &&Option<Told>| told.is_some_and(|t| !t.is_over(now));
-        if self.told.iter().filter(lasting).flatten().any(|told| told.event.is_like(&event)) {
-            return;
-        }
-        if let Some(free) = self.told.iter_mut().find(|told| !lasting(&&**told)) {
-            *free = Some(Told { event, at: now, taken: false });
+        if let Some(free) = self.place_for(event, now) {
+            self.told[free] = Some(Told { event, at: now, taken: false });
             self.waiting += 1;
         }
+    }
+
+    /// Where `event` would be told; nowhere, if its like was told within the interval or too much was.
+    pub(crate) fn place_for(&self, event: EngineEvent, now: Millis) -> Option<usize> {
+        let lasting = |told: &Option<Told>| told.is_some_and(|t| !t.is_over(now));
+        let is_told = |told: &Option<Told>| lasting(told) && told.is_some_and(|t| t.event.is_like(&event));
+        if self.told.iter().any(is_told) {
+            return None;
+        }
+        self.told.iter().position(|told| !lasting(told))
     }
 
     /// The events that were not taken yet.

@@ -5,7 +5,7 @@
 //! answers, however a stream of frames is cut into batches.
 //!
 //! ```
-//! use engine::{FrameIn, Flood, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict};
+//! use engine::{FrameIn, Flood, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict, Verdicts};
 //! # extern crate alloc;
 //! # use alloc::{sync::Arc, vec::Vec};
 //!
@@ -16,9 +16,9 @@
 //! switch.install(Arc::new(snapshot), Millis(0));
 //!
 //! let header = [b.0, a.0, [0x08, 0, 0, 0, 0, 0]].concat();
-//! let mut verdicts = Vec::new();
+//! let mut verdicts = Verdicts::default();
 //! switch.process(PortIndex(0), &[FrameIn { header: &header, len: 60 }], Millis(0), &mut verdicts);
-//! assert_eq!(verdicts, [Verdict::Forward(PortIndex(1))]);
+//! assert_eq!(*verdicts, [Verdict::Forward(PortIndex(1))]);
 //! ```
 #![no_std]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -36,7 +36,7 @@ mod switch;
 
 pub use events::{EVENT_INTERVAL, EngineEvent, MAX_EVENTS};
 pub use mac_table::{Entry, TableConfig};
-pub use pipeline::{FrameIn, Verdict};
+pub use pipeline::{FrameIn, Verdict, Verdicts};
 pub use policy::{PortIndex, PortPolicy, Role};
 pub use snapshot::{Flood, Snapshot};
 pub use switch::Switch;

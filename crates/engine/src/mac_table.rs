@@ -232,14 +232,54 @@ impl MacTable {
 
     #[inline]
     fn is_expired(&self, node: &Node) -> bool {
-        node.is_learned() && self.config.expires_at(node.stamp()) <= self.now
+        self.is_expired_at(node, self.now)
     }
 
-    /// The port that frames to `address` go to.
     #[inline]
-    pub(crate) fn look_up(&self, address: Hashed) -> Option<PortIndex> {
+    fn is_expired_at(&self, node: &Node, now: Millis) -> bool {
+        node.is_learned() && self.config.expires_at(node.stamp()) <= now
+    }
+
+    /// The port that frames to `address` go to at `now`.
+    #[inline]
+    pub(crate) fn look_up(&self, address: Hashed, now: Millis) -> Option<PortIndex> {
         let node = self.slab.node(self.find(address)?);
-        (!self.is_expired(node)).then(|| node.port())
+        (!self.is_expired_at(node, now)).then(|| node.port())
+    }
+
+    /// What is known of a source at `now`, for those who may only read.
+    #[inline]
+    pub(crate) fn source_at(&self, address: Hashed, now: Millis) -> Source {
+        let Some(slot) = self.find(address) else { return Source::Unknown };
+        let node = self.slab.node(slot);
+        match (node.is_learned(), self.is_expired_at(node, now)) {
+            (false, _) => Source::Fixed(node.port()),
+            (true, true) => Source::Unknown,
+            (true, false) => Source::Learned { slot, port: node.port() },
+        }
+    }
+
+    /// What [`MacTable::learn`] would say at `now`, where it would not write anything; `None` where it would.
+    #[inline]
+    pub(crate) fn learned_at(
+        &self,
+        source: Source,
+        port: PortIndex,
+        limit: u32,
+        now: Millis,
+    ) -> Option<Learned> {
+        match source {
+            Source::Learned { slot, port: at } if at == port => {
+                let is_fresh = now.0 - self.slab.node(slot).stamp().0 < self.config.grain();
+                is_fresh.then_some(Learned::Yes)
+            }
+            Source::Learned { .. } | Source::Unknown => {
+                let is_due = |slot| self.is_expired_at(self.slab.node(slot), now);
+                let has_quota = self.count(port) < limit || self.oldest(port).is_some_and(is_due);
+                (!has_quota).then_some(Learned::No)
+            }
+            Source::Fixed(_) => Some(Learned::Yes),
+        }
     }
 
     /// What is known of a source. Forgets it first, where it has expired.

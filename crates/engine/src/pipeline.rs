@@ -23,18 +23,22 @@
 //!
 //! # Who owns what
 //!
-//! One worker owns the switch, so nothing here is shared or locked. The snapshot is immutable; the MAC table and the events
-//! are written.
+//! Nothing here is locked: who shares a switch between workers does that. [`Switch::process`] takes the switch for itself
+//! and always decides. [`Switch::process_known`] only reads, so several may do so at once; it decides a batch unless that
+//! takes writing: a source to be learned or stamped anew (once a second for each), an event to be told. A guarded port's
+//! frames never do. Both go the same way, with another [`Memory`]. The snapshot is immutable.
+
+mod memory;
 
 use crate::{
     EngineEvent, Flood, Millis, PortIndex, Snapshot, Switch,
-    events::Events,
     key::Key,
     mac_table::{Hashed, Learned, MacTable, Source},
     snapshot::Port,
 };
 use alloc::vec::Vec;
-use core::{borrow::Borrow, iter};
+use core::{borrow::Borrow, iter, ops::Deref};
+use memory::{Memory, ReadOnly, Writable};
 use model::DropReason;
 use wire::ethernet;
 
@@ -73,9 +77,24 @@ impl Decision {
     }
 }
 
-impl From<Verdict> for Decision {
-    fn from(verdict: Verdict) -> Self {
-        Self { verdict, not_learned: false }
+/// The verdicts on a batch, and room to work them out. Who decides has one for itself.
+#[derive(Debug)]
+pub struct Verdicts {
+    verdicts: Vec<Verdict>,
+    runs: RunBuffer,
+}
+
+impl Default for Verdicts {
+    fn default() -> Self {
+        Self { verdicts: Vec::with_capacity(READ_AHEAD), runs: [Run::EMPTY; _] }
+    }
+}
+
+impl Deref for Verdicts {
+    type Target = [Verdict];
+
+    fn deref(&self) -> &[Verdict] {
+        &self.verdicts
     }
 }
 
@@ -89,28 +108,56 @@ impl Switch {
         ingress: PortIndex,
         frames: impl IntoIterator<Item: Borrow<FrameIn<'f>>>,
         now: Millis,
-        out: &mut Vec<Verdict>,
+        out: &mut Verdicts,
     ) -> u32 {
         self.table.advance(now);
-        out.clear();
-        let Self { snapshot, table, events, runs } = self;
-        let mut frames = frames.into_iter();
-        let Some(port) = snapshot.port(ingress) else {
-            out.extend(frames.map(|_| Verdict::Drop(DropReason::PortDown)));
-            return 0;
-        };
-        let mut way = Way { ingress, port, snapshot, table, events };
-        let mut not_learned = 0;
-        loop {
-            let count = way.read_ahead(frames.by_ref().take(READ_AHEAD), runs);
-            for run in &runs[..count] {
-                let decision = run.refused.map_or_else(|| way.switch(run.dst, run.src), Decision::drop);
-                not_learned += u32::from(decision.not_learned) * run.frames;
-                out.extend(iter::repeat_n(decision.verdict, run.frames as usize));
-            }
-            if count == 0 {
-                return not_learned;
-            }
+        let Self { snapshot, table, events } = self;
+        let decided = decide(snapshot, ingress, Writable { table, events }, frames.into_iter(), out);
+        decided.unwrap_or_default()
+    }
+
+    /// The same, as long as nothing has to be written for it. Otherwise `None`, with nothing done and nothing of use in `out`:
+    /// then [`Switch::process`] has to decide the batch, from its first frame on.
+    pub fn process_known<'f>(
+        &self,
+        ingress: PortIndex,
+        frames: impl IntoIterator<Item: Borrow<FrameIn<'f>>>,
+        now: Millis,
+        out: &mut Verdicts,
+    ) -> Option<u32> {
+        let memory = ReadOnly { table: &self.table, events: &self.events, now: now.max(self.table.now()) };
+        decide(&self.snapshot, ingress, memory, frames.into_iter(), out)
+    }
+}
+
+/// Decides frames until one takes more than `memory` may do.
+#[inline]
+fn decide<'f>(
+    snapshot: &Snapshot,
+    ingress: PortIndex,
+    memory: impl Memory,
+    mut frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
+    Verdicts { verdicts, runs }: &mut Verdicts,
+) -> Option<u32> {
+    verdicts.clear();
+    let Some(port) = snapshot.port(ingress) else {
+        verdicts.extend(frames.map(|_| Verdict::Drop(DropReason::PortDown)));
+        return Some(0);
+    };
+    let mut way = Way { ingress, port, snapshot, memory };
+    let mut not_learned = 0;
+    loop {
+        let count = way.read_ahead(frames.by_ref().take(READ_AHEAD), runs);
+        for run in &runs[..count] {
+            let decision = match run.refused {
+                Some(reason) => Decision::drop(reason),
+                None => way.switch(run.dst, run.src)?,
+            };
+            not_learned += u32::from(decision.not_learned) * run.frames;
+            verdicts.extend(iter::repeat_n(decision.verdict, run.frames as usize));
+        }
+        if count == 0 {
+            return Some(not_learned);
         }
     }
 }
@@ -122,7 +169,7 @@ const READ_AHEAD: usize = 64;
 /// is idempotent as long as time stands still, since what the first one had to learn or to tell is done. The hash of a
 /// guarded port's source is not needed, and not there.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Run {
+struct Run {
     dst: Hashed,
     src: Hashed,
     /// Why none of them passes, whatever its addresses.
@@ -130,23 +177,22 @@ pub(crate) struct Run {
     frames: u32,
 }
 
-/// The frames that are read ahead. Kept with the switch, as it need not be cleared for each batch.
-pub(crate) type RunBuffer = [Run; READ_AHEAD];
+/// The frames that are read ahead. Kept, as it need not be cleared for each batch.
+type RunBuffer = [Run; READ_AHEAD];
 
 impl Run {
-    pub(crate) const EMPTY: Self = Self { dst: Hashed::NONE, src: Hashed::NONE, refused: None, frames: 0 };
+    const EMPTY: Self = Self { dst: Hashed::NONE, src: Hashed::NONE, refused: None, frames: 0 };
 }
 
-/// What is the same for all frames of a batch, and what they write.
-struct Way<'a> {
+/// What is the same for all frames of a batch.
+struct Way<'a, M> {
     ingress: PortIndex,
     port: &'a Port,
     snapshot: &'a Snapshot,
-    table: &'a mut MacTable,
-    events: &'a mut Events,
+    memory: M,
 }
 
-impl Way<'_> {
+impl<M: Memory> Way<'_, M> {
     /// Finds the runs among up to [`READ_AHEAD`] frames, hashes their addresses and reads what the look-ups will read, so that
     /// the processor waits for many of these reads at once and not for each in turn: half as many look-ups again per second
     /// with 65,536 destinations in random order. Says how many runs there are.
@@ -183,12 +229,12 @@ impl Way<'_> {
     ) -> Run {
         let mut run = Run { refused, frames: 1, ..*last };
         if dst != last.dst.key {
-            run.dst = self.table.hashed(dst);
-            *touched ^= self.table.touch(run.dst);
+            run.dst = self.table().hashed(dst);
+            *touched ^= self.table().touch(run.dst);
         }
         if src != last.src.key {
-            run.src = if self.port.guarded { Hashed::without_hash(src) } else { self.table.hashed(src) };
-            *touched ^= if self.port.guarded { 0 } else { self.table.touch(run.src) };
+            run.src = if self.port.guarded { Hashed::without_hash(src) } else { self.table().hashed(src) };
+            *touched ^= if self.port.guarded { 0 } else { self.table().touch(run.src) };
         }
         run
     }
@@ -208,35 +254,42 @@ impl Way<'_> {
     }
 
     #[inline]
-    fn switch(&mut self, dst: Hashed, src: Hashed) -> Decision {
+    fn table(&self) -> &MacTable {
+        self.memory.table()
+    }
+
+    /// `None` where it takes writing that may not be done.
+    #[inline]
+    fn switch(&mut self, dst: Hashed, src: Hashed) -> Option<Decision> {
         if !src.key.is_valid_source() {
-            return Verdict::Drop(DropReason::InvalidSource).into();
+            return Some(Decision::drop(DropReason::InvalidSource));
         }
         if self.port.guarded {
-            return self.switch_guarded(dst, src);
+            return Some(self.switch_guarded(dst, src));
         }
-        let source = self.table.source(src);
+        let source = self.memory.source(src);
         if let Source::Fixed(pinned_to) = source {
-            self.tell(EngineEvent::PinConflict { mac: src.key.mac(), pinned_to, claimed_by: self.ingress });
-            return Verdict::Drop(DropReason::MacPinnedElsewhere).into();
+            let (mac, claimed_by) = (src.key.mac(), self.ingress);
+            self.memory.tell(EngineEvent::PinConflict { mac, pinned_to, claimed_by })?;
+            return Some(Decision::drop(DropReason::MacPinnedElsewhere));
         }
         if self.is_reserved(dst) {
-            return Verdict::Drop(DropReason::ReservedMulticast).into();
+            return Some(Decision::drop(DropReason::ReservedMulticast));
         }
-        let not_learned = !self.learn(src, source);
-        Decision { verdict: self.way_to(dst), not_learned }
+        let not_learned = !self.learn(src, source)?;
+        Some(Decision { verdict: self.way_to(dst), not_learned })
     }
 
     /// The same for a guarded port, which does not learn.
     #[inline]
-    fn switch_guarded(&mut self, dst: Hashed, src: Hashed) -> Decision {
+    fn switch_guarded(&self, dst: Hashed, src: Hashed) -> Decision {
         if !self.port.may_send_from(src.key) {
-            return Verdict::Drop(DropReason::SpoofedMac).into();
+            return Decision::drop(DropReason::SpoofedMac);
         }
         if self.is_reserved(dst) {
-            return Verdict::Drop(DropReason::ReservedMulticast).into();
+            return Decision::drop(DropReason::ReservedMulticast);
         }
-        self.way_to(dst).into()
+        Decision { verdict: self.way_to(dst), not_learned: false }
     }
 
     #[inline]
@@ -246,13 +299,13 @@ impl Way<'_> {
 
     /// Learns where `src` is; false where the port or the table has no room for it.
     #[inline]
-    fn learn(&mut self, src: Hashed, source: Source) -> bool {
-        match self.table.learn(src, source, self.ingress, self.port.learn_limit()) {
-            Learned::Yes => true,
-            Learned::No => false,
+    fn learn(&mut self, src: Hashed, source: Source) -> Option<bool> {
+        match self.memory.learn(src, source, self.ingress, self.port.learn_limit())? {
+            Learned::Yes => Some(true),
+            Learned::No => Some(false),
             Learned::MovedFrom(from) => {
-                self.tell(EngineEvent::Moved { mac: src.key.mac(), from, to: self.ingress });
-                true
+                self.memory.tell(EngineEvent::Moved { mac: src.key.mac(), from, to: self.ingress })?;
+                Some(true)
             }
         }
     }
@@ -262,7 +315,7 @@ impl Way<'_> {
         if dst.key.is_group() {
             return self.flood(Flood::Group);
         }
-        match self.table.look_up(dst) {
+        match self.memory.look_up(dst) {
             None => self.flood(Flood::Unknown),
             Some(port) if port == self.ingress => Verdict::Drop(DropReason::Hairpin),
             Some(port) if self.snapshot.is_up(port) => Verdict::Forward(port),
@@ -276,9 +329,5 @@ impl Way<'_> {
         } else {
             Verdict::Drop(DropReason::NoDestination)
         }
-    }
-
-    fn tell(&mut self, event: EngineEvent) {
-        self.events.tell(event, self.table.now());
     }
 }

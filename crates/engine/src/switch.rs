@@ -1,10 +1,7 @@
 //! One switch: its MAC table, its snapshot, its events.
 
 use crate::{
-    EngineEvent, Entry, Millis, PortIndex, Snapshot, TableConfig,
-    events::Events,
-    mac_table::MacTable,
-    pipeline::{Run, RunBuffer},
+    EngineEvent, Entry, Millis, PortIndex, Snapshot, TableConfig, events::Events, mac_table::MacTable,
     snapshot::Port,
 };
 use alloc::{sync::Arc, vec::Vec};
@@ -15,19 +12,13 @@ pub struct Switch {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) table: MacTable,
     pub(crate) events: Events,
-    pub(crate) runs: RunBuffer,
 }
 
 impl Switch {
     /// A switch without ports. `seed` has to be random and secret: see `hash.rs`.
     #[must_use]
     pub fn new(config: TableConfig, seed: [u64; 2]) -> Self {
-        Self {
-            snapshot: Arc::default(),
-            table: MacTable::new(config, seed),
-            events: Events::default(),
-            runs: [Run::EMPTY; _],
-        }
+        Self { snapshot: Arc::default(), table: MacTable::new(config, seed), events: Events::default() }
     }
 
     /// Takes a new snapshot. Pinned and static entries follow it; what was learned on ports that are gone or guarded now
@@ -42,7 +33,8 @@ impl Switch {
 
     /// Changes the size or the ageing time of the MAC table. What does not fit goes, the oldest of the port that holds most
     /// first. An entry is as old as it was; one that has expired stays forgotten.
-    pub fn set_table(&mut self, config: TableConfig) {
+    pub fn set_table(&mut self, config: TableConfig, now: Millis) {
+        self.table.advance(now);
         if config != self.table.config() {
             self.table.configure(config);
         }
@@ -61,8 +53,9 @@ impl Switch {
         (0..budget).take_while(|_| self.table.reclaim_one()).count()
     }
 
-    /// Forgets the learned entries of `port`, or of all ports; says how many it were.
-    pub fn flush(&mut self, port: Option<PortIndex>) -> usize {
+    /// Forgets the learned entries of `port`, or of all ports; says how many it were that had not expired.
+    pub fn flush(&mut self, port: Option<PortIndex>, now: Millis) -> usize {
+        self.table.advance(now);
         match port {
             Some(port) => self.table.flush(port),
             None => self.table.ports().map(|port| self.table.flush(port)).sum(),

@@ -4,7 +4,7 @@ mod naive;
 
 use engine::{
     EngineEvent, Entry, Flood, FrameIn, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig,
-    Verdict,
+    Verdict, Verdicts,
 };
 use naive::{Frame, NaiveSwitch};
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -108,22 +108,39 @@ struct Seen {
     entries: Vec<Entry>,
 }
 
+/// Decides as workers do that share the switch: by reading alone where that is enough, which must make no difference.
+fn process_shared(
+    switch: &mut Switch,
+    ingress: PortIndex,
+    frames: &[FrameIn<'_>],
+    now: Millis,
+    out: &mut Verdicts,
+) -> u32 {
+    let known = switch.process_known(ingress, frames, now, out);
+    let read = out.to_vec();
+    let written = switch.process(ingress, frames, now, out);
+    if let Some(known) = known {
+        assert_eq!((known, &read[..]), (written, &out[..]));
+    }
+    written
+}
+
 fn apply(switch: &mut Switch, op: &Op, now: Millis, batch: usize) -> Seen {
     let mut seen = Seen::default();
     match op {
         Op::Process { ingress, frames } => {
             let frames: Vec<_> = frames.iter().map(|f| FrameIn { header: &f.header, len: f.len }).collect();
-            let mut out = Vec::new();
+            let mut out = Verdicts::default();
             // The model lets time pass with an empty list of frames too.
             for frames in frames.chunks(batch).chain([&[][..]]) {
-                seen.not_learned += switch.process(*ingress, frames, now, &mut out);
-                seen.verdicts.append(&mut out);
+                seen.not_learned += process_shared(switch, *ingress, frames, now, &mut out);
+                seen.verdicts.extend_from_slice(&out);
             }
         }
         Op::Install(ports) => switch.install(Arc::new(Snapshot::new(ports.clone())), now),
-        Op::SetTable(config) => switch.set_table(*config),
+        Op::SetTable(config) => switch.set_table(*config, now),
         Op::Age(budget) => assert!(switch.age(now, *budget) <= *budget),
-        Op::Flush(port) => seen.flushed = switch.flush(*port),
+        Op::Flush(port) => seen.flushed = switch.flush(*port, now),
         Op::TakeEvents => seen.events = switch.take_events().collect(),
         Op::Step(_) | Op::StepBack => {}
     }
@@ -145,9 +162,9 @@ fn apply_naively(naive: &mut NaiveSwitch, op: &Op, now: Millis) -> Seen {
             }
         }
         Op::Install(ports) => naive.install(ports, now),
-        Op::SetTable(config) => naive.set_table(*config),
+        Op::SetTable(config) => naive.set_table(*config, now),
         Op::Age(_) => naive.advance(now),
-        Op::Flush(port) => seen.flushed = naive.flush(*port),
+        Op::Flush(port) => seen.flushed = naive.flush(*port, now),
         Op::TakeEvents => seen.events = naive.take_events(),
         Op::Step(_) | Op::StepBack => {}
     }
@@ -185,6 +202,32 @@ proptest! {
             let snapshot = Snapshot::new(ports.clone());
             for (ingress, which) in (0..PORTS).flat_map(|i| [(PortIndex(i), Flood::Group), (PortIndex(i), Flood::Unknown)]) {
                 prop_assert_eq!(snapshot.flood(ingress, which).collect::<Vec<_>>(), naive.flood(ingress, which));
+            }
+        }
+    }
+
+    /// What several workers rely on: a batch that was decided by reading alone leaves nothing undone.
+    #[test]
+    fn a_batch_that_can_be_decided_by_reading_needs_no_writing(
+        ops in scenario(),
+        config in table(),
+        batch in select(vec![1usize, 2, 63, 64]),
+    ) {
+        let (mut writer, mut reader) = (Switch::new(config, [3, 4]), Switch::new(config, [3, 4]));
+        let (mut now, mut out) = (Millis(0), Verdicts::default());
+        // A clock that several workers read goes on for all of them.
+        for op in ops.iter().filter(|op| !matches!(op, Op::StepBack)) {
+            now = later(now, op);
+            let Op::Process { ingress, frames } = op else {
+                prop_assert_eq!(apply(&mut reader, op, now, batch), apply(&mut writer, op, now, batch));
+                continue;
+            };
+            let frames: Vec<_> = frames.iter().map(|f| FrameIn { header: &f.header, len: f.len }).collect();
+            for frames in frames.chunks(batch) {
+                let written = (writer.process(*ingress, frames, now, &mut out), out.to_vec());
+                let known = reader.process_known(*ingress, frames, now, &mut out);
+                let known = known.unwrap_or_else(|| reader.process(*ingress, frames, now, &mut out));
+                prop_assert_eq!((known, out.to_vec()), written);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use engine::{
     EngineEvent, Flood, FrameIn, MAX_EVENTS, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch,
-    TableConfig, Verdict,
+    TableConfig, Verdict, Verdicts,
 };
 use model::{DropReason, MacKind};
 use std::sync::Arc;
@@ -70,7 +70,7 @@ impl Bench {
     }
 
     fn process(&mut self, ingress: PortIndex, header: &[u8], len: u32) -> (Verdict, u32) {
-        let mut out = Vec::new();
+        let mut out = Verdicts::default();
         let not_learned = self.switch.process(ingress, &[FrameIn { header, len }], self.now, &mut out);
         (out[0], not_learned)
     }
@@ -403,7 +403,7 @@ fn the_checks_come_in_the_order_of_the_pipeline() {
 fn frames_of_a_port_that_is_not_there_are_dropped() {
     let mut bench = Bench::new();
     assert_eq!(bench.send(PortIndex(99), mac(0), mac(1)), dropped(DropReason::PortDown));
-    assert_eq!(bench.switch.flush(Some(PortIndex(99))), 0);
+    assert_eq!(bench.switch.flush(Some(PortIndex(99)), bench.now), 0);
 }
 
 #[test]
@@ -411,9 +411,9 @@ fn flushing_forgets_what_was_learned_and_nothing_else() {
     let mut bench = Bench::new();
     bench.learn(OPEN, 0..5);
     bench.learn(UPLINK, 5..8);
-    assert_eq!(bench.switch.flush(Some(OPEN)), 5);
+    assert_eq!(bench.switch.flush(Some(OPEN), bench.now), 5);
     assert_eq!(bench.learned_on(UPLINK).len(), 3);
-    assert_eq!(bench.switch.flush(None), 3);
+    assert_eq!(bench.switch.flush(None, bench.now), 3);
     assert_eq!(bench.switch.len(), 2, "the pinned ones stay");
 }
 
@@ -437,10 +437,10 @@ fn a_lower_limit_and_a_smaller_table_keep_the_youngest() {
     bench.change(OPEN, |policy| policy.learn_limit = 3);
     assert_eq!(bench.learned_on(OPEN), [2, 3, 4].map(mac));
     bench.learn(UPLINK, 100..105);
-    bench.switch.set_table(TableConfig { capacity: 6, ageing_ms: AGEING });
+    bench.switch.set_table(TableConfig { capacity: 6, ageing_ms: AGEING }, bench.now);
     assert_eq!(bench.learned_on(UPLINK), [103, 104].map(mac));
     assert_eq!(bench.learned_on(OPEN), [3, 4].map(mac));
-    bench.switch.set_table(TableConfig { capacity: 1000, ageing_ms: AGEING });
+    bench.switch.set_table(TableConfig { capacity: 1000, ageing_ms: AGEING }, bench.now);
     assert_eq!(bench.learn(UPLINK, 200..900), 0);
     assert_eq!(bench.switch.len(), 706);
 }
@@ -452,7 +452,7 @@ fn what_a_shorter_ageing_time_lets_expire_goes_before_what_does_not_fit() {
     bench.now = Millis(1000);
     bench.learn(OPEN, 2..6);
     bench.switch.age(bench.now, 1);
-    bench.switch.set_table(TableConfig { capacity: 6, ageing_ms: 1000 });
+    bench.switch.set_table(TableConfig { capacity: 6, ageing_ms: 1000 }, bench.now);
     assert_eq!((bench.learned_on(OTHER_OPEN).len(), bench.learned_on(OPEN).len()), (0, 4));
 }
 
@@ -462,9 +462,9 @@ fn a_longer_ageing_time_does_not_bring_back_what_has_expired() {
     bench.learn(OPEN, 0..1);
     bench.now = Millis(AGEING);
     bench.learn(OPEN, 1..2);
-    bench.switch.set_table(TableConfig { capacity: 100, ageing_ms: 10 * AGEING });
+    bench.switch.set_table(TableConfig { capacity: 100, ageing_ms: 10 * AGEING }, bench.now);
     assert_eq!(bench.learned_on(OPEN), [mac(1)]);
-    bench.switch.set_table(TableConfig { capacity: 100, ageing_ms: 10 });
+    bench.switch.set_table(TableConfig { capacity: 100, ageing_ms: 10 }, bench.now);
     bench.now = Millis(AGEING + 10);
     assert_eq!(bench.learned_on(OPEN), []);
 }

@@ -144,6 +144,12 @@ impl Batch {
         self.bytes
     }
 
+    /// Bytes of all frames.
+    #[must_use]
+    pub fn frame_bytes(&self) -> usize {
+        self.bytes - self.frames.len() * VNET_HDR_LEN
+    }
+
     /// How long a frame is.
     #[inline]
     #[must_use]

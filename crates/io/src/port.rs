@@ -67,8 +67,16 @@ impl Sent {
 
 /// Something that frames come from and go to.
 ///
-/// No call blocks. A port belongs to one worker at a time.
+/// No call blocks. A port belongs to one worker at a time, or is [dealt](Port::deal) to several.
 pub trait Port: Send + fmt::Debug {
+    /// Makes `others` further shares of this port, each for a worker of its own; this one stays a share, too. The queues to
+    /// receive from are dealt to them in turn, beginning with this one; each share can send. `None` where the port
+    /// has but one queue of frames to receive, or its sending is in one hand.
+    fn deal(&mut self, others: usize) -> Option<Vec<Box<dyn Port>>> {
+        let _ = others;
+        None
+    }
+
     /// Appends received frames to `batch` until it is full or nothing is left. Received bytes stay where they are until
     /// they were sent on, which [`Port::complete`] tells.
     ///

@@ -145,6 +145,18 @@ pub struct PortCounters {
     pub drops: DropCounts,
 }
 
+impl AddAssign<&Self> for PortCounters {
+    fn add_assign(&mut self, other: &Self) {
+        self.rx_frames += other.rx_frames;
+        self.rx_bytes += other.rx_bytes;
+        self.tx_frames += other.tx_frames;
+        self.tx_bytes += other.tx_bytes;
+        self.not_learned += other.not_learned;
+        self.rx_missed += other.rx_missed;
+        self.drops += &other.drops;
+    }
+}
+
 /// What passed a switch: its ports together, and the copies it made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -162,6 +174,17 @@ pub struct SwitchCounters {
     /// Frames dropped, at ingress and at egress.
     #[cfg_attr(feature = "schema", schema(value_type = alloc::collections::BTreeMap<alloc::string::String, u64>))]
     pub drops: DropCounts,
+}
+
+impl AddAssign<&Self> for SwitchCounters {
+    fn add_assign(&mut self, other: &Self) {
+        self.rx_frames += other.rx_frames;
+        self.rx_bytes += other.rx_bytes;
+        self.copies += other.copies;
+        self.tx_frames += other.tx_frames;
+        self.tx_bytes += other.tx_bytes;
+        self.drops += &other.drops;
+    }
 }
 
 impl SwitchCounters {

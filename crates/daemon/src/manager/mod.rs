@@ -165,7 +165,7 @@ impl Core {
 
     fn remove_switch(&mut self, switch: &Name) -> Result<(), Refused> {
         let id = self.live(switch)?.id;
-        drop(self.dataplane.remove_switch(id));
+        self.dataplane.remove_switch(id);
         self.live.remove(switch);
         Ok(())
     }

@@ -68,7 +68,7 @@ impl Core {
     pub fn displace(&mut self, switch: &Name, port: &Name) -> Option<LivePort> {
         let live = self.live.get_mut(switch)?;
         let gone = live.ports.remove(port)?;
-        drop(self.dataplane.detach(live.id, gone.index));
+        self.dataplane.detach(live.id, gone.index);
         self.publish(switch);
         Some(gone)
     }
@@ -277,7 +277,7 @@ impl Core {
         let Some(found) = live.ports.get_mut(port) else { return };
         found.attached = false;
         found.vhost = None;
-        drop(self.dataplane.detach(live.id, found.index));
+        self.dataplane.detach(live.id, found.index);
         self.set_state(switch, port, PortState::Down, Some(reason.to_owned()));
     }
 

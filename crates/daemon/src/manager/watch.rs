@@ -62,6 +62,8 @@ impl Core {
                 if let Some(found) = self.port_mut(&switch, &port) {
                     found.attached = false;
                 }
+                // Other workers may have shares of it.
+                self.dataplane.detach(id, index);
                 self.set_state(&switch, &port, state, Some(reason));
             }
             Notice::Link(id, index, link) => {

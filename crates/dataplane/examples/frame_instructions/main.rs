@@ -16,7 +16,7 @@
 
 mod guest;
 
-use dataplane::Fabric;
+use dataplane::{Fabric, Tables};
 use engine::{Millis, PortIndex, PortPolicy, Role, Snapshot, TableConfig};
 use guest::{Guest, Rings, SLOTS};
 use io::{Batch, VhostConfig, VhostPort, VhostRole};
@@ -75,11 +75,10 @@ fn main() {
         return STREAMS.iter().for_each(|stream| println!("{} {FRAMES}", stream.name));
     };
     let directory = tempfile::tempdir().unwrap();
-    let mut fabric = Fabric::new(TableConfig::default(), [1, 2]);
-    fabric.install(
-        Arc::new(Snapshot::new([SENDER, RECEIVER].map(|port| policy(port, stream)).into())),
-        Millis(0),
-    );
+    let tables = Arc::new(Tables::new(TableConfig::default(), [1, 2]));
+    let snapshot = Snapshot::new([SENDER, RECEIVER].map(|port| policy(port, stream)).into());
+    tables.install(Arc::new(snapshot), Millis(0));
+    let mut fabric = Fabric::new(tables);
     let mut guests = [SENDER, RECEIVER].map(|port| {
         let path = directory.path().join(port.0.to_string());
         let (name, role) = (port.0.to_string(), VhostRole::Server);

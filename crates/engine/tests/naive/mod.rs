@@ -78,13 +78,15 @@ impl NaiveSwitch {
         self.fixed.push((mac, port, kind));
     }
 
-    pub fn set_table(&mut self, config: TableConfig) {
+    pub fn set_table(&mut self, config: TableConfig, now: Millis) {
+        self.advance(now);
         self.config = config;
         self.forget_expired();
         while self.learned.len() + self.fixed.len() > config.capacity as usize && self.evict() {}
     }
 
-    pub fn flush(&mut self, port: Option<PortIndex>) -> usize {
+    pub fn flush(&mut self, port: Option<PortIndex>, now: Millis) -> usize {
+        self.advance(now);
         let before = self.learned.len();
         self.learned.retain(|seen| port.is_some_and(|port| port != seen.port));
         before - self.learned.len()

@@ -1,0 +1,121 @@
+//! What the workers of one switch share: its MAC table, its snapshot, its events.
+//!
+//! Behind one lock, taken once for a batch. Nearly every batch is decided by reading, with others that read: all of a guarded
+//! port, and those whose sources are known. A batch that has something to learn (a new source, a source that is to be
+//! stamped anew, which is due once a second) is decided again by a writer, from its first frame on, so each batch
+//! is judged by one snapshot and one state of the table. What that costs is measured in docs/performance.md.
+//!
+//! A snapshot is put into force for all workers at once, and they find it with their next batch.
+
+use crate::sync::RwLock;
+use engine::{
+    EngineEvent, Entry, FrameIn, Millis, PortIndex, Snapshot, Switch, TableConfig, Verdict, Verdicts,
+};
+use std::sync::Arc;
+
+/// The tables of one switch.
+#[derive(Debug)]
+pub struct Tables(RwLock<Switch>);
+
+/// What one worker decides with: the verdicts on its last batch, and what they were by.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    verdicts: Verdicts,
+    snapshot: Arc<Snapshot>,
+    events: Vec<EngineEvent>,
+}
+
+impl Desk {
+    /// One for each frame of the last batch.
+    pub(crate) fn verdicts(&self) -> &[Verdict] {
+        &self.verdicts
+    }
+
+    /// The snapshot that they are by.
+    pub(crate) const fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// What this worker's batches have seen since the last call.
+    pub(crate) fn events(&mut self) -> impl Iterator<Item = EngineEvent> + '_ {
+        self.events.drain(..)
+    }
+
+    fn take_over(&mut self, snapshot: &Arc<Snapshot>) {
+        if !Arc::ptr_eq(&self.snapshot, snapshot) {
+            self.snapshot = Arc::clone(snapshot);
+        }
+    }
+}
+
+impl Tables {
+    /// Tables that hold nothing, and a snapshot without ports. `seed` has to be random and secret.
+    #[must_use]
+    pub fn new(config: TableConfig, seed: [u64; 2]) -> Self {
+        Self(RwLock::new(Switch::new(config, seed)))
+    }
+
+    /// Puts `snapshot` into force for every batch from now on, of whichever worker.
+    pub fn install(&self, snapshot: Arc<Snapshot>, now: Millis) {
+        self.0.write().install(snapshot, now);
+    }
+
+    /// Decides a batch; returns how many frames passed without their source being learned.
+    pub(crate) fn decide<'f>(
+        &self,
+        ingress: PortIndex,
+        frames: impl Iterator<Item = FrameIn<'f>> + Clone,
+        now: Millis,
+        desk: &mut Desk,
+    ) -> u32 {
+        {
+            let switch = self.0.read();
+            if let Some(not_learned) = switch.process_known(ingress, frames.clone(), now, &mut desk.verdicts)
+            {
+                desk.take_over(switch.snapshot());
+                return not_learned;
+            }
+        }
+        self.decide_and_write(ingress, frames, now, desk)
+    }
+
+    #[cold]
+    fn decide_and_write<'f>(
+        &self,
+        ingress: PortIndex,
+        frames: impl Iterator<Item = FrameIn<'f>>,
+        now: Millis,
+        desk: &mut Desk,
+    ) -> u32 {
+        let mut switch = self.0.write();
+        let not_learned = switch.process(ingress, frames, now, &mut desk.verdicts);
+        desk.take_over(switch.snapshot());
+        desk.events.extend(switch.take_events());
+        not_learned
+    }
+
+    /// Lets `desk` have the snapshot that is in force.
+    pub(crate) fn show(&self, desk: &mut Desk) {
+        desk.take_over(self.0.read().snapshot());
+    }
+
+    pub(crate) fn set_table(&self, table: TableConfig, now: Millis) {
+        self.0.write().set_table(table, now);
+    }
+
+    pub(crate) fn entries(&self, now: Millis) -> Vec<Entry> {
+        self.0.read().entries(now).collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.read().len()
+    }
+
+    pub(crate) fn flush(&self, port: Option<PortIndex>, now: Millis) -> usize {
+        self.0.write().flush(port, now)
+    }
+
+    pub(crate) fn age(&self, now: Millis, budget: usize) -> usize {
+        self.0.write().age(now, budget)
+    }
+}

@@ -1,0 +1,92 @@
+//! What frames are decided with: the MAC table and the events, to be written or only to be read.
+//!
+//! A method that would have to write and may not answers `None`. With [`Writable`] none ever does, and the compiler leaves
+//! the question out.
+
+use crate::{
+    EngineEvent, Millis, PortIndex,
+    events::Events,
+    mac_table::{Hashed, Learned, MacTable, Source},
+};
+
+pub(super) trait Memory {
+    fn table(&self) -> &MacTable;
+
+    /// The port that frames to `address` go to.
+    fn look_up(&self, address: Hashed) -> Option<PortIndex>;
+
+    /// What is known of a source.
+    fn source(&mut self, address: Hashed) -> Source;
+
+    /// Learns that `address`, of which `source` is known, is on `port`, which may hold `limit` entries.
+    fn learn(&mut self, address: Hashed, source: Source, port: PortIndex, limit: u32) -> Option<Learned>;
+
+    fn tell(&mut self, event: EngineEvent) -> Option<()>;
+}
+
+/// All to oneself. The table's clock is that of the batch.
+pub(super) struct Writable<'a> {
+    pub(super) table: &'a mut MacTable,
+    pub(super) events: &'a mut Events,
+}
+
+impl Memory for Writable<'_> {
+    #[inline]
+    fn table(&self) -> &MacTable {
+        self.table
+    }
+
+    #[inline]
+    fn look_up(&self, address: Hashed) -> Option<PortIndex> {
+        self.table.look_up(address, self.table.now())
+    }
+
+    #[inline]
+    fn source(&mut self, address: Hashed) -> Source {
+        self.table.source(address)
+    }
+
+    #[inline]
+    fn learn(&mut self, address: Hashed, source: Source, port: PortIndex, limit: u32) -> Option<Learned> {
+        Some(self.table.learn(address, source, port, limit))
+    }
+
+    fn tell(&mut self, event: EngineEvent) -> Option<()> {
+        self.events.tell(event, self.table.now());
+        Some(())
+    }
+}
+
+/// Shared with others that read.
+pub(super) struct ReadOnly<'a> {
+    pub(super) table: &'a MacTable,
+    pub(super) events: &'a Events,
+    /// Not before the table's clock, which stands still meanwhile.
+    pub(super) now: Millis,
+}
+
+impl Memory for ReadOnly<'_> {
+    #[inline]
+    fn table(&self) -> &MacTable {
+        self.table
+    }
+
+    #[inline]
+    fn look_up(&self, address: Hashed) -> Option<PortIndex> {
+        self.table.look_up(address, self.now)
+    }
+
+    #[inline]
+    fn source(&mut self, address: Hashed) -> Source {
+        self.table.source_at(address, self.now)
+    }
+
+    #[inline]
+    fn learn(&mut self, _: Hashed, source: Source, port: PortIndex, limit: u32) -> Option<Learned> {
+        self.table.learned_at(source, port, limit, self.now)
+    }
+
+    fn tell(&mut self, event: EngineEvent) -> Option<()> {
+        self.events.place_for(event, self.now).is_none().then_some(())
+    }
+}
