@@ -14,6 +14,9 @@
 
 mod fabric;
 mod handle;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod models;
 mod patience;
 mod rings;
 mod share;
