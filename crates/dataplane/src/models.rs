@@ -137,11 +137,14 @@ fn what_one_worker_learned_all_know_and_nothing_is_learned_twice_or_lost() {
     });
 }
 
+/// What a port was given, in that order.
+type Output = Arc<Mutex<Vec<Vec<u8>>>>;
+
 /// A port of one queue: what it receives is there from the beginning.
 #[derive(Debug)]
 struct Scripted {
     inbox: VecDeque<Vec<u8>>,
-    sent: Arc<Mutex<Vec<Vec<u8>>>>,
+    sent: Output,
 }
 
 impl Port for Scripted {
@@ -172,14 +175,14 @@ impl Port for Scripted {
 }
 
 /// Three ports, each of which sends to the two others, dealt to two workers: what each sent, and the workers.
-fn site() -> (Vec<Arc<Mutex<Vec<Vec<u8>>>>>, [Fabric; 2]) {
+fn site() -> (Vec<Output>, [Fabric; 2]) {
     let tables = tables(&snapshot((0..3).map(|n| guarded(mac(n + 1))).collect()));
     let mut fabrics = [0, 1].map(|_| Fabric::new(Arc::clone(&tables)));
     let mut outputs = Vec::new();
     for port in 0..3_u8 {
         let to = |number: u8| mac((port + 1 + number % 2) % 3 + 1);
         let inbox = (0..6).map(|number| frame(to(number), mac(port + 1), number)).collect();
-        let sent = Arc::new(Mutex::new(Vec::new()));
+        let sent = Output::default();
         let shares = share::deal(Box::new(Scripted { inbox, sent: Arc::clone(&sent) }), 2).unwrap();
         for (number, share) in shares.into_iter().enumerate() {
             let at = (usize::from(port) + number) % 2;

@@ -57,9 +57,11 @@ pub enum PacketError {
     },
 }
 
-/// A packet socket on one interface, which is promiscuous for as long as this lives.
+/// A packet socket on one interface, which is promiscuous for as long as this lives; or one worker's share of what comes in
+/// there.
 #[derive(Debug)]
 pub struct PacketSocket {
+    ifname: String,
     socket: OwnedFd,
     /// Size of the frames that came last: how many to ask for, so that a batch does not grow far beyond its bytes.
     typical: usize,
@@ -77,8 +79,11 @@ impl PacketSocket {
     /// # Errors
     /// See [`PacketError`].
     pub fn open(ifname: &str) -> Result<Self, PacketError> {
-        let socket = socket::open(ifname)?;
-        Ok(Self { socket, typical: SMALL, bypass: true, lost: 0, stopped: None })
+        Ok(Self::on(ifname, socket::open(ifname)?))
+    }
+
+    fn on(ifname: &str, socket: OwnedFd) -> Self {
+        Self { ifname: ifname.to_owned(), socket, typical: SMALL, bypass: true, lost: 0, stopped: None }
     }
 
     fn passes(&self) -> Result<(), PortError> {
@@ -122,6 +127,14 @@ impl PacketSocket {
 }
 
 impl Port for PacketSocket {
+    /// Each share has a socket of its own, and the kernel gives each frame to one of them: those of a flow to the same. To be
+    /// called in the interface's namespace.
+    fn deal(&mut self, others: usize) -> Option<Vec<Box<dyn Port>>> {
+        let sockets = socket::fan_out(self.socket.as_fd(), &self.ifname, others).ok()?;
+        let shares = sockets.into_iter().map(|socket| Self::on(&self.ifname, socket));
+        Some(shares.map(|share| Box::new(share) as Box<dyn Port>).collect())
+    }
+
     fn receive(&mut self, batch: &mut Batch) -> Result<(), PortError> {
         self.passes()?;
         while !batch.is_full() && self.receive_some(batch)? {}

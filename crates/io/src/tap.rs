@@ -14,7 +14,7 @@ use rustix::{
 };
 use std::{
     ffi::CStr,
-    io,
+    io, mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 use wire::{MacAddr, VNET_HDR_LEN};
@@ -81,11 +81,14 @@ pub enum TapError {
     },
 }
 
-/// An open TAP, all its queues.
+/// An open TAP, all its queues, or one worker's share of it.
 #[derive(Debug)]
 pub struct Tap {
     ifname: String,
+    /// One at least.
     queues: Vec<OwnedFd>,
+    /// Whether to receive from them, too.
+    receives: bool,
     /// Where the next receive begins, so that no queue starves behind another.
     next: usize,
 }
@@ -97,10 +100,14 @@ impl Tap {
     /// See [`TapError`]. A TAP that was created for this is gone again.
     pub fn open(config: &TapConfig) -> Result<Self, TapError> {
         let queues = (0..config.queues.max(1)).map(|_| open_queue(config)).collect::<Result<_, _>>()?;
-        let tap = Self { ifname: config.ifname.clone(), queues, next: 0 };
+        let tap = Self::share(&config.ifname, queues, true);
         let setup = |(action, error)| TapError::Setup { ifname: config.ifname.clone(), action, error };
         tap.set_up(config).map_err(setup)?;
         Ok(tap)
+    }
+
+    fn share(ifname: &str, queues: Vec<OwnedFd>, receives: bool) -> Self {
+        Self { ifname: ifname.to_owned(), queues, receives, next: 0 }
     }
 
     /// Its interface's name.
@@ -181,8 +188,23 @@ impl Tap {
 }
 
 impl Port for Tap {
+    /// A share for which there is no queue left sends on another one's.
+    fn deal(&mut self, others: usize) -> Option<Vec<Box<dyn Port>>> {
+        let (shares, count) = (others + 1, self.queues.len());
+        let lent = (count..shares).map(|number| self.queues[number % count].try_clone().ok());
+        let lent = lent.collect::<Option<Vec<_>>>()?;
+        let mut dealt: Vec<_> = (0..shares.min(count)).map(|_| Vec::new()).collect();
+        for (number, queue) in mem::take(&mut self.queues).into_iter().enumerate() {
+            dealt[number % shares].push(queue);
+        }
+        self.queues = dealt.remove(0);
+        let receivers = dealt.into_iter().map(|queues| Self::share(&self.ifname, queues, true));
+        let senders = lent.into_iter().map(|queue| Self::share(&self.ifname, vec![queue], false));
+        Some(receivers.chain(senders).map(|share| Box::new(share) as Box<dyn Port>).collect())
+    }
+
     fn receive(&mut self, batch: &mut Batch) -> Result<(), PortError> {
-        let count = self.queues.len();
+        let count = if self.receives { self.queues.len() } else { return Ok(()) };
         for turn in 0..count {
             Self::receive_from(self.queues[(self.next + turn) % count].as_fd(), batch)?;
         }
@@ -213,7 +235,7 @@ impl Port for Tap {
     }
 
     fn poll_fds(&self) -> Vec<BorrowedFd<'_>> {
-        self.queues.iter().map(AsFd::as_fd).collect()
+        self.queues.iter().filter(|_| self.receives).map(AsFd::as_fd).collect()
     }
 }
 

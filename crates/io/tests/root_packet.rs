@@ -258,3 +258,73 @@ fn root_a_segment_above_the_mtu_passes_whole_with_its_vlan_tag() {
     assert_eq!((batch.len(), batch.vnet(0)), (1, offload));
     assert!(batch.frame(0) == frame);
 }
+
+/// UDP from `port` to a port that nobody has.
+fn datagram(port: u16, number: u16) -> Vec<u8> {
+    let mut frame = b"\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02\x08\x00".to_vec();
+    frame.extend(b"\x45\x00\x00\x2e\x00\x00\x00\x00\x40\x11\x00\x00\x0a\x00\x00\x01\x0a\x00\x00\x02");
+    frame.extend([port, 9, 26, 0].iter().flat_map(|field| field.to_be_bytes()));
+    frame.extend(number.to_be_bytes());
+    frame.resize(60, 0);
+    frame
+}
+
+#[test]
+fn root_a_socket_dealt_to_workers_gives_each_flow_to_one_of_them_and_no_frame_to_two() {
+    let _alone = alone();
+    let ns = Namespace::default();
+    ns.cable("near", "far", 1500);
+    let (mut first, others) = ns.inside(|| {
+        let mut first = PacketSocket::open("near").unwrap();
+        let others = first.deal(2).unwrap();
+        (first, others)
+    });
+    let sender = Sender::new(&ns, "far");
+    let (flows, each) = (40, 25);
+    for number in 0..each {
+        (0..flows).for_each(|flow| sender.send(&datagram(1000 + flow, number)));
+    }
+    let mut shares: Vec<&mut dyn Port> = vec![&mut first];
+    let mut others = others;
+    shares.extend(others.iter_mut().map(|share| share.as_mut() as &mut dyn Port));
+    let mut seen = std::collections::BTreeMap::<Vec<u8>, Vec<(usize, u16)>>::new();
+    let mut batch = Batch::default();
+    for (number, share) in shares.iter_mut().enumerate() {
+        loop {
+            batch.clear();
+            share.receive(&mut batch).unwrap();
+            for frame in (0..batch.len() as u16).map(|index| batch.frame(index)) {
+                let sequence = u16::from_be_bytes([frame[42], frame[43]]);
+                seen.entry(frame[34..36].to_vec()).or_default().push((number, sequence));
+            }
+            if batch.is_empty() {
+                break;
+            }
+        }
+    }
+    assert_eq!(seen.len(), usize::from(flows));
+    for came in seen.values() {
+        let expected: Vec<_> = (0..each).map(|sequence| (came[0].0, sequence)).collect();
+        assert_eq!(*came, expected, "all of a flow, in order, once, to one share");
+    }
+    let shares_used: std::collections::BTreeSet<_> = seen.values().map(|came| came[0].0).collect();
+    assert_eq!(shares_used.len(), 3, "a share got nothing");
+}
+
+#[test]
+fn root_each_share_of_a_socket_sends() {
+    let _alone = alone();
+    let ns = Namespace::default();
+    ns.cable("near", "far", 1500);
+    let mut observer = Observer::new(&ns, "far");
+    let mut shares = ns.inside(|| {
+        let mut first = PacketSocket::open("near").unwrap();
+        let others = first.deal(1).unwrap();
+        std::iter::once(Box::new(first) as Box<dyn Port>).chain(others).collect::<Vec<_>>()
+    });
+    for (share, number) in shares.iter_mut().zip(0..) {
+        let (batch, which) = batch_of(&[datagram(7, number)]);
+        assert_eq!(share.transmit(&batch, &which).unwrap().frames, 1);
+        assert_eq!(observer.next(), datagram(7, number));
+    }
+}

@@ -174,3 +174,32 @@ fn root_a_replaced_namespace_has_another_id() {
     assert_ne!(netns::namespace_id(&ns.0), before);
     drop(tap);
 }
+
+#[test]
+fn root_a_tap_dealt_to_workers_has_its_queues_with_them_and_all_of_them_send() {
+    let _alone = alone();
+    // Queues, workers, and how many queues each then has to receive from.
+    for (queues, workers, expected) in [(3, 2, vec![2, 1]), (1, 3, vec![1, 0, 0]), (2, 2, vec![1, 1])] {
+        let ns = Namespace::default();
+        let mut first = open(&ns, TapConfig { queues, ..jumbo("t0") }).unwrap();
+        let others = first.deal(workers - 1).unwrap();
+        let mut shares: Vec<Box<dyn Port>> = std::iter::once(Box::new(first) as _).chain(others).collect();
+        assert_eq!(shares.iter().map(|share| share.poll_fds().len()).collect::<Vec<_>>(), expected);
+        let mut observer = Observer::new(&ns, "t0");
+        for share in &mut shares {
+            let frames = frames_of_every_form(true);
+            let (batch, which) = batch_of(&frames);
+            assert_eq!(share.transmit(&batch, &which).unwrap().frames, frames.len() as u64);
+            frames.iter().for_each(|frame| assert_eq!(observer.next(), *frame));
+        }
+        let sender = Sender::new(&ns, "t0");
+        (0..20).for_each(|_| sender.send(&frames_of_every_form(false)[0]));
+        let mut batch = Batch::default();
+        let mut receive = |share: &mut Box<dyn Port>| {
+            batch.clear();
+            share.receive(&mut batch).unwrap();
+            batch.len()
+        };
+        assert_eq!(shares.iter_mut().map(&mut receive).sum::<usize>(), 20);
+    }
+}

@@ -41,6 +41,7 @@ impl Core {
             role,
             mtu: limit(mtu),
             queue_pairs_max,
+            workers: self.dataplane.workers(),
         })?;
         if vhost.role == VhostRole::Server {
             open_to_group(&path, SOCKET_MODE)?;

@@ -82,7 +82,8 @@ fn main() {
     let mut guests = [SENDER, RECEIVER].map(|port| {
         let path = directory.path().join(port.0.to_string());
         let (name, role) = (port.0.to_string(), VhostRole::Server);
-        let config = VhostConfig { name, path: path.clone(), role, mtu: 9000, queue_pairs_max: 1 };
+        let path_of = path.clone();
+        let config = VhostConfig { name, path: path_of, role, mtu: 9000, queue_pairs_max: 1, workers: 1 };
         let opened = VhostPort::open(&config).unwrap();
         assert!(fabric.attach(port, Box::new(opened)).is_none());
         Guest::connect(&path, stream.rings)

@@ -22,6 +22,44 @@ const SWITCHES: [libc::c_int; 4] =
     [libc::PACKET_VNET_HDR, libc::PACKET_AUXDATA, libc::PACKET_IGNORE_OUTGOING, libc::PACKET_QDISC_BYPASS];
 
 pub(super) fn open(ifname: &str) -> Result<OwnedFd, PacketError> {
+    open_with(ifname, |_| Ok(()))
+}
+
+/// Opens further sockets on the interface of `first` and has the kernel give each frame that comes in to one of them all:
+/// those of a flow, either way, to the same (packet(7), PACKET_FANOUT_HASH).
+///
+/// A socket can join only once it is bound, and until then would get every frame that the others get. So it has a filter
+/// that takes none, which goes when it has joined; what falls to it in the microseconds between is lost.
+pub(super) fn fan_out(first: BorrowedFd<'_>, ifname: &str, others: usize) -> io::Result<Vec<OwnedFd>> {
+    set(first, libc::PACKET_FANOUT, &group(libc::PACKET_FANOUT_FLAG_UNIQUEID, 0))?;
+    let id: libc::c_int = get(first, libc::PACKET_FANOUT)?;
+    let join = |_| {
+        let socket = open_with(ifname, take_nothing).map_err(io::Error::other)?;
+        set(socket.as_fd(), libc::PACKET_FANOUT, &group(0, id & 0xffff))?;
+        set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_DETACH_FILTER, &0)?;
+        Ok(socket)
+    };
+    (0..others).map(join).collect()
+}
+
+/// The argument of PACKET_FANOUT: a group's number, and flags beside the kind.
+const fn group(flags: libc::c_uint, id: libc::c_int) -> libc::c_int {
+    id | ((libc::PACKET_FANOUT_HASH | flags) << 16).cast_signed()
+}
+
+/// A filter of one instruction: of each frame, nothing.
+fn take_nothing(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let code = (libc::BPF_RET | libc::BPF_K) as u16;
+    let mut program = [libc::sock_filter { code, jt: 0, jf: 0, k: 0 }];
+    let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
+    set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)
+}
+
+/// `before_bind` is done to the socket while it receives nothing yet.
+fn open_with(
+    ifname: &str,
+    before_bind: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
+) -> Result<OwnedFd, PacketError> {
     let setup = |(action, error)| PacketError::Setup { ifname: ifname.to_owned(), action, error };
     let at = |action| move |error: io::Error| setup((action, error));
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
@@ -37,6 +75,7 @@ pub(super) fn open(ifname: &str) -> Result<OwnedFd, PacketError> {
     }
     set_buffers(socket.as_fd()).map_err(at("setting its buffers"))?;
     join_promiscuous(socket.as_fd(), index).map_err(at("making it promiscuous"))?;
+    before_bind(socket.as_fd()).map_err(at("setting a filter"))?;
     bind(socket.as_fd(), index).map_err(at("binding to it"))?;
     Ok(socket)
 }
@@ -121,18 +160,19 @@ fn set_option<T: Copy>(
 /// Frames dropped for want of room since the last call; asking resets the kernel's counter. A socket that lost its
 /// interface has nothing more to tell.
 pub(super) fn dropped(socket: BorrowedFd<'_>) -> u64 {
-    let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
-    let mut len = size_of_val(&stats) as libc::socklen_t;
-    // SAFETY: the descriptor is open while borrowed; the kernel writes at most `len` bytes into `stats`, two integers,
-    // and the length into `len`.
-    let asked = check(unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_PACKET,
-            libc::PACKET_STATISTICS,
-            (&raw mut stats).cast(),
-            &raw mut len,
-        )
-    });
-    asked.map_or(0, |_| u64::from(stats.tp_drops))
+    // Packets, drops (`tpacket_stats`).
+    let asked: io::Result<[libc::c_uint; 2]> = get(socket, libc::PACKET_STATISTICS);
+    asked.map_or(0, |[_, drops]| u64::from(drops))
+}
+
+/// `T` is integers.
+fn get<T: Copy + Default>(socket: BorrowedFd<'_>, option: libc::c_int) -> io::Result<T> {
+    let mut value = T::default();
+    let mut len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the descriptor is open while borrowed; the kernel writes at most `len` bytes into `value`, which has that many
+    // and any bytes of which are a value, and the length into `len`.
+    check(unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_PACKET, option, (&raw mut value).cast(), &raw mut len)
+    })?;
+    Ok(value)
 }

@@ -5,7 +5,7 @@
 //! its receive queues (even); who holds an even one waits for none. Whatever takes long (mapping memory, closing
 //! descriptors) is done without a lock held.
 //!
-//! The worker learns of a change by [`Device::generation`], which it compares once a turn, and is woken for it by the
+//! A worker learns of a change by [`Device::generation`], which it compares once a turn, and is woken for it by the
 //! doorbell. What it may read without any lock is the state and the generation.
 
 mod doorbell;
@@ -87,7 +87,8 @@ struct Condition {
 #[derive(Debug)]
 pub(super) struct Device {
     queues: Vec<Arc<Mutex<Queue>>>,
-    doorbell: Doorbell,
+    /// One for each share of the port that has queues to receive from.
+    doorbells: Vec<Doorbell>,
     generation: AtomicU64,
     state: AtomicU8,
     condition: Mutex<Condition>,
@@ -99,15 +100,16 @@ pub(super) struct Device {
 }
 
 impl Device {
-    /// A device without a front end.
+    /// A device without a front end, to be dealt to so many workers.
     ///
     /// # Errors
     /// No descriptor is left.
-    pub(super) fn new(queue_pairs: u16, mtu_max: u16) -> io::Result<Self> {
+    pub(super) fn new(queue_pairs: u16, mtu_max: u16, workers: usize) -> io::Result<Self> {
         let pairs = queue_pairs.clamp(1, QUEUE_PAIRS_MAX);
+        let shares = workers.clamp(1, pairs.into());
         Ok(Self {
             queues: (0..2 * pairs).map(|_| Arc::default()).collect(),
-            doorbell: Doorbell::new()?,
+            doorbells: (0..shares).map(|_| Doorbell::new()).collect::<io::Result<_>>()?,
             generation: AtomicU64::new(0),
             state: AtomicU8::new(State::Waiting as u8),
             condition: Mutex::new(Condition { connection: State::Waiting, fault: None, pending: false }),
@@ -127,9 +129,19 @@ impl Device {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Becomes readable when a guest kicks one of its queues and when the generation changes.
-    pub(super) const fn doorbell(&self) -> &Doorbell {
-        &self.doorbell
+    /// The shares of the port that have queues to receive from, each a doorbell: readable when the guest kicks one of them
+    /// and when the generation changes.
+    pub(super) fn doorbells(&self) -> &[Doorbell] {
+        &self.doorbells
+    }
+
+    /// The share that receives from queue `index`: pairs are dealt in turn.
+    pub(super) fn share_of(&self, index: usize) -> usize {
+        index / 2 % self.doorbells.len()
+    }
+
+    fn doorbell_of(&self, index: u32) -> &Doorbell {
+        &self.doorbells[self.share_of(index as usize)]
     }
 
     /// How far the port is.
@@ -233,6 +245,6 @@ impl Device {
 
     fn tell_worker(&self) {
         self.generation.fetch_add(1, Ordering::Release);
-        self.doorbell.ring();
+        self.doorbells.iter().for_each(Doorbell::ring);
     }
 }

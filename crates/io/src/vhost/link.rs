@@ -67,6 +67,8 @@ pub struct VhostConfig {
     /// Most queue pairs, up to 16. Cloud Hypervisor compares the number
     /// with its queues, two for each pair.
     pub queue_pairs_max: u16,
+    /// How many workers the port is to be dealt to.
+    pub workers: usize,
 }
 
 /// Why a port could not be opened.
@@ -109,7 +111,7 @@ impl ControlThread {
                 End::Connects(address, RETRY.0)
             }
         };
-        let device = Arc::new(Device::new(config.queue_pairs_max, config.mtu)?);
+        let device = Arc::new(Device::new(config.queue_pairs_max, config.mtu, config.workers)?);
         let stop = Arc::new(AtomicBool::new(false));
         let control = Control {
             device: Arc::clone(&device),

@@ -27,7 +27,7 @@ pub use conversation::Conversation;
 
 use super::{
     chains::Chains,
-    device::{Device, PeerEvent, Queue, State},
+    device::{Device, Doorbell, PeerEvent, Queue, State},
     features::Features,
     header::{self, HeaderError},
     link::{ControlThread, VhostConfig, VhostError, VhostRole},
@@ -45,17 +45,19 @@ use wire::VNET_HDR_LEN;
 
 type Locked = ArcMutexGuard<RawMutex, Queue>;
 
-/// A vNIC whose VMM shares the guest's memory and rings.
+/// A vNIC whose VMM shares the guest's memory and rings, or one worker's share of it.
 pub struct VhostPort {
     device: Arc<Device>,
     waits_for: &'static str,
+    /// Which share it is: a number of the device's, or one beyond that receives from no queue.
+    share: usize,
     link: Link,
-    /// The device's generation that all below was read at.
+    /// The device's generation that link and sources were read at.
     generation: Option<u64>,
-    /// The guest's transmit queues that run, by index.
+    /// The guest's transmit queues that run and are this share's, by index.
     sources: Vec<usize>,
-    /// Its receive queues.
-    targets: Vec<usize>,
+    /// The guest's receive queues that run.
+    targets: Targets,
     /// Which source is next.
     turn: usize,
     /// What lies in the batch at hand.
@@ -64,8 +66,36 @@ pub struct VhostPort {
     spare: Vec<Chains>,
     sender: send::Sender,
     armed: bool,
-    /// Ends the control thread when it is dropped, so it comes last.
-    _control: ControlThread,
+    /// Ends the control thread when the last share is dropped, so it comes last.
+    control: Arc<ControlThread>,
+}
+
+/// Queues to send on, and the device's generation that they were read at.
+#[derive(Debug, Default)]
+struct Targets {
+    generation: Option<u64>,
+    queues: Vec<usize>,
+}
+
+impl Targets {
+    /// Looks at the queues again where something was changed. Takes locks of receive queues only, one at a time: whoever sends
+    /// may hold those of another port's transmit queues.
+    fn refresh(&mut self, device: &Device) {
+        let generation = device.generation();
+        if self.generation == Some(generation) {
+            return;
+        }
+        self.generation = Some(generation);
+        self.queues.clear();
+        for (index, queue) in device.queues().iter().enumerate().step_by(2) {
+            let mut queue = queue.lock();
+            let Queue { ring: Some(ring), enabled: true, .. } = &mut *queue else { continue };
+            // Buffers are looked at when there is a frame for them. A driver without EVENT_IDX that may tell of each batch of
+            // new ones does: that cost DPDK's a fifth of its time at 64 bytes, and a quarter of the frames.
+            ring.disarm();
+            self.queues.push(index);
+        }
+    }
 }
 
 /// A queue whose chains lie in the batch at hand.
@@ -106,23 +136,24 @@ impl VhostPort {
             VhostRole::Server => "no VMM is connected to its socket",
             VhostRole::Client => "no VMM listens on its socket",
         };
-        Ok(Self::new(ControlThread::open(config)?, waits_for))
+        Ok(Self::new(Arc::new(ControlThread::open(config)?), waits_for, 0))
     }
 
-    fn new(control: ControlThread, waits_for: &'static str) -> Self {
+    fn new(control: Arc<ControlThread>, waits_for: &'static str, share: usize) -> Self {
         Self {
             device: Arc::clone(control.device()),
             waits_for,
+            share,
             link: Link::Waits(waits_for),
             generation: None,
             sources: Vec::new(),
-            targets: Vec::new(),
+            targets: Targets::default(),
             turn: 0,
             held: Vec::new(),
             spare: Vec::new(),
             sender: send::Sender::default(),
             armed: false,
-            _control: control,
+            control,
         }
     }
 
@@ -132,6 +163,10 @@ impl VhostPort {
         VhostView(Arc::clone(&self.device))
     }
 
+    fn doorbell(&self) -> Option<&Doorbell> {
+        self.device.doorbells().get(self.share)
+    }
+
     /// Looks at the queues again where something was changed. No queue may be held: their locks are taken.
     fn refresh(&mut self) {
         let generation = self.device.generation();
@@ -139,17 +174,10 @@ impl VhostPort {
             return;
         }
         self.generation = Some(generation);
-        let runs = |index: &usize| self.device.queues()[*index].lock().ring.is_some();
-        let enabled = |index: &usize| self.device.queues()[*index].lock().enabled;
-        let all = 0..self.device.queues().len();
+        let queues = self.device.queues().iter().enumerate().skip(1).step_by(2);
+        let own = queues.filter(|(index, _)| self.device.share_of(*index) == self.share);
         // What is sent on a ring that is not enabled is taken too, and dropped.
-        self.sources = all.clone().filter(|index| index % 2 == 1).filter(runs).collect();
-        self.targets = all.filter(|index| index % 2 == 0).filter(runs).filter(enabled).collect();
-        // Buffers are looked at when there is a frame for them. A driver without EVENT_IDX that may tell of each batch of
-        // new ones does: that cost DPDK's a fifth of its time at 64 bytes, and a quarter of the frames.
-        for &index in &self.targets {
-            self.device.queues()[index].lock().ring.iter_mut().for_each(Ring::disarm);
-        }
+        self.sources = own.filter(|(_, queue)| queue.lock().ring.is_some()).map(|(index, _)| index).collect();
         self.link = match self.device.state() {
             State::Up => Link::Up,
             State::Waiting => Link::Waits(self.waits_for),
@@ -160,7 +188,7 @@ impl VhostPort {
 
     fn fault(&mut self, fault: &Fault) {
         self.device.fault(fault);
-        self.generation = None;
+        (self.generation, self.targets.generation) = (None, None);
         self.link = Link::Faulted(fault.to_string().into());
     }
 
@@ -261,6 +289,11 @@ fn take_in_scattered(pieces: &[Piece], features: Features, batch: &mut Batch) ->
 }
 
 impl Port for VhostPort {
+    fn deal(&mut self, others: usize) -> Option<Vec<Box<dyn Port>>> {
+        let share = |number| Self::new(Arc::clone(&self.control), self.waits_for, number);
+        Some((1..=others).map(|number| Box::new(share(number)) as Box<dyn Port>).collect())
+    }
+
     fn receive(&mut self, batch: &mut Batch) -> Result<(), PortError> {
         self.refresh();
         if std::mem::take(&mut self.armed) {
@@ -269,7 +302,7 @@ impl Port for VhostPort {
                 false
             });
         }
-        if let Some(mac) = self.device.take_rarp() {
+        if let Some(mac) = (self.share == 0).then(|| self.device.take_rarp()).flatten() {
             batch.push_copy(&announce::frame(mac));
         }
         let count = self.sources.len();
@@ -305,7 +338,8 @@ impl Port for VhostPort {
 
     fn transmit(&mut self, batch: &Batch, which: &[u16]) -> Result<Sent, PortError> {
         let mut sent = Sent::default();
-        if let Err(fault) = self.sender.send(&self.device, &self.targets, batch, which, &mut sent) {
+        self.targets.refresh(&self.device);
+        if let Err(fault) = self.sender.send(&self.device, &self.targets.queues, batch, which, &mut sent) {
             self.fault(&fault);
         }
         Ok(sent)
@@ -320,7 +354,7 @@ impl Port for VhostPort {
     }
 
     fn arm(&mut self) -> bool {
-        self.device.doorbell().quiet();
+        self.doorbell().into_iter().for_each(Doorbell::quiet);
         self.armed = true;
         let mut pending = self.generation != Some(self.device.generation());
         pending |= self.each_source(Ring::arm);
@@ -328,6 +362,6 @@ impl Port for VhostPort {
     }
 
     fn poll_fds(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.device.doorbell().as_fd()]
+        self.doorbell().into_iter().map(Doorbell::as_fd).collect()
     }
 }

@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_port_without_a_vmm_has_no_driver() {
-        let view = VhostView(Arc::new(Device::new(2, 1500).unwrap()));
+        let view = VhostView(Arc::new(Device::new(2, 1500, 1).unwrap()));
         assert_eq!(view.driver(), VhostDriver::default());
     }
 }

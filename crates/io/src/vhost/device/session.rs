@@ -289,10 +289,13 @@ impl Session {
         let device = Arc::clone(&self.device);
         let ring = self.ring(event.index)?;
         if let Some(kick) = &kick {
-            device.doorbell.add(kick).map_err(|error| SessionError::Kick(event.index, error))?;
+            device
+                .doorbell_of(event.index)
+                .add(kick)
+                .map_err(|error| SessionError::Kick(event.index, error))?;
         }
         if let Some(old) = mem::replace(&mut ring.kick, kick) {
-            device.doorbell.remove(&old);
+            device.doorbell_of(event.index).remove(&old);
         }
         ring.kicked = true;
         self.refresh(event.index as usize)
@@ -329,7 +332,7 @@ impl Session {
     fn stop(&mut self, index: usize) -> u32 {
         let Some(setup) = self.rings.get_mut(index) else { return 0 };
         if let Some(kick) = setup.kick.take() {
-            self.device.doorbell.remove(&kick);
+            self.device.doorbell_of(index as u32).remove(&kick);
         }
         (setup.kicked, setup.running) = (false, false);
         let stopped =

@@ -4,4 +4,5 @@
 mod hostile;
 mod lifecycle;
 mod requests;
+mod shares;
 mod stage;

@@ -204,9 +204,9 @@ fn kicks_ring_the_doorbell_while_the_ring_runs() {
     let rings = || {
         let mut ready = Vec::new();
         let epoll = crate::Epoll::new().unwrap();
-        epoll.add(stage.device().doorbell().as_fd(), 0).unwrap();
+        epoll.add(stage.device().doorbells()[0].as_fd(), 0).unwrap();
         epoll.wait(Some(std::time::Duration::ZERO), &mut ready).unwrap();
-        stage.device().doorbell().quiet();
+        stage.device().doorbells()[0].quiet();
         !ready.is_empty()
     };
     assert!(rings() && !rings());

@@ -74,9 +74,9 @@ impl Stage {
         let (device, until) = (self.device(), Instant::now() + LONG);
         while !so(device) {
             let left = until.checked_duration_since(Instant::now()).expect("it did not come so");
-            let fd = PollFd::from_borrowed_fd(device.doorbell().as_fd(), PollFlags::IN);
+            let fd = PollFd::from_borrowed_fd(device.doorbells()[0].as_fd(), PollFlags::IN);
             poll(&mut [fd], Some(&Timespec::try_from(left).unwrap())).unwrap();
-            device.doorbell().quiet();
+            device.doorbells()[0].quiet();
         }
     }
 
@@ -86,7 +86,14 @@ impl Stage {
 }
 
 pub(super) fn config(path: &Path, role: VhostRole) -> VhostConfig {
-    VhostConfig { name: "test".to_owned(), path: path.to_owned(), role, mtu: 9000, queue_pairs_max: 2 }
+    VhostConfig {
+        name: "test".to_owned(),
+        path: path.to_owned(),
+        role,
+        mtu: 9000,
+        queue_pairs_max: 2,
+        workers: 1,
+    }
 }
 
 /// Memory that the front end shares, with room for a few rings.
