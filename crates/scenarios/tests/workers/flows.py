@@ -35,7 +35,7 @@ def source(address, flows, count):
         for out in outs:
             out.send(number.to_bytes(4, "big") + bytes(28))
         # Bursts that queues can take.
-        if number % 8 == 7:
+        if number % 2:
             time.sleep(0.002)
 
 mode, *arguments = sys.argv[1:]
