@@ -15,6 +15,7 @@ mod mmsg;
 pub mod netns;
 mod offload;
 mod packet;
+mod parts;
 mod piece;
 mod port;
 mod tap;

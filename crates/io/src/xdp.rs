@@ -48,6 +48,7 @@ use crate::{
     interface::{BadInterfaceName, IfReq},
     offload::{self, Taken},
     packet,
+    parts::piece,
     piece::Piece,
 };
 use news::News;
@@ -56,7 +57,6 @@ use queue::{Queue, Refused};
 use std::{
     fmt, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    ptr::NonNull,
 };
 use wire::vlan;
 
@@ -341,10 +341,6 @@ impl Port for XdpPort {
         self.queues.iter_mut().for_each(Queue::complete);
     }
 
-    fn takes_pieces(&self) -> bool {
-        true
-    }
-
     fn transmit(&mut self, batch: &Batch, which: &[u16]) -> Result<Sent, PortError> {
         self.passes()?;
         let (mut sent, mtu) = (Sent::default(), self.facts.mtu as usize);
@@ -358,8 +354,7 @@ impl Port for XdpPort {
                 sent.count(taken, batch.frame_len(index));
                 continue;
             }
-            let frame = if tail.is_empty() { head } else { gathered(scratch, batch, index) };
-            offload::finish(frame, vnet, &mut sent, |[header, payload]| {
+            offload::finish(batch.whole(index, scratch), vnet, &mut sent, |[header, payload]| {
                 // SAFETY: the piece is a slice that outlives the call.
                 unsafe { give(queue, mtu, header, &[piece(payload)]) }
             });
@@ -414,23 +409,6 @@ unsafe fn give(queue: &mut Queue, mtu: usize, head: &[u8], tail: &[Piece]) -> Ta
 fn longest(head: &[u8], mtu: usize) -> usize {
     let ethertype = head.get(12..14).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
     mtu + ETHERNET_HEADER + if ethertype.is_some_and(vlan::is_tpid) { VLAN_TAG } else { 0 }
-}
-
-fn piece(bytes: &[u8]) -> Piece {
-    Piece { at: NonNull::from(bytes).cast(), len: bytes.len() }
-}
-
-/// A frame in pieces, put together.
-fn gathered<'a>(scratch: &'a mut Vec<u8>, batch: &Batch, index: u16) -> &'a [u8] {
-    scratch.resize(batch.frame_len(index), 0);
-    let head = batch.head(index);
-    scratch[..head.len()].copy_from_slice(head);
-    let mut end = head.len();
-    for piece in batch.tail(index) {
-        // SAFETY: the batch keeps what its pieces lie in.
-        end += unsafe { piece.read(&mut scratch[end..]) };
-    }
-    &scratch[..end]
 }
 
 /// Why sockets that were bound to the interface as it was are of no use for what it has become.
