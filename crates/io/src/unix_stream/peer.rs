@@ -5,12 +5,8 @@ use crate::{
     offload::Taken,
     parts::{self, Parts},
 };
-use rustix::{
-    io::{Errno, read},
-};
-use std::{
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-};
+use rustix::io::{Errno, read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use wire::VNET_HDR_LEN;
 
 const LENGTH: usize = 4;
