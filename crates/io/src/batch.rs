@@ -235,12 +235,7 @@ impl Batch {
     /// The frame in one place: of one in pieces, in `gathered`.
     #[must_use]
     pub fn whole<'a>(&'a self, index: u16, gathered: &'a mut Vec<u8>) -> &'a [u8] {
-        if self.is_whole(index) {
-            return self.head(index);
-        }
-        gathered.clear();
-        self.parts(index).append_to(gathered, 0);
-        gathered
+        self.parts(index).together(gathered)
     }
 
     /// Completes the partial checksum of a frame that is not to be cut.

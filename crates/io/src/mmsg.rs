@@ -4,7 +4,7 @@
 use crate::{
     BATCH_FRAMES, Batch, MAX_FRAME,
     interface::check,
-    parts::{self, MAX_IOVECS, MAX_PIECES, NO_IOVEC, Parts},
+    parts::{self, MAX_IOVECS, NO_IOVEC, Parts},
 };
 use std::{
     io,
@@ -151,26 +151,25 @@ impl Outbox {
         to: Option<&UnixAddress>,
         datagrams: impl Iterator<Item = Parts<'a>> + Clone,
     ) -> io::Result<usize> {
-        match self.try_send(socket, to, datagrams.clone(), MAX_PIECES) {
+        match self.try_send(socket, to, datagrams.clone(), false) {
             // Of the first one a piece is gone.
-            Err(error) if parts::is_gone(&error) => self.try_send(socket, to, datagrams.take(1), 0),
+            Err(error) if parts::is_gone(&error) => self.try_send(socket, to, datagrams.take(1), true),
             outcome => outcome,
         }
     }
 
-    /// Frames in more pieces than `most` are put together.
     fn try_send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
         to: Option<&UnixAddress>,
         datagrams: impl Iterator<Item = Parts<'a>>,
-        most: usize,
+        together: bool,
     ) -> io::Result<usize> {
         let (mut iovecs, mut messages) = ([NO_IOVEC; IOVECS], no_messages());
         let (mut free, mut prepared) = (&mut iovecs[..], 0);
         self.gathered.clear();
         for (datagram, message) in datagrams.zip(&mut messages) {
-            let Some(count) = self.name(datagram, free, most) else { break };
+            let Some(count) = self.name(datagram, free, together) else { break };
             let (its, rest) = free.split_at_mut(count);
             free = rest;
             message.msg_hdr.msg_iov = its.as_mut_ptr();
@@ -193,8 +192,8 @@ impl Outbox {
 
     /// How many iovecs name the datagram; `None` where what is left of them, or of the room to put it together, is too
     /// little, which for the first one it never is.
-    fn name(&mut self, datagram: Parts<'_>, iovecs: &mut [libc::iovec], most: usize) -> Option<usize> {
-        if datagram.pieces() <= most {
+    fn name(&mut self, datagram: Parts<'_>, iovecs: &mut [libc::iovec], together: bool) -> Option<usize> {
+        if !datagram.lies_in_pieces() || (datagram.stay_apart() && !together) {
             return parts::name(datagram, iovecs);
         }
         self.gathered.reserve_exact(if self.gathered.is_empty() { LONGEST } else { 0 });

@@ -10,7 +10,7 @@ use crate::{
 };
 use rustix::{
     fs::{Mode, OFlags, open},
-    io::{Errno, read, write},
+    io::{Errno, read},
     net::{AddressFamily, SocketFlags, SocketType, netdevice::name_to_index, socket_with},
 };
 use std::{
@@ -219,7 +219,7 @@ impl Port for Tap {
         let mut sent = Sent::default();
         for (done, &index) in which.iter().enumerate() {
             let queue = self.queues[self.queue_for(batch.head(index))].as_fd();
-            match send(queue, batch, index, &mut self.gathered) {
+            match parts::write(queue, batch.parts_with_vnet(index), &mut self.gathered) {
                 Ok(_) => sent.delivered(batch.frame_len(index)),
                 // The interface is switched off (tun_get_user).
                 Err(Errno::IO) => sent.down += 1,
@@ -238,13 +238,6 @@ impl Port for Tap {
 
     fn poll_fds(&self) -> Vec<BorrowedFd<'_>> {
         self.queues.iter().filter(|_| self.receives).map(AsFd::as_fd).collect()
-    }
-}
-
-fn send(queue: BorrowedFd<'_>, batch: &Batch, index: u16, gathered: &mut Vec<u8>) -> Result<usize, Errno> {
-    match batch.is_whole(index) {
-        true => write(queue, batch.with_vnet(index)),
-        false => parts::write(queue, batch.parts_with_vnet(index), gathered),
     }
 }
 

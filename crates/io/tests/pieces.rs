@@ -141,7 +141,7 @@ fn a_frame_in_pieces_that_a_stream_took_in_part_is_finished_first() {
 #[test]
 fn memory_that_vanishes_while_a_frame_is_sent_faults_its_guest_only() {
     let (mut port, mut peer, _dir) = stream();
-    memory_vanishes(&mut port, |count| read_frames(&mut peer, count));
+    memory_vanishes(&mut port, 1500, |count| read_frames(&mut peer, count));
     let (mut port, peer, _dir) = dgram();
-    memory_vanishes(&mut port, |count| receive_frames(&peer, count));
+    memory_vanishes(&mut port, 1500, |count| receive_frames(&peer, count));
 }

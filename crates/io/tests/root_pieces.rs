@@ -58,13 +58,16 @@ fn root_memory_that_vanishes_while_a_frame_is_sent_faults_its_guest_only() {
     let _alone = alone();
     let ns = Namespace::default();
     let (mut port, mut far) = (tap(&ns), packet(&ns, "t0"));
-    memory_vanishes(&mut port, |count| receive(&mut far, count));
+    // A short frame is put together in any case, a long one only then.
+    for len in [1500, 20_000] {
+        memory_vanishes(&mut port, len, |count| receive(&mut far, count));
+    }
     let mut port = xdp(&ns);
     let mut far = packet(&ns, "far");
-    memory_vanishes(&mut port, |count| receive(&mut far, count));
+    memory_vanishes(&mut port, 1500, |count| receive(&mut far, count));
     drop(port);
     let mut port = packet(&ns, "near");
-    memory_vanishes(&mut port, |count| receive(&mut far, count));
+    memory_vanishes(&mut port, 1500, |count| receive(&mut far, count));
 }
 
 /// A segment of 64 KiB goes whole to those who take it, with the offload it came with.

@@ -264,17 +264,17 @@ pub fn pieces_arrive(port: &mut dyn Port, longest: usize, mut arrive: impl FnMut
     }
 }
 
-/// A guest cuts its memory short while its frame is on the way: the port that sends goes on, the frame comes whole as to
+/// A guest cuts its memory short while its frame of `len` bytes is on the way: the port that sends goes on, the frame comes whole as to
 /// its length with zeros for what is gone, and the guest's port faults.
-pub fn memory_vanishes(port: &mut dyn Port, mut arrive: impl FnMut(usize) -> Vec<Vec<u8>>) {
+pub fn memory_vanishes(port: &mut dyn Port, len: usize, mut arrive: impl FnMut(usize) -> Vec<Vec<u8>>) {
     let (mut guest, mut other) = (Guest::new(), Guest::new());
-    let frame: Vec<u8> = (0..1500).map(|at| (at % 251) as u8 | 2).collect();
+    let frame: Vec<u8> = (0..len).map(|at| (at % 251) as u8 | 2).collect();
     let frame = [b"\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02\x88\xb5", &frame[14..]].concat();
     let plain = VnetHdr::default();
     guest.send(plain, &frame, &[]);
     guest.skip_to_page();
     guest.send(plain, &frame, &[HEADER + 900]);
-    // The last 500 bytes of the third frame lie behind the cut.
+    // All but the first 1000 bytes of the third frame lie behind the cut.
     let stays = guest.skip_to_page() + 4096;
     guest.next = stays - (HEADER + 1000) as u64;
     guest.send(plain, &frame, &[]);
@@ -286,7 +286,7 @@ pub fn memory_vanishes(port: &mut dyn Port, mut arrive: impl FnMut(usize) -> Vec
     guest.port.complete();
     let came = arrive(3);
     assert!(came[..2] == vec![frame.clone(); 2][..], "what was there came otherwise");
-    assert!(came[2] == [&frame[..1000], &[0; 500]].concat(), "zeros stand for what is gone");
+    assert!(came[2] == [&frame[..1000], &vec![0; len - 1000]].concat(), "zeros stand for what is gone");
 
     other.send(plain, &frame, &[HEADER + 200, 700]);
     assert_eq!(other.carry(port).frames, 1, "the port that sent it has no part in it");
