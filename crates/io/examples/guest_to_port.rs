@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A PORT is `packet:IFACE` or `tap:IFACE`. Frames are TCP segments of BYTES, above the MTU to be cut by who takes them;
-//! their payload lies in the guest's memory in pieces of PIECE bytes, 4 MiB of it in turn, so that it comes from beyond the
+//! their payload lies in the guest's memory in pieces of PIECE bytes, 2 to 4 MiB of it in turn, so that it comes from beyond the
 //! level 2 cache. It prints the CPU time of receiving, sending and giving back: what the guest does is left out.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]

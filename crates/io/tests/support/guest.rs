@@ -98,12 +98,12 @@ impl Guest {
         self.write(&self.frames.to_ne_bytes(), at + 2);
     }
 
-    /// Has the ring hold frames that are all alike, as many as there are descriptors for, which [`Guest::offer`] sends in
-    /// turn. How many those are.
+    /// Has the ring hold frames that are all alike, as many as there are descriptors and 4 MiB for, which [`Guest::offer`]
+    /// sends in turn. How many those are.
     pub fn fill_ring(&mut self, vnet: VnetHdr, frame: &[u8], lengths: &[usize]) -> u16 {
         self.send(vnet, frame, lengths);
-        let each = self.descriptors;
-        let frames = 1 << (SLOTS / each).ilog2();
+        let (each, takes) = (self.descriptors, (self.next - BUFFERS).next_multiple_of(4096));
+        let frames = 1 << u16::min(SLOTS / each, ((4 << 20) / takes) as u16).ilog2();
         for _ in 1..frames {
             self.next = self.next.next_multiple_of(4096);
             self.send(vnet, frame, lengths);
