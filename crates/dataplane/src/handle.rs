@@ -4,7 +4,7 @@ use crate::{
     fabric::SwitchReport,
     share::{self, Share},
     sync::Mutex,
-    tables::Tables,
+    tables::{Explained, Tables},
     worker::{Clock, Worker},
 };
 use engine::{EngineEvent, Entry, PortIndex, Snapshot, TableConfig};
@@ -179,6 +179,15 @@ impl Dataplane {
     /// The switch is gone.
     pub fn macs(&self, id: SwitchId) -> Result<Vec<Entry>, Gone> {
         Ok(self.tables(id)?.entries(self.clock.now()))
+    }
+
+    /// What would become of a frame of `len` bytes that begins with `header`, if it came in on `port` now. Nothing is learned,
+    /// counted or sent.
+    ///
+    /// # Errors
+    /// The switch is gone.
+    pub fn explain(&self, id: SwitchId, port: PortIndex, header: &[u8], len: u32) -> Result<Explained, Gone> {
+        Ok(self.tables(id)?.explain(port, header, len, self.clock.now()))
     }
 
     /// Forgets learned entries, of one port or of all, and says how many.

@@ -29,5 +29,6 @@ mod worker;
 pub use fabric::Fabric;
 pub use fabric::SwitchReport;
 pub use handle::{Dataplane, Gone, Notice, StartError, SwitchId};
+pub use tables::Explained;
 #[doc(hidden)]
 pub use tables::Tables;

@@ -38,7 +38,7 @@ mod world;
 
 pub use binaries::Binaries;
 pub use capture::{Capture, Captured};
-pub use counters::Snapshot;
+pub use counters::{SWITCH, Snapshot};
 pub use daemon::{Daemon, DaemonOptions, KillAt};
 pub use guest::{Guest, GuestOptions, Netdev, Nic, VhostUser};
 pub use namespace::{Namespace, Ping};

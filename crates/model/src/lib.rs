@@ -10,6 +10,7 @@ mod api;
 mod config;
 mod counters;
 mod event;
+mod explain;
 mod name;
 mod status;
 mod validate;
@@ -22,6 +23,7 @@ pub use config::{
 };
 pub use counters::{DropCounts, DropReason, PortCounters, SwitchCounters};
 pub use event::{Event, EventKind};
+pub use explain::{ExplainFrame, ExplainedDrop, ExplainedStep, Explanation, FrameBytes, FrameBytesError};
 pub use name::{IfName, Name, NameError};
 pub use status::{MacEntry, MacKind, PortState, PortStatus, SwitchStatus, VhostStatus};
 pub use validate::{Invalid, ValidState};

@@ -4,6 +4,8 @@
 mod delivery;
 #[path = "frames/events.rs"]
 mod events;
+#[path = "frames/explain.rs"]
+mod explain;
 #[path = "frames/guard.rs"]
 mod guard;
 #[path = "frames/host.rs"]

@@ -2,8 +2,9 @@
 
 use daemon::api::{Backend, Refused, RefusedKind};
 use model::{
-    Attachment, ChangePort, ChangeSwitch, DesiredState, Event, FlushMacs, MacEntry, MacKind, NewSwitch, Plan,
-    PortConfig, PortState, PortStatus, SwitchConfig, SwitchCounters, SwitchStatus,
+    Attachment, ChangePort, ChangeSwitch, DesiredState, Event, ExplainFrame, ExplainedStep, Explanation,
+    FlushMacs, MacEntry, MacKind, NewSwitch, Plan, PortConfig, PortState, PortStatus, SwitchConfig,
+    SwitchCounters, SwitchStatus,
 };
 use std::{sync::Mutex, thread, time::Duration};
 use tokio::sync::broadcast;
@@ -179,6 +180,13 @@ impl Backend for Memory {
     fn flush_macs(&self, switch: &str, which: FlushMacs) -> Result<u64, Refused> {
         self.config(switch)?;
         Ok(if which.port.is_some() { 1 } else { 7 })
+    }
+
+    fn explain(&self, switch: &str, port: &str, asked: &ExplainFrame) -> Result<Explanation, Refused> {
+        let leaves = self.ports(switch)?.into_iter().map(|p| p.name).filter(|name| name.as_str() != port);
+        let finding = format!("{} of {} bytes", asked.frame, asked.length.unwrap_or_default());
+        let steps = vec![ExplainedStep { stage: "addresses".into(), finding }];
+        Ok(Explanation { steps, leaves: leaves.collect(), drops: Vec::new() })
     }
 
     fn export(&self) -> DesiredState {
