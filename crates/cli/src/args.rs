@@ -3,6 +3,7 @@
 use crate::{explain, mac, port, state, stats, switch};
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
+use model::IoChoice;
 use std::{ffi::OsString, path::PathBuf};
 
 /// Options that every command has.
@@ -178,6 +179,27 @@ pub enum OnOff {
 impl From<OnOff> for bool {
     fn from(setting: OnOff) -> Self {
         setting == OnOff::On
+    }
+}
+
+/// How frames pass an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Io {
+    /// By AF_XDP where that is faster, else by AF_PACKET
+    Auto,
+    /// By AF_XDP in the best mode that can be had, or not at all
+    AfXdp,
+    /// By AF_PACKET
+    AfPacket,
+}
+
+impl From<Io> for IoChoice {
+    fn from(io: Io) -> Self {
+        match io {
+            Io::Auto => Self::Auto,
+            Io::AfXdp => Self::AfXdp,
+            Io::AfPacket => Self::AfPacket,
+        }
     }
 }
 

@@ -24,6 +24,7 @@ fn port(port: &str, attach: Attachment, mac: &str, stats: PortCounters) -> PortS
         reason: None,
         mtu: 1500,
         vhost: None,
+        io: None,
         config,
         stats,
     }
@@ -71,6 +72,7 @@ pub fn lan() -> SwitchStatus {
         name: name("lan"),
         kind: SwitchKind::External,
         uplinks: vec!["eth0".into()],
+        io: None,
         ports: vec![name("eth0"), name("host"), name("vm1")],
         mac_table_size: 65_536,
         mac_entries: 2,

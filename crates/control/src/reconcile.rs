@@ -149,6 +149,7 @@ mod tests {
             name: "lan".parse().unwrap(),
             kind: SwitchKind::External,
             uplinks: vec!["eth0".parse().unwrap()],
+            io: None,
             host: None,
             host_ifname: None,
             mac_table_size: None,

@@ -8,6 +8,7 @@
 mod affinity;
 mod arena;
 mod batch;
+mod choice;
 mod epoll;
 mod flow;
 mod interface;
@@ -29,6 +30,7 @@ mod xdp;
 
 pub use affinity::pin_current_thread;
 pub use batch::{BATCH_BYTES, BATCH_FRAMES, Batch, HEAD_BYTES, MAX_FRAME};
+pub use choice::{InterfaceError, OpenInterface, may_use_xdp, open_beside, open_interface};
 pub use epoll::Epoll;
 pub use interface::BadInterfaceName;
 pub use packet::{PacketError, PacketSocket};
@@ -41,4 +43,4 @@ pub use unix_stream::UnixStreamPort;
 pub use vhost::bare as vhost_rings;
 pub use vhost::{VhostConfig, VhostDriver, VhostError, VhostPort, VhostRole, VhostView};
 pub use waker::Waker;
-pub use xdp::{Refusal, Traits, XdpError, XdpMode, XdpPort};
+pub use xdp::{Refusal, Traits, XdpError, XdpMode, XdpPort, take_vlan_tags_out, takes_vlan_tags_out};

@@ -41,7 +41,7 @@ mod ring;
 mod umem;
 
 pub use ladder::Refusal;
-pub use nic::Traits;
+pub use nic::{Traits, take_vlan_tags_out, takes_vlan_tags_out};
 
 use crate::{
     Batch, Epoll, Port, PortError, Sent, Waker,

@@ -10,6 +10,7 @@ fn new(kind: SwitchKind, uplinks: &[&str]) -> NewSwitch {
         name: name("lan"),
         kind,
         uplinks: uplinks.iter().map(|nic| name(nic)).collect(),
+        io: None,
         host: None,
         host_ifname: None,
         mac_table_size: None,

@@ -10,7 +10,7 @@ use control::{
     reconcile::Binding,
     takeover::{BindRequest, plan_bind},
 };
-use io::{PacketSocket, Tap, TapConfig};
+use io::{Tap, TapConfig};
 use model::{IfName, Name, PortConfig, PortState};
 use netlink::Applied;
 use std::collections::BTreeMap;
@@ -189,7 +189,12 @@ impl Core {
                     facts.link(nic).ok_or_else(|| refused(control::Refusal::NoInterface(nic.clone())))?;
                 let Some(port) = self.find(switch, LivePort::is_uplink) else { return Ok(()) };
                 self.set_hardware(switch, &port, link.mac, link.mtu)?;
-                self.attach(switch, &port, Box::new(PacketSocket::open(nic.as_str())?))
+                // Where the host vNIC was away, the NIC may be connected still.
+                if self.port(switch, &port)?.attached {
+                    return Ok(());
+                }
+                let io = self.open_interface(switch, &port, nic)?;
+                self.attach(switch, &port, io)
             }
             Action::RemoveHostVnic(vnic) => {
                 if let Some(port) =

@@ -7,6 +7,7 @@
 mod answers;
 mod bind;
 mod explain;
+mod interfaces;
 mod live;
 mod pending;
 mod ports;

@@ -47,6 +47,7 @@ fn find<'a>(state: &'a mut DesiredState, name: &str) -> Result<&'a mut SwitchCon
 fn status(switch: SwitchConfig) -> SwitchStatus {
     SwitchStatus {
         uplinks: switch.uplink().map(ToString::to_string).into_iter().collect(),
+        io: None,
         ports: switch.ports.iter().map(|p| p.name.clone()).collect(),
         name: switch.name,
         kind: switch.kind,
@@ -68,6 +69,7 @@ fn port_status(switch: &SwitchConfig, port: &PortConfig) -> PortStatus {
         reason: None,
         mtu: port.mtu.unwrap_or(1500),
         vhost: None,
+        io: None,
         config: port.clone(),
         stats: Default::default(),
     }
