@@ -12,7 +12,9 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use hyper::Method;
-use model::{Attachment, ChangeSwitch, IfName, IoStatus, Name, NewSwitch, PortStatus, SwitchKind, SwitchStatus};
+use model::{
+    Attachment, ChangeSwitch, IfName, IoStatus, Name, NewSwitch, PortStatus, SwitchKind, SwitchStatus,
+};
 use serde_json::json;
 
 /// Commands on switches.

@@ -110,7 +110,9 @@ impl Editor {
         let former = switch.kind;
         switch.kind =
             change.kind.unwrap_or(if change.uplinks.is_empty() { former } else { SwitchKind::External });
-        let io_on = |nic: &IfName| switch.ports.iter().find(|p| p.attach == Attachment::Uplink(nic.clone())).map(|p| p.io);
+        let io_on = |nic: &IfName| {
+            switch.ports.iter().find(|p| p.attach == Attachment::Uplink(nic.clone())).map(|p| p.io)
+        };
         let io = change.io.or_else(|| change.uplinks.first().and_then(io_on));
         if switch.kind != SwitchKind::External || !change.uplinks.is_empty() {
             switch.ports.retain(|p| !matches!(p.attach, Attachment::Uplink(_)));

@@ -22,3 +22,5 @@ mod round;
 mod table;
 #[path = "frames/unmodified.rs"]
 mod unmodified;
+#[path = "frames/xdp.rs"]
+mod xdp;

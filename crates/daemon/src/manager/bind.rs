@@ -193,7 +193,7 @@ impl Core {
                 if self.port(switch, &port)?.attached {
                     return Ok(());
                 }
-                let io = self.open_interface(switch, &port, nic)?;
+                let io = self.open_interface(switch, &port, link)?;
                 self.attach(switch, &port, io)
             }
             Action::RemoveHostVnic(vnic) => {

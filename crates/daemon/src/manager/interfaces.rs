@@ -5,6 +5,7 @@
 
 use super::Core;
 use crate::{api::Refused, store::Kind};
+use control::facts::Link;
 use io::Port;
 use model::{IfName, IoChoice, Name};
 
@@ -14,8 +15,9 @@ impl Core {
         &mut self,
         switch: &Name,
         port: &Name,
-        ifname: &IfName,
+        link: &Link,
     ) -> Result<Box<dyn Port>, Refused> {
+        let ifname = &link.name;
         let choice = self.port(switch, port)?.config.io;
         let noted = self.note_vlan_tags(ifname, choice)?;
         let opened = io::open_interface(ifname.as_str(), choice);
@@ -23,7 +25,8 @@ impl Core {
             self.forget_vlan_tags(ifname);
         }
         let (io, status) = opened?;
-        self.port(switch, port)?.io = Some(status);
+        let found = self.port(switch, port)?;
+        (found.io, found.link) = (Some(status), Some(link.index));
         Ok(io)
     }
 
@@ -32,7 +35,8 @@ impl Core {
     pub fn choose_io(&mut self, switch: &Name, port: &Name) -> Result<(), Refused> {
         let found = self.port(switch, port)?;
         let (choice, index) = (found.config.io, found.index);
-        let (Some(now), Some(ifname)) = (found.io.clone(), found.config.attach.host_interface().cloned()) else {
+        let (Some(now), Some(ifname)) = (found.io.clone(), found.config.attach.host_interface().cloned())
+        else {
             return Ok(());
         };
         if !found.attached {

@@ -27,7 +27,7 @@ pub struct LivePort {
     pub attached: bool,
     /// Which namespace a vNIC was made in: the name may come to mean another one.
     pub namespace: Option<(u64, u64)>,
-    /// The number of the interface that was last seen under the port.
+    /// The number of the interface that the port was opened on last.
     pub link: Option<u32>,
     /// What can be seen of a vhost-user port that the data path has.
     pub vhost: Option<VhostView>,

@@ -199,7 +199,8 @@ impl Core {
         }
         self.store.save(Kind::Attachment, ifname.as_str(), &attached)?;
         let opened = actions.iter().try_for_each(|action| self.host.apply(action).map(drop).map_err(refused));
-        match opened.and_then(|()| self.open_interface(switch, port, ifname)) {
+        let link = facts.link(ifname).ok_or_else(|| refused(Refusal::NoInterface(ifname.clone())))?;
+        match opened.and_then(|()| self.open_interface(switch, port, link)) {
             Ok(io) => Ok(io),
             Err(error) => {
                 self.release_interface(ifname)?;

@@ -134,7 +134,6 @@ impl Core {
             let state = if reason.is_some() { PortState::Down } else { PortState::Up };
             if let Some(port) = self.port_mut(&place.switch, &place.port) {
                 let changed = port.is_uplink() && port.mtu != link.mtu;
-                port.link = Some(link.index);
                 if changed {
                     port.mtu = link.mtu;
                     self.publish(&place.switch);
