@@ -1,8 +1,8 @@
 //! Data for tests of what is printed.
 
 use model::{
-    Attachment, DropReason, IfName, Name, PortConfig, PortCounters, PortState, PortStatus, SwitchCounters,
-    SwitchKind, SwitchStatus, VhostRole, VhostStatus, VhostUser,
+    Attachment, DropReason, IfName, IoMode, IoStatus, Name, PortConfig, PortCounters, PortState, PortStatus,
+    RefusedMode, SwitchCounters, SwitchKind, SwitchStatus, VhostRole, VhostStatus, VhostUser,
 };
 
 fn name(text: &str) -> Name {
@@ -56,6 +56,13 @@ pub fn eth0() -> PortStatus {
     let stats =
         PortCounters { rx_frames: 3, rx_bytes: 300, tx_frames: 10, tx_bytes: 1000, ..Default::default() };
     port("eth0", Attachment::Uplink(ifname("eth0")), "52:54:00:00:00:01", stats)
+}
+
+/// The uplink's port, by AF_XDP.
+pub fn eth0_by_xdp() -> PortStatus {
+    let refused = RefusedMode { mode: IoMode::AfXdpZeroCopy, why: "its driver has no zero-copy".into() };
+    let io = IoStatus { mode: IoMode::AfXdpNativeCopy, why: "asked for".into(), refused: vec![refused] };
+    PortStatus { io: Some(io), ..eth0() }
 }
 
 /// The host vNIC's port, which is down.

@@ -218,6 +218,14 @@ mod tests {
     }
 
     #[test]
+    fn io_of_a_bound_nic_changes_without_a_take_over() {
+        let old = external();
+        let change = ChangeSwitch { io: Some(model::IoChoice::AfXdp), ..Default::default() };
+        let new = Editor::new(&old, 1).change_switch("lan", &change).unwrap();
+        assert_eq!(sentences(&old, &new), ["change the settings of port lan/eth0"]);
+    }
+
+    #[test]
     fn nothing_to_do_is_no_step() {
         assert_eq!(reconcile(external().desired(), external().desired()), []);
     }
