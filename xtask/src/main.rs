@@ -1,4 +1,5 @@
-//! Developer tasks: `cargo xtask test`, `instructions`, `fuzz`, `demo`, `bench kernel` and `bench vhost`.
+//! Developer tasks: `cargo xtask test`, `instructions`, `fuzz`, `demo`, `bench kernel`, `bench vhost` and
+//! `bench xdp`.
 
 mod bench;
 mod demo;
@@ -41,6 +42,8 @@ enum Bench {
     Kernel(bench::Options),
     /// vhost-user ports: VMs at ring speed, beside testpmd, OVS-DPDK and VPP. Takes two CPUs and 2 GiB of huge pages.
     Vhost(bench::vhost::Options),
+    /// From a VM to the wire by AF_XDP on a veth, beside testpmd. Takes two CPUs and 2 GiB of huge pages.
+    Xdp(bench::vhost::xdp::Options),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Bench(Bench::Kernel(options)) => bench::run(&options),
         Task::Bench(Bench::Vhost(options)) => bench::vhost::run(&options),
+        Task::Bench(Bench::Xdp(options)) => bench::vhost::xdp::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -80,6 +80,12 @@ const BENCH_VHOST: &[Package] = &[
     package("openvswitch-switch-dpdk", "that peer itself"),
 ];
 
+/// What the benchmark of AF_XDP needs besides.
+const BENCH_XDP: &[Package] = &[
+    package("iproute2", "namespaces and the wire (ip)"),
+    package("dpdk-dev", "testpmd: what to measure beside, and the VM that sends"),
+];
+
 /// For `cargo xtask test`.
 pub fn for_test() -> Result<()> {
     ensure(BUILD.iter().chain(LAB).chain(TESTS).chain(COUNT).chain(FUZZ), "test")?;
@@ -110,6 +116,11 @@ pub fn for_bench() -> Result<()> {
 /// For `cargo xtask bench vhost`.
 pub fn for_bench_vhost() -> Result<()> {
     ensure(BENCH_VHOST.iter(), "bench vhost")
+}
+
+/// For `cargo xtask bench xdp`.
+pub fn for_bench_xdp() -> Result<()> {
+    ensure(BUILD.iter().chain(BENCH_XDP), "bench xdp")
 }
 
 fn ensure<'a>(packages: impl Iterator<Item = &'a Package>, task: &str) -> Result<()> {
