@@ -40,6 +40,17 @@ pub fn open_interface(ifname: &str, choice: IoChoice) -> Result<OpenInterface, I
     }
 }
 
+/// Refuses early what [`open_interface`] would refuse late, as far as that can be told without changing anything.
+///
+/// # Errors
+/// [`InterfaceError`].
+pub fn check_choice(ifname: &str, choice: IoChoice) -> Result<(), InterfaceError> {
+    match choice {
+        IoChoice::AfXdp => XdpPort::is_hopeless(ifname).map_or(Ok(()), |error| Err(error.into())),
+        IoChoice::Auto | IoChoice::AfPacket => Ok(()),
+    }
+}
+
 /// Opens an interface that is open already as `now` tells, because another choice was made: as a second port, to take the
 /// place of the first. `None` in place of the port where the first one serves, and only what is told of it changes: so it is
 /// wherever it has AF_XDP and may keep it, since two programs do not fit on one interface.

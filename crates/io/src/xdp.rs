@@ -53,6 +53,7 @@ use crate::{
 };
 use news::News;
 use nic::{Facts, Nic};
+use program::Program;
 use queue::{Queue, Refused};
 use std::{
     fmt, io,
@@ -221,6 +222,13 @@ impl XdpPort {
         // tell.
         let _ = port.ask_for_changes();
         Ok(port)
+    }
+
+    /// Why opening is hopeless, as far as that can be told without changing anything.
+    #[must_use]
+    pub fn is_hopeless(ifname: &str) -> Option<XdpError> {
+        let facts = Nic::open(ifname).and_then(|nic| nic.facts()).ok()?;
+        Program::is_attached_to(facts.index).then(|| XdpError::OtherProgram(ifname.to_owned()))
     }
 
     /// The mode that was reached.

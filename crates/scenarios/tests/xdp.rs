@@ -3,6 +3,8 @@
 
 #[path = "xdp/choice.rs"]
 mod choice;
+#[path = "xdp/crash.rs"]
+mod crash;
 #[path = "xdp/recovery.rs"]
 mod recovery;
 #[path = "failures/stage.rs"]

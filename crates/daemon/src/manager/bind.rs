@@ -93,6 +93,8 @@ impl Core {
         let request = self.bind_request(switch, binding);
         let facts = self.host.facts(&[&binding.nic])?;
         let plan = plan_bind(&request, &facts)?;
+        // Before the first step: a NIC that has to be waited for is asked again and again.
+        io::check_choice(binding.nic.as_str(), binding.uplink.io)?;
         plan.warnings.iter().for_each(|warning| tracing::warn!(%switch, "{warning}"));
         let boot_id = self.host.boot_id().to_owned();
         let mut journal = Journal::begin(request, facts, plan.actions, boot_id, now_s());
