@@ -12,9 +12,7 @@ pub enum InterfaceError {
     #[error(transparent)]
     Packet(#[from] PacketError),
     /// AF_XDP was asked for.
-    #[error(
-        "AF_XDP was asked for and cannot be had: {0} (--io af-packet), or leave the choice to vmswitch (--io auto)"
-    )]
+    #[error("AF_XDP was asked for and cannot be had: {0}. Other choices: --io af-packet, --io auto")]
     Xdp(#[from] XdpError),
 }
 

@@ -18,7 +18,10 @@ impl Core {
         link: &Link,
     ) -> Result<Box<dyn Port>, Refused> {
         let ifname = &link.name;
-        let choice = self.port(switch, port)?.config.io;
+        let found = self.port(switch, port)?;
+        let (choice, index) = (found.config.io, found.index);
+        // Two programs do not fit on one interface, and the data path may hold a port whose predecessor's end was told late.
+        drop(self.take_out(switch, index));
         let noted = self.note_vlan_tags(ifname, choice)?;
         let opened = io::open_interface(ifname.as_str(), choice);
         if noted && !opened.as_ref().is_ok_and(|(_, status)| status.mode.is_xdp()) {

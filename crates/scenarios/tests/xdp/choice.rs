@@ -142,7 +142,7 @@ fn attach_other_program(host: &Namespace) -> Result<()> {
 const OTHER_PROGRAM: [&str; 3] = [
     "AF_XDP was asked for and cannot be had",
     "nic0 has another XDP program already (ip link show nic0)",
-    "use AF_PACKET (--io af-packet)",
+    "use AF_PACKET. Other choices: --io af-packet, --io auto",
 ];
 
 #[test]
