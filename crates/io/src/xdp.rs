@@ -172,6 +172,8 @@ pub struct XdpPort {
     armed: bool,
     /// Keeps `ready` readable while frames wait that the kernel did not send at once.
     unsent: Waker,
+    /// Whether `unsent` is readable: so it is asked only where it is.
+    is_unsent: bool,
     /// Where a frame in pieces is put together that has to be finished.
     scratch: Vec<u8>,
     /// Why nothing passes any more.
@@ -210,6 +212,7 @@ impl XdpPort {
             ready: Epoll::new().map_err(setup("making an epoll set"))?,
             armed: false,
             unsent: Waker::new().map_err(setup("making a waker"))?,
+            is_unsent: false,
             scratch: Vec::new(),
             stopped: None,
             _promiscuous: promiscuous,
@@ -316,6 +319,7 @@ impl XdpPort {
         sent.full += refused.frames;
         if queue.is_stuck() {
             self.unsent.wake();
+            self.is_unsent = true;
         }
         flushed.map_err(|error| {
             let why = match error.raw_os_error() {
@@ -331,7 +335,8 @@ impl XdpPort {
 impl Port for XdpPort {
     fn receive(&mut self, batch: &mut Batch) -> Result<(), PortError> {
         self.passes()?;
-        if self.unsent.drain() {
+        if std::mem::take(&mut self.is_unsent) {
+            self.unsent.drain();
             self.flush(&mut Sent::default())?;
         }
         let (count, mut found) = (self.queues.len(), 0);
