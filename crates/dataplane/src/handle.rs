@@ -72,6 +72,11 @@ pub struct Dataplane {
     switches: Mutex<Switches>,
 }
 
+/// A port that was taken out of the data path. Dropping it closes the port, which can take its driver some time.
+#[derive(Debug)]
+#[must_use]
+pub struct Detached(#[allow(dead_code, reason = "held to be dropped")] Vec<Share>);
+
 #[derive(Debug)]
 struct Handle {
     commands: Option<mpsc::Sender<Command>>,
@@ -150,14 +155,15 @@ impl Dataplane {
             worker.ask(|reply| Command::Attach(id, port, share, reply)).map_err(std::io::Error::other)?
         });
         if attached.is_err() {
-            self.detach(id, port);
+            drop(self.detach(id, port));
         }
         attached
     }
 
-    /// Takes the port out of the data path and closes it; its place and counters stay.
-    pub fn detach(&self, id: SwitchId, port: PortIndex) {
-        self.ask_all(|reply| Command::Detach(id, port, reply)).for_each(drop);
+    /// Takes the port out of the data path; its place and counters stay.
+    pub fn detach(&self, id: SwitchId, port: PortIndex) -> Detached {
+        let shares = self.ask_all(|reply| Command::Detach(id, port, reply));
+        Detached(shares.filter_map(|share| share.ok().flatten()).collect())
     }
 
     /// What passed the switch so far: exact, as each worker is asked between two batches.

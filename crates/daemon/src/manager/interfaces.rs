@@ -6,6 +6,7 @@
 use super::Core;
 use crate::{api::Refused, store::Kind};
 use control::facts::Link;
+use dataplane::Detached;
 use io::Port;
 use model::{IfName, IoChoice, Name};
 
@@ -65,9 +66,9 @@ impl Core {
         outcome
     }
 
-    fn take_out(&mut self, switch: &Name, index: engine::PortIndex) -> Option<Box<dyn Port>> {
+    fn take_out(&mut self, switch: &Name, index: engine::PortIndex) -> Option<Detached> {
         let id = self.live.get(switch)?.id;
-        self.dataplane.detach(id, index)
+        Some(self.dataplane.detach(id, index))
     }
 
     /// True where there was something to note.

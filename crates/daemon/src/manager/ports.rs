@@ -68,7 +68,7 @@ impl Core {
     pub fn displace(&mut self, switch: &Name, port: &Name) -> Option<LivePort> {
         let live = self.live.get_mut(switch)?;
         let gone = live.ports.remove(port)?;
-        self.dataplane.detach(live.id, gone.index);
+        drop(self.dataplane.detach(live.id, gone.index));
         gone.xdp_interface().into_iter().for_each(|ifname| self.forget_vlan_tags(ifname));
         self.publish(switch);
         Some(gone)
@@ -288,7 +288,7 @@ impl Core {
         found.attached = false;
         found.vhost = None;
         let by_xdp = found.xdp_interface().cloned();
-        self.dataplane.detach(live.id, found.index);
+        drop(self.dataplane.detach(live.id, found.index));
         by_xdp.iter().for_each(|ifname| self.forget_vlan_tags(ifname));
         self.set_state(switch, port, PortState::Down, Some(reason.to_owned()));
     }

@@ -63,7 +63,7 @@ impl Core {
                     found.attached = false;
                 }
                 // Other workers may have shares of it.
-                self.dataplane.detach(id, index);
+                drop(self.dataplane.detach(id, index));
                 self.set_state(&switch, &port, state, Some(reason));
             }
             Notice::Link(id, index, link) => {
