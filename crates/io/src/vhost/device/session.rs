@@ -171,12 +171,12 @@ impl Session {
                 self.set_memory(memory)?;
             }
             Request::AddMemReg(region) => {
-                if let Some(fd) = fds.pop() {
-                    self.set_memory(self.memory().with_region(region, &fd)?)?;
-                }
+                let added = fds.pop().map(|fd| self.memory().with_region(region, &fd)).transpose()?;
+                added.flatten().map_or(Ok(()), |memory| self.set_memory(memory))?;
             }
             Request::RemMemReg(region) => {
-                self.set_memory(self.memory().without_region(&region)?)?;
+                let removed = self.memory().without_region(&region)?;
+                removed.map_or(Ok(()), |memory| self.set_memory(memory))?;
             }
             Request::SetVringNum(vring) => self.set_size(vring)?,
             Request::SetVringAddr(addresses) => self.set_addresses(addresses)?,
