@@ -35,7 +35,7 @@ const BUILD: &[Package] = &[
 
 /// What tests need besides.
 const TESTS: &[Package] = &[
-    package("iperf3", "throughput between namespaces"),
+    package("iperf3", "throughput between namespaces and between guests"),
     package("curl", "requests to the API, from a client that is not this project's"),
     package("procps", "kernel settings of namespaces (sysctl)"),
     package("tcpdump", "an observer of frames that shares no code with this project"),
@@ -58,6 +58,7 @@ const FUZZ: &[Package] = &[package("g++", "compiles libFuzzer")];
 const DEMO: &[Package] = &[
     package("qemu-system-x86", "a real guest"),
     package("busybox-static", "what the guest runs"),
+    package("iperf3", "what the guest's image has besides"),
     package("cpio", "packs the guest's initramfs"),
     package("kmod", "tells which modules the guest's kernel needs (modinfo)"),
 ];

@@ -85,7 +85,9 @@ pub enum MemoryError {
         has: u64,
     },
     /// To be removed, but not there: others are.
-    #[error("there is no memory region at guest address {0:#x} with the size and address given, but one that overlaps it")]
+    #[error(
+        "there is no memory region at guest address {0:#x} with the size and address given, but one that overlaps it"
+    )]
     Unknown(u64),
     /// The kernel refused.
     #[error(

@@ -34,7 +34,7 @@ struct Kind {
 }
 
 const SPLIT: Kind = Kind { role: "server", packed: false, ring: 256, queues: 1, huge_pages: false };
-const PACKED: Kind = Kind { role: "client", packed: true, ring: 1024, ..SPLIT };
+const PACKED: Kind = Kind { role: "client", packed: true, ring: 1024, queues: 2, ..SPLIT };
 
 impl Lab {
     fn new(mtu: u32) -> Result<Lab> {
@@ -111,15 +111,61 @@ fn ping(guest: &mut Guest, address: &str) -> Result<()> {
     guest.run(&format!("ping -c 1 -W 5 {address}")).map(drop)
 }
 
+/// Has the guest ask for an address, which it gets.
+fn lease(guest: &mut Guest) -> Result<String> {
+    guest.run("ip link set eth0 up && udhcpc -i eth0 -n -q -t 20 -T 1")?;
+    let shown = guest.run("ip -4 -o addr show eth0")?;
+    let address = shown.split_whitespace().find_map(|word| word.strip_suffix("/24"));
+    Ok(address.with_context(|| format!("no address: {shown}"))?.to_owned())
+}
+
+/// iperf3 with four streams from one guest to the other: all of them get through.
+fn streams(from: &mut Guest, to: &mut Guest, address: &str) -> Result<()> {
+    to.run("iperf3 --server --one-off --daemon")?;
+    let report = from.run(&format!("iperf3 --client {address} --parallel 4 --time 3 --json"))?;
+    let report: Value = serde_json::from_str(&report).with_context(|| report.clone())?;
+    let streams = report["end"]["streams"].as_array().context("no streams")?;
+    let arrived = |stream: &Value| stream["receiver"]["bytes"].as_u64().unwrap_or_default();
+    ensure!(streams.len() == 4 && streams.iter().all(|stream| arrived(stream) > 0), "{report}");
+    Ok(())
+}
+
 #[test]
 fn root_a_guest_on_huge_pages_gets_a_lease_and_moves_100_mb_to_and_from_the_uplink() -> Result<()> {
     let lab = Lab::new(1500)?;
     let options = lab.port("vm1", Kind { huge_pages: true, ring: 1024, ..SPLIT })?;
     let _server = DhcpServer::start(&lab.world.far, "eth0", "10.9.0.100", "10.9.0.150")?;
     let mut guest = Guest::boot(&lab.world.host, &options)?;
-    guest.run("ip link set eth0 up && udhcpc -i eth0 -n -q -t 20 -T 1")?;
+    lease(&mut guest)?;
     lab.both_ways(&mut guest)?;
     drop(guest);
+    lab.close()
+}
+
+/// The pairs of rings, and both formats, beside each other: each guest is the client once.
+#[test]
+fn root_two_guests_with_several_queues_pass_streams_both_ways_in_either_role_and_format() -> Result<()> {
+    let lab = Lab::new(1500)?;
+    let _server = DhcpServer::start(&lab.world.far, "eth0", "10.9.0.100", "10.9.0.150")?;
+    let kinds = [Kind { queues: 2, ..SPLIT }, Kind { ring: 256, ..PACKED }];
+    let roles = [["server", "client"], ["client", "server"]];
+    for (round, [one, two]) in roles.into_iter().enumerate() {
+        let boot = |kind: Kind, role| {
+            let name = format!("{role}{round}-{}", if kind.packed { "packed" } else { "split" });
+            let mut guest = Guest::boot(&lab.world.host, &lab.port(&name, Kind { role, ..kind })?)?;
+            let address = lease(&mut guest)?;
+            let vhost = &lab.show(&name)?["vhost"];
+            let packed =
+                vhost["features"].as_array().is_some_and(|all| all.iter().any(|f| f == "RING_PACKED"));
+            ensure!(vhost["queue_pairs"] == 2 && packed == kind.packed, "{vhost}");
+            anyhow::Ok((guest, address))
+        };
+        let (mut split, at_split) = boot(kinds[0], one)?;
+        let (mut packed, at_packed) = boot(kinds[1], two)?;
+        ping(&mut split, &at_packed)?;
+        streams(&mut split, &mut packed, &at_packed)?;
+        streams(&mut packed, &mut split, &at_split)?;
+    }
     lab.close()
 }
 
