@@ -247,7 +247,7 @@ impl Core {
                 }
             }
             Attachment::VhostUser(vhost) => {
-                self.forget_vhost_socket(switch, &config.name, vhost);
+                self.forget_vhost(switch, &config.name, vhost);
                 Ok(())
             }
             _ => Ok(()),

@@ -14,6 +14,7 @@ use super::{
     allowance::Allowance,
     device::{Device, Outcome, Reply, Session},
     message::{Answer, Request},
+    places::Places,
     socket::{Channel, Message, SocketError},
 };
 use crate::unix_path::{BoundSocket, UnixPathError};
@@ -69,6 +70,9 @@ pub struct VhostConfig {
     pub queue_pairs_max: u16,
     /// How many workers the port is to be dealt to.
     pub workers: usize,
+    /// The file in which is noted how far its rings are. With it, a guest that has rings already goes on with the process that
+    /// opens the port after a crash; for nobody else to write to.
+    pub places: Option<PathBuf>,
 }
 
 /// Why a port could not be opened.
@@ -77,6 +81,9 @@ pub enum VhostError {
     /// The socket.
     #[error(transparent)]
     Socket(#[from] UnixPathError),
+    /// The file that outlives us.
+    #[error("{} cannot be opened, where the port notes how far its rings are", .0.display())]
+    Places(PathBuf, #[source] io::Error),
     /// No descriptor or no thread is left.
     #[error("the port's control thread cannot be started")]
     Start(#[from] io::Error),
@@ -113,10 +120,16 @@ impl ControlThread {
         };
         let device = Arc::new(Device::new(config.queue_pairs_max, config.mtu, config.workers)?);
         let stop = Arc::new(AtomicBool::new(false));
+        let rings = device.queues().len();
+        let open = |path: &PathBuf| {
+            Places::open(path, rings).map_err(|error| VhostError::Places(path.clone(), error))
+        };
+        let places = config.places.as_ref().map(open).transpose()?;
         let control = Control {
             device: Arc::clone(&device),
             stop: Arc::clone(&stop),
             end,
+            places,
             allowance: Allowance::new(Instant::now()),
         };
         let thread = thread::Builder::new().name(format!("vhost-{}", config.name));
@@ -165,6 +178,7 @@ struct Control {
     device: Arc<Device>,
     stop: Arc<AtomicBool>,
     end: End,
+    places: Option<Arc<Places>>,
     allowance: Allowance,
 }
 
@@ -222,7 +236,7 @@ impl Control {
     /// The session is dropped, and with that the rings are stopped, before the connection is closed.
     fn serve(&mut self, socket: OwnedFd) -> Over {
         let mut channel = Channel::new(socket);
-        let mut session = Session::new(Arc::clone(&self.device));
+        let mut session = Session::new(Arc::clone(&self.device), self.places.clone());
         let mut began = cpu_time();
         loop {
             if self.stopped() {

@@ -12,6 +12,7 @@ use super::{
     chains::{Builder, Chain, Chains},
     descriptor::{Cell, Descriptor, INDIRECT, NEXT, Table, WRITE},
     memory::GuestMemory,
+    places::{Left, Place},
     ring::{Common, MAX_SIZE, RingConfig, RingError, prefetch},
 };
 use std::{
@@ -31,6 +32,9 @@ const MEANT: u16 = AVAILABLE | USED | NEXT | WRITE | INDIRECT;
 const ENABLE: u32 = 0;
 const DISABLE: u32 = 1;
 const AT_DESCRIPTOR: u32 = 2;
+/// Beside ENABLE, where a position has no meaning (2.8.10): with it, our wish is never all zeros, as it is in a ring that the
+/// driver has made anew.
+const RUNS: u32 = 0xffff;
 
 /// A slot of the ring, and the lap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +66,13 @@ impl Position {
         } else {
             Self { slot: self.slot - slots, ..self }
         }
+    }
+
+    /// How many slots it is to `end`; `None` where that is more than there are.
+    fn distance(self, end: Self, size: u16) -> Option<u16> {
+        let laps = if self.wrap == end.wrap { 0 } else { size };
+        let slots = (end.slot + laps).checked_sub(self.slot)?;
+        (slots <= size && end.slot < size).then_some(slots)
     }
 
     /// Flags of a descriptor that is available in this lap.
@@ -106,7 +117,7 @@ impl Packed {
             return Err(RingError::Base { position: start.slot, size });
         }
         let descriptors = Cells::new(memory, config.descriptors, wide, "descriptor ring")?;
-        Ok(Self {
+        let mut ring = Self {
             common: Common::new(config, memory),
             guest: memory.guest_address(descriptors.start()).unwrap_or_default(),
             descriptors,
@@ -115,7 +126,89 @@ impl Packed {
             next: start,
             used: start,
             taken: 0,
-        })
+        };
+        if let Some(place) = &config.place {
+            ring.go_on(config, place);
+        }
+        Ok(ring)
+    }
+
+    /// Goes on where it was noted that the ring stands. What was taken and may have been passed on is given back.
+    fn go_on(&mut self, config: &RingConfig, place: &Place) {
+        let (start, size) = (self.used, self.common.size);
+        let is_new = self.device_event.get(0).load(Ordering::Relaxed) == 0;
+        let left = place.left(config).filter(|_| config.recalls && !is_new);
+        let [begin, end] = left.map_or([start; 2], |left| self.unfinished(left, start));
+        let (chains, begin) = self.chains(begin, end).map_or((Vec::new(), start), |chains| (chains, begin));
+        let slots = chains.iter().map(|chain| chain.slots).sum();
+        (self.used, self.next, self.taken) = (begin, begin.plus(slots, size), slots);
+        let (told, used, to) = (place.told, begin.bits(), self.next.bits());
+        self.common.notes = Some(place.begin(config, Left { told, used, to, taken: to }));
+        // Who starts a ring calls the guest.
+        let _ = self.put_all(&chains);
+        if is_new {
+            self.wish(ENABLE << 16 | RUNS);
+        }
+    }
+
+    /// From where to where chains are to be given back of a ring that was left so, and that the front end starts at `start`.
+    ///
+    /// It starts at the same base again where it was told of none since. Another one is its own doing: QEMU (7.2) drops what a
+    /// guest sends without a back end, from the base on, which it takes for where the ring is. What it dropped is marked as
+    /// used already; what lies before that was available as long, and is given back with it.
+    fn unfinished(&self, left: Left, start: Position) -> [Position; 2] {
+        let [used, to, taken] = [left.used, left.to, left.taken].map(Position::from_bits);
+        let shown = left.used != left.to && !self.is_available(used);
+        let begin = if shown { to } else { used };
+        match (left.told == start.bits(), self.common.writable) {
+            (true, true) => [begin, to],
+            (true, false) => [begin, taken],
+            (false, true) => [start; 2],
+            (false, false) => [begin, start],
+        }
+    }
+
+    fn descriptor(&self, slot: u16) -> Descriptor {
+        let cell = self.descriptors.get(usize::from(slot));
+        let rest = cell[1].load(Ordering::Acquire);
+        Descriptor::packed(cell[0].load(Ordering::Relaxed), rest)
+    }
+
+    fn is_available(&self, at: Position) -> bool {
+        self.descriptor(at.slot).flags & (AVAILABLE | USED) == at.available()
+    }
+
+    /// The chains of these slots, some of which may be marked as used already; `None` where they are not whole.
+    fn chains(&self, begin: Position, end: Position) -> Option<Vec<Chain>> {
+        let (mut chains, mut at) = (Vec::new(), begin);
+        while at != end {
+            let (id, slots) = self.chain_at(at, at.distance(end, self.common.size)?)?;
+            chains.push(Chain::returned(id, at.slot, slots));
+            at = at.plus(slots, self.common.size);
+        }
+        Some(chains)
+    }
+
+    /// Id and slots of a chain of `most` slots at most. Only the first slot of a used one tells so: it goes to the next one.
+    fn chain_at(&self, begin: Position, most: u16) -> Option<(u16, u16)> {
+        let at = |slots| begin.plus(slots, self.common.size);
+        let is_used = |at: Position| self.descriptor(at.slot).flags & (AVAILABLE | USED) == at.used();
+        if is_used(begin) {
+            let next = (1..most).find(|slots| is_used(at(*slots))).unwrap_or(most);
+            return Some((self.descriptor(begin.slot).link, next));
+        }
+        let all =
+            (0..most).map(at).take_while(|at| self.is_available(*at)).map(|at| self.descriptor(at.slot));
+        let mut all = (1..).zip(all);
+        all.find(|(_, descriptor)| !descriptor.has(NEXT)).map(|(slots, last)| (last.link, slots))
+    }
+
+    /// Notes how far the ring is, and that it is about to be at `to`.
+    #[inline]
+    fn note(&self, to: Position) {
+        if let Some(notes) = &self.common.notes {
+            notes.set(self.used.bits(), to.bits(), self.next.bits());
+        }
     }
 
     /// How many slots may be taken: not those that are in our hands.
@@ -140,6 +233,7 @@ impl Packed {
         loop {
             let room = (upto - chains.len()).min(usize::from(self.free()));
             if !self.take_singles(room as u16, chains) || chains.is_full() {
+                self.note(self.used);
                 return Ok(());
             }
             self.take_chain(chains)?;
@@ -227,9 +321,16 @@ impl Packed {
 
     #[inline]
     pub(super) fn put(&mut self, chains: &Chains, range: Range<usize>) -> bool {
-        let done = chains.range(range);
+        self.put_all(chains.range(range))
+    }
+
+    #[inline]
+    fn put_all(&mut self, done: &[Chain]) -> bool {
         let [first, others @ ..] = done else { return false };
         let begin = self.used;
+        let slots = self.slots_to(others.last().unwrap_or(first));
+        let end = begin.plus(slots, self.common.size);
+        self.note(end);
         let (this_lap, next_lap) = (begin.used(), Position { wrap: !begin.wrap, ..begin }.used());
         // The first one makes the others visible, as the driver looks at them in order.
         match others {
@@ -242,12 +343,12 @@ impl Packed {
                 self.write(begin.slot, first, this_lap);
             }
         }
-        let slots = self.slots_to(others.last().unwrap_or(first));
         if self.common.log.is_some() {
             self.log_used(slots);
         }
-        self.used = self.used.plus(slots, self.common.size);
+        self.used = end;
         self.taken -= slots;
+        self.note(end);
         self.wants_notification(slots)
     }
 
@@ -301,7 +402,7 @@ impl Packed {
 
     pub(super) fn arm(&mut self) -> bool {
         let at_next = AT_DESCRIPTOR << 16 | u32::from(self.next.bits());
-        self.wish(if self.common.event_idx { at_next } else { ENABLE << 16 });
+        self.wish(if self.common.event_idx { at_next } else { ENABLE << 16 | RUNS });
         // Stops the flags from being read before the wish is visible: the driver writes its flags, then looks at the wish.
         fence(Ordering::SeqCst);
         self.pending()

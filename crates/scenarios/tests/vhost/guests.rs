@@ -216,10 +216,9 @@ fn root_a_port_comes_back_with_its_vmm_after_the_vmm_was_killed() -> Result<()> 
     lab.close()
 }
 
-#[test]
-fn root_a_guest_with_split_rings_goes_on_without_a_word_after_vmswitchd_was_killed() -> Result<()> {
+fn goes_on_without_a_word(kind: Kind) -> Result<()> {
     let mut lab = Lab::new(1500)?;
-    let mut guest = lab.boot(&lab.port("vm1", Kind { role: "client", ..SPLIT })?, "10.9.0.21")?;
+    let mut guest = lab.boot(&lab.port("vm1", Kind { role: "client", ..kind })?, "10.9.0.21")?;
     lab.world.far.ping("10.9.0.21")?;
     for _ in 0..2 {
         lab.daemon.kill9()?;
@@ -235,6 +234,16 @@ fn root_a_guest_with_split_rings_goes_on_without_a_word_after_vmswitchd_was_kill
     lab.both_ways(&mut guest)?;
     drop(guest);
     lab.close()
+}
+
+#[test]
+fn root_a_guest_with_split_rings_goes_on_without_a_word_after_vmswitchd_was_killed() -> Result<()> {
+    goes_on_without_a_word(SPLIT)
+}
+
+#[test]
+fn root_a_guest_with_packed_rings_goes_on_without_a_word_after_vmswitchd_was_killed() -> Result<()> {
+    goes_on_without_a_word(PACKED)
 }
 
 /// Processor time that a process used, in the kernel's ticks.

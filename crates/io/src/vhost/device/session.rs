@@ -19,6 +19,7 @@ use crate::vhost::{
     log::DirtyLog,
     memory::{GuestMemory, MAX_REGIONS, MemoryError},
     message::{Answer, Area, Request, Vring, VringAddresses, VringEvent},
+    places::Places,
     ring::{Direction, MAX_SIZE, Ring, RingConfig, RingError, RingLog},
 };
 use std::{
@@ -96,18 +97,23 @@ struct RingSetup {
     size: u16,
     addresses: Option<VringAddresses>,
     base: u32,
+    /// The base that the front end knows of.
+    told: u32,
     /// It may run: a kick was given, or that there will be none.
     kicked: bool,
     kick: Option<PeerEvent>,
     error: Option<PeerEvent>,
     enable: Option<bool>,
     running: bool,
+    /// It was started, or reset, on this connection: the front end's base counts, and not what was noted before.
+    known: bool,
 }
 
 /// A connection's state; dropping it stops all rings and lets go of the guest's memory.
 #[derive(Debug)]
 pub(in crate::vhost) struct Session {
     device: Arc<Device>,
+    places: Option<Arc<Places>>,
     features: Features,
     protocol: ProtocolFeatures,
     memory: Option<Arc<GuestMemory>>,
@@ -117,12 +123,12 @@ pub(in crate::vhost) struct Session {
 }
 
 impl Session {
-    /// A connection on which nothing was said yet.
-    pub(in crate::vhost) fn new(device: Arc<Device>) -> Self {
+    /// A connection on which nothing was said yet. How far its rings are is noted in `places`.
+    pub(in crate::vhost) fn new(device: Arc<Device>, places: Option<Arc<Places>>) -> Self {
         device.set_connection(State::NotReady);
         let rings = device.queues().iter().map(|_| RingSetup::default()).collect();
         let (features, protocol) = (Features::default(), ProtocolFeatures::default());
-        Self { device, features, protocol, memory: None, log: None, status: 0, rings }
+        Self { device, places, features, protocol, memory: None, log: None, status: 0, rings }
     }
 
     /// True where the front end may ask for an answer to any request.
@@ -180,7 +186,10 @@ impl Session {
             }
             Request::SetVringNum(vring) => self.set_size(vring)?,
             Request::SetVringAddr(addresses) => self.set_addresses(addresses)?,
-            Request::SetVringBase(vring) => self.stopped(vring.index)?.base = vring.num,
+            Request::SetVringBase(vring) => {
+                let ring = self.stopped(vring.index)?;
+                (ring.base, ring.told) = (vring.num, vring.num);
+            }
             Request::SetVringKick(event) => self.set_kick(event, fds.pop())?,
             Request::SetVringCall(event) => self.set_call(event, fds.pop())?,
             Request::SetVringErr(event) => {
@@ -325,6 +334,7 @@ impl Session {
     fn stop_for_base(&mut self, vring: Vring) -> Result<Outcome, SessionError> {
         self.ring(vring.index)?;
         let num = self.stop(vring.index as usize);
+        self.ring(vring.index)?.told = num;
         Ok(Answer::Vring(Vring { index: vring.index, num }).into())
     }
 
@@ -354,7 +364,7 @@ impl Session {
         self.stop_all();
         (self.features, self.status, self.log) = (Features::default(), 0, None);
         for (index, setup) in self.rings.iter_mut().enumerate() {
-            *setup = RingSetup { error: setup.error.take(), ..RingSetup::default() };
+            *setup = RingSetup { error: setup.error.take(), known: true, ..RingSetup::default() };
             self.device.change(index, |queue| queue.enabled = false);
         }
     }
@@ -388,6 +398,8 @@ impl Session {
             base: self.base(setup.base),
             features: self.features,
             log: ring_log.map(|log| RingLog { log, device: addresses.log }),
+            place: self.places.as_ref().and_then(|places| places.ring(index, setup.told as u16)),
+            recalls: !setup.known,
         };
         let (features, enabled) = (self.features, self.enabled(setup));
         // What was replaced goes out of the closure, to be let go of without the lock.
@@ -412,6 +424,7 @@ impl Session {
         let error = started.and_then(|(error, ..)| error);
         let setup = &mut self.rings[index];
         (setup.base, setup.running) = (config.base, error.is_none());
+        setup.known |= setup.running;
         error.map_or(Ok(()), |error| Err(SessionError::Ring(index, error)))
     }
 
