@@ -1,5 +1,6 @@
 mod guest;
 mod hostile;
+mod killed;
 mod threads;
 
 use super::*;
