@@ -348,7 +348,6 @@ impl Packed {
         }
         self.used = end;
         self.taken -= slots;
-        self.note(end);
         self.wants_notification(slots)
     }
 

@@ -253,7 +253,6 @@ impl Split {
         // Release: the driver that sees the index sees the used elements and the buffers' bytes.
         self.used_head.get(INDEX).store(new, Ordering::Release);
         self.used = new;
-        self.note(new);
         if self.common.log.is_some() {
             self.log_used(old, new);
         }
