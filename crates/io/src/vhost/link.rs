@@ -82,7 +82,7 @@ pub enum VhostError {
     #[error(transparent)]
     Socket(#[from] UnixPathError),
     /// The file that outlives us.
-    #[error("{} cannot be opened, where the port notes how far its rings are", .0.display())]
+    #[error("{} cannot be opened, in which the port is to note how far its rings are: may vmswitchd write there?", .0.display())]
     Places(PathBuf, #[source] io::Error),
     /// No descriptor or no thread is left.
     #[error("the port's control thread cannot be started")]
