@@ -15,6 +15,25 @@ const STREAM: u64 = 100_000_000;
 /// From the first answer of a new vmswitchd to the first frame that passed both ways.
 const OUTAGE: Duration = Duration::from_millis(100);
 const KILLS: u64 = 8;
+/// Sees the datagrams of iperf3, each of which has a number and a time, and tells when it is interrupted how many came twice.
+const COUNT_COPIES: &str = "
+import signal, socket, sys
+sink = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+sink.bind(('eth0', 0))
+seen, twice = set(), 0
+def tell(*_):
+    print(len(seen), 'datagrams,', twice, 'of them twice', flush=True)
+    sys.exit()
+signal.signal(signal.SIGINT, tell)
+print('ready', flush=True)
+while True:
+    frame = sink.recv(65536)
+    if frame[23] == socket.IPPROTO_UDP and frame[36:38] == (5201).to_bytes(2, 'big'):
+        datagram = hash(frame[42:])
+        twice += datagram in seen
+        seen.add(datagram)
+";
 /// The kernel counts processor time in hundredths of a second (USER_HZ).
 const TICKS_A_SECOND: u32 = 100;
 
@@ -281,10 +300,11 @@ fn delivers_nothing_twice(kind: Kind) -> Result<()> {
     let mut lab = Lab::new(1500)?;
     let mut guest = lab.boot(&lab.port("vm1", Kind { role: "client", ..kind })?, "10.9.0.21")?;
     let scratch = lab.daemon.scratch().to_owned();
-    let _sink = lab.world.far.spawn(&["iperf3", "--server"], &scratch.join("sink"))?;
-    guest.run(&format!(
-        "(iperf3 --client {FAR_IPV4} --udp --bitrate 0 --length 200 --time 60 &) >/dev/null"
-    ))?;
+    let mut sink = lab.world.far.spawn(&["python3", "-c", COUNT_COPIES], &scratch.join("sink"))?;
+    sink.wait_for_log("ready", PATIENCE)?;
+    let _server = lab.world.far.spawn(&["iperf3", "--server"], &scratch.join("server"))?;
+    let load = format!("iperf3 --client {FAR_IPV4} --udp --bitrate 0 --length 200 --time 120");
+    guest.run(&format!("({load} &) >/dev/null 2>&1"))?;
     let flood = ["ping", "-q", "-f", "-l", "64", "-c", "60000", "10.9.0.21"];
     let mut flood = lab.world.far.spawn(&flood, &scratch.join("flood"))?;
     for round in 0..KILLS {
@@ -303,6 +323,10 @@ fn delivers_nothing_twice(kind: Kind) -> Result<()> {
     flood.wait(PATIENCE)?;
     let told = flood.log();
     ensure!(told.contains("packets transmitted") && !told.contains("duplicates"), "{told}");
+    lab.world.far.exec(&["kill", "-INT", &sink.id().to_string()])?;
+    sink.wait(PATIENCE)?;
+    let told = sink.log();
+    ensure!(told.contains(" datagrams, 0 of them twice") && !told.contains("ready\n0 "), "{told}");
     guest.run("killall iperf3")?;
     lab.both_ways(&mut guest)?;
     drop(guest);
