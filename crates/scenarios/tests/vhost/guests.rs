@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use lab::services::DhcpServer;
 use lab::transfer::Endpoint;
 use lab::{
-    Daemon, FAR_IPV4, Guest, GuestOptions, NIC, Netdev, Nic, Snapshot, VhostUser, World, WorldOptions,
-    wait_until,
+    Daemon, FAR_IPV4, Fate, Guest, GuestOptions, NIC, Netdev, Nic, Place, Process, Snapshot, Strace,
+    VhostUser, World, WorldOptions, wait_until,
 };
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const STREAM: u64 = 100_000_000;
 /// From the first answer of a new vmswitchd to the first frame that passed both ways.
 const OUTAGE: Duration = Duration::from_millis(100);
 const KILLS: u64 = 8;
-/// Sees the datagrams of iperf3, each of which has a number and a time, and tells when it is interrupted how many came twice.
+/// Sees the packets of the guest, no two of which are the same, and tells when it is interrupted how many came twice.
 const COUNT_COPIES: &str = "
 import signal, socket, sys
 sink = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
@@ -23,16 +23,16 @@ sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
 sink.bind(('eth0', 0))
 seen, twice = set(), 0
 def tell(*_):
-    print(len(seen), 'datagrams,', twice, 'of them twice', flush=True)
+    print(len(seen), 'packets,', twice, 'of them twice', flush=True)
     sys.exit()
 signal.signal(signal.SIGINT, tell)
 print('ready', flush=True)
 while True:
     frame = sink.recv(65536)
-    if frame[23] == socket.IPPROTO_UDP and frame[36:38] == (5201).to_bytes(2, 'big'):
-        datagram = hash(frame[42:])
-        twice += datagram in seen
-        seen.add(datagram)
+    if frame[26:30] == bytes([10, 9, 0, 21]):
+        packet = hash(frame[14:])
+        twice += packet in seen
+        seen.add(packet)
 ";
 /// The kernel counts processor time in hundredths of a second (USER_HZ).
 const TICKS_A_SECOND: u32 = 100;
@@ -112,6 +112,23 @@ impl Lab {
         let source = Endpoint::source(&self.world.far, 5001, STREAM)?;
         let received = guest.receive_stream(FAR_IPV4, 5001)?;
         ensure!(received.bytes == STREAM && received == source.finish()?, "what the guest was sent differs");
+        Ok(())
+    }
+
+    /// Looks from now on for packets of the guest that come twice.
+    fn count_copies(&self) -> Result<Process> {
+        let log = self.daemon.scratch().join("copies");
+        let mut copies = self.world.far.spawn(&["python3", "-c", COUNT_COPIES], &log)?;
+        copies.wait_for_log("ready", PATIENCE)?;
+        Ok(copies)
+    }
+
+    /// Packets came, and none of them twice.
+    fn no_copies(&self, mut copies: Process) -> Result<()> {
+        self.world.far.exec(&["kill", "-INT", &copies.id().to_string()])?;
+        copies.wait(PATIENCE)?;
+        let told = copies.log();
+        ensure!(told.contains(" packets, 0 of them twice") && !told.contains("ready\n0 "), "{told}");
         Ok(())
     }
 
@@ -300,8 +317,7 @@ fn delivers_nothing_twice(kind: Kind) -> Result<()> {
     let mut lab = Lab::new(1500)?;
     let mut guest = lab.boot(&lab.port("vm1", Kind { role: "client", ..kind })?, "10.9.0.21")?;
     let scratch = lab.daemon.scratch().to_owned();
-    let mut sink = lab.world.far.spawn(&["python3", "-c", COUNT_COPIES], &scratch.join("sink"))?;
-    sink.wait_for_log("ready", PATIENCE)?;
+    let copies = lab.count_copies()?;
     let _server = lab.world.far.spawn(&["iperf3", "--server"], &scratch.join("server"))?;
     let load = format!("iperf3 --client {FAR_IPV4} --udp --bitrate 0 --length 200 --time 120");
     guest.run(&format!("({load} &) >/dev/null 2>&1"))?;
@@ -323,12 +339,29 @@ fn delivers_nothing_twice(kind: Kind) -> Result<()> {
     flood.wait(PATIENCE)?;
     let told = flood.log();
     ensure!(told.contains("packets transmitted") && !told.contains("duplicates"), "{told}");
-    lab.world.far.exec(&["kill", "-INT", &sink.id().to_string()])?;
-    sink.wait(PATIENCE)?;
-    let told = sink.log();
-    ensure!(told.contains(" datagrams, 0 of them twice") && !told.contains("ready\n0 "), "{told}");
+    lab.no_copies(copies)?;
     guest.run("killall iperf3")?;
     lab.both_ways(&mut guest)?;
+    drop(guest);
+    lab.close()
+}
+
+/// Killed between the frame's going out and the guest's being told of it.
+#[test]
+fn root_a_frame_that_went_out_as_vmswitchd_was_killed_does_not_go_out_again() -> Result<()> {
+    let mut lab = Lab::new(1500)?;
+    let mut guest = lab.boot(&lab.port("vm1", Kind { queues: 1, ..PACKED })?, "10.9.0.21")?;
+    ping(&mut guest, FAR_IPV4)?;
+    let copies = lab.count_copies()?;
+    let place = Place { name: "sendmmsg".to_owned(), file: None, nth: 1 };
+    let held = Strace::inject(lab.daemon.id()?, &place, Fate::Hold(PATIENCE))?;
+    ensure!(guest.try_run(&format!("ping -c 1 -W 1 {FAR_IPV4}"))?.status != 0, "it was not held");
+    lab.daemon.kill9()?;
+    held.wait_for_end()?;
+    lab.daemon.launch()?;
+    lab.world.far.wait_ping("10.9.0.21", PATIENCE)?;
+    ping(&mut guest, FAR_IPV4)?;
+    lab.no_copies(copies)?;
     drop(guest);
     lab.close()
 }
