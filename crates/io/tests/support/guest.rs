@@ -56,8 +56,15 @@ impl Guest {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("port");
         let (name, role) = ("test".to_owned(), VhostRole::Server);
-        let config =
-            VhostConfig { name, path: path.clone(), role, mtu: 9000, queue_pairs_max: 1, workers: 1 };
+        let config = VhostConfig {
+            name,
+            path: path.clone(),
+            role,
+            mtu: 9000,
+            queue_pairs_max: 1,
+            workers: 1,
+            places: None,
+        };
         let mut port = VhostPort::open(&config).unwrap();
         let memory = memfd_create("guest", MemfdFlags::CLOEXEC).unwrap();
         ftruncate(&memory, MEMORY).unwrap();
