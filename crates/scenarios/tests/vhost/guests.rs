@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use lab::services::DhcpServer;
 use lab::transfer::Endpoint;
 use lab::{
-    Daemon, FAR_IPV4, Fate, Guest, GuestOptions, NIC, Netdev, Nic, Place, Process, Snapshot, Strace,
-    VhostUser, World, WorldOptions, wait_until,
+    Daemon, DaemonOptions, FAR_IPV4, Fate, Guest, GuestOptions, NIC, Netdev, Nic, Place, Process, Snapshot,
+    Strace, VhostUser, World, WorldOptions, wait_until,
 };
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -58,8 +58,14 @@ const PACKED: Kind = Kind { role: "client", packed: true, ring: 1024, queues: 2,
 
 impl Lab {
     fn new(mtu: u32) -> Result<Lab> {
+        Self::on(&[], mtu)
+    }
+
+    /// With these arguments of vmswitchd.
+    fn on(arguments: &[&str], mtu: u32) -> Result<Lab> {
         let world = World::with(&WorldOptions { mtu, ..WorldOptions::default() })?;
-        let daemon = Daemon::start(&world.host)?;
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let daemon = Daemon::start_with(&world.host, DaemonOptions { arguments, ..Default::default() })?;
         daemon.cli_ok(&["switch", "add", "lan", "--external", NIC])?;
         Ok(Lab { daemon, world })
     }
@@ -182,11 +188,13 @@ fn root_a_guest_on_huge_pages_gets_a_lease_and_moves_100_mb_to_and_from_the_upli
 /// The pairs of rings, and both formats, beside each other: each guest is the client once.
 #[test]
 fn root_two_guests_with_several_queues_pass_streams_both_ways_in_either_role_and_format() -> Result<()> {
-    let lab = Lab::new(1500)?;
-    let _server = DhcpServer::start(&lab.world.far, "eth0", "10.9.0.100", "10.9.0.150")?;
     let kinds = [Kind { queues: 2, ..SPLIT }, Kind { ring: 256, ..PACKED }];
-    let roles = [["server", "client"], ["client", "server"]];
-    for (round, [one, two]) in roles.into_iter().enumerate() {
+    let one_worker: &[&str] = &[];
+    // On two, each has a pair of queues of either guest.
+    let rounds = [(one_worker, ["server", "client"]), (&["--workers", "0,1"], ["client", "server"])];
+    for (round, (workers, [one, two])) in rounds.into_iter().enumerate() {
+        let lab = Lab::on(workers, 1500)?;
+        let _server = DhcpServer::start(&lab.world.far, "eth0", "10.9.0.100", "10.9.0.150")?;
         let boot = |kind: Kind, role| {
             let name = format!("{role}{round}-{}", if kind.packed { "packed" } else { "split" });
             let mut guest = Guest::boot(&lab.world.host, &lab.port(&name, Kind { role, ..kind })?)?;
@@ -202,8 +210,10 @@ fn root_two_guests_with_several_queues_pass_streams_both_ways_in_either_role_and
         ping(&mut split, &at_packed)?;
         streams(&mut split, &mut packed, &at_packed)?;
         streams(&mut packed, &mut split, &at_split)?;
+        drop((split, packed));
+        lab.close()?;
     }
-    lab.close()
+    Ok(())
 }
 
 #[test]
