@@ -1,6 +1,7 @@
-//! Developer tasks: `cargo xtask test`, `instructions`, `fuzz`, `demo`, `bench kernel`, `bench vhost` and
+//! Developer tasks: `cargo xtask test`, `instructions`, `fuzz`, `asan`, `demo`, `bench kernel`, `bench vhost` and
 //! `bench xdp`.
 
+mod asan;
 mod bench;
 mod demo;
 mod fuzz;
@@ -29,6 +30,8 @@ enum Task {
     Instructions(instructions::Options),
     /// Runs the fuzz targets for a while.
     Fuzz(fuzz::Options),
+    /// Runs the tests with each access to memory checked (AddressSanitizer). Needs root.
+    Asan(asan::Options),
     /// Shows the main job on a network made of namespaces: nothing on the real one is touched. Needs root.
     Demo(demo::Options),
     /// Measures vmswitch beside its peers. Needs root.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Instructions(options) => instructions::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Asan(options) => asan::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Bench(Bench::Kernel(options)) => bench::run(&options),
         Task::Bench(Bench::Vhost(options)) => bench::vhost::run(&options),
