@@ -25,7 +25,7 @@ use rustix::{
     },
 };
 use std::{
-    io,
+    io, mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     sync::{
@@ -131,6 +131,7 @@ impl ControlThread {
             end,
             places,
             allowance: Allowance::new(Instant::now()),
+            charged: Duration::ZERO,
         };
         let thread = thread::Builder::new().name(format!("vhost-{}", config.name));
         let thread = Some(thread.spawn(move || control.run())?);
@@ -180,18 +181,22 @@ struct Control {
     end: End,
     places: Option<Arc<Places>>,
     allowance: Allowance,
+    /// The thread's CPU time that was taken from the allowance.
+    charged: Duration,
 }
 
 impl Control {
     fn run(mut self) {
         while !self.stopped() {
             let Some(socket) = self.connection() else { continue };
-            match self.serve(socket) {
+            let pause = match self.serve(socket) {
                 Over::Stopped => return,
-                Over::Gone => self.rest(RETRY.0),
-                Over::Faulted if matches!(self.end, End::Connects(..)) => self.rest(AFTER_FAULT),
-                Over::Faulted => self.rest(RETRY.0),
-            }
+                Over::Faulted if matches!(self.end, End::Connects(..)) => AFTER_FAULT,
+                Over::Gone | Over::Faulted => RETRY.0,
+            };
+            // With what letting go of the guest's memory took.
+            let rest = self.charge();
+            self.rest(rest.max(pause));
         }
     }
 
@@ -233,11 +238,19 @@ impl Control {
         }
     }
 
+    /// Takes the CPU time since the last call; says how long to rest for it.
+    fn charge(&mut self) -> Duration {
+        let now = cpu_time();
+        let work = now.saturating_sub(mem::replace(&mut self.charged, now));
+        self.allowance.take(work, Instant::now())
+    }
+
     /// The session is dropped, and with that the rings are stopped, before the connection is closed.
     fn serve(&mut self, socket: OwnedFd) -> Over {
         let mut channel = Channel::new(socket);
         let mut session = Session::new(Arc::clone(&self.device), self.places.clone());
-        let mut began = cpu_time();
+        // The worker may have found a ring of the connection before broken once more before it was stopped.
+        self.device.take_fault();
         loop {
             if self.stopped() {
                 return Over::Stopped;
@@ -252,9 +265,7 @@ impl Control {
                 Err(SocketError::Closed) => return Over::Gone,
                 Err(error) => self.device.fault(&error),
             }
-            let now = cpu_time();
-            let rest = self.allowance.take(now.saturating_sub(began), Instant::now());
-            began = now;
+            let rest = self.charge();
             if !rest.is_zero() {
                 wait(&self.device, None, Some(rest));
             }

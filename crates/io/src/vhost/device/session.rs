@@ -341,6 +341,9 @@ impl Session {
     /// Stops a ring; no worker touches it afterwards. Says where it is to go on.
     fn stop(&mut self, index: usize) -> u32 {
         let Some(setup) = self.rings.get_mut(index) else { return 0 };
+        if !setup.kicked {
+            return setup.base;
+        }
         if let Some(kick) = setup.kick.take() {
             self.device.doorbell_of(index as u32).remove(&kick);
         }
@@ -442,12 +445,14 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// The state changes last: who sees that nobody is connected finds nothing left of the one who was.
+    /// The state changes last: who sees that nobody is connected finds nothing left of the one who was. The worker is told
+    /// once: a front end that goes and comes must not have it look at all queues for each of them.
     fn drop(&mut self) {
         self.stop_all();
-        for index in 0..self.rings.len() {
-            let _old = self.device.change(index, |queue| mem::take(&mut **queue));
+        for queue in self.device.queues() {
+            let _old = mem::take(&mut *queue.lock());
         }
+        self.device.tell_worker();
         (self.memory, self.log) = (None, None);
         self.rings.clear();
         self.device.set_connection(State::Waiting);

@@ -194,3 +194,16 @@ fn a_socket_in_use_is_refused_and_a_stale_one_is_replaced() {
         assert!(matches!(long, VhostError::Socket(UnixPathError::TooLong(_))), "{long}");
     }
 }
+
+#[test]
+fn a_fault_of_rings_that_are_no_more_does_not_end_the_next_connection() {
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
+    let stream = stage.connect();
+    let mut raw = Raw::new(stream.try_clone().unwrap());
+    let _front = set_up(stream, &guest);
+    stage.device().fault(&"its memory is gone");
+    raw.until_closed();
+    stage.device().fault(&"its memory is gone, as the worker finds again");
+    let _front = set_up(stage.connect(), &guest);
+    assert_eq!(stage.device().state(), State::Up);
+}
