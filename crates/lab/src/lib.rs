@@ -25,6 +25,7 @@ pub mod counters;
 mod daemon;
 pub mod frames;
 pub mod guest;
+pub mod hostile;
 mod leftovers;
 mod namespace;
 mod process;
@@ -34,6 +35,8 @@ mod sender;
 pub mod services;
 mod strace;
 pub mod transfer;
+pub mod vnic;
+pub mod waking;
 mod world;
 
 pub use binaries::Binaries;

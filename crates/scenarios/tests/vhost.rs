@@ -2,5 +2,9 @@
 
 #[path = "vhost/guests.rs"]
 mod guests;
+#[path = "vhost/hostile.rs"]
+mod hostile;
 #[path = "vhost/sockets.rs"]
 mod sockets;
+#[path = "vhost/waking.rs"]
+mod waking;
