@@ -124,6 +124,11 @@ pub fn for_bench_xdp() -> Result<()> {
     ensure(BUILD.iter().chain(BENCH_XDP), "bench xdp")
 }
 
+/// For `cargo xtask bench hostile` and `bench waking`.
+pub fn for_hostile() -> Result<()> {
+    ensure(BUILD.iter().chain(LAB), "bench")
+}
+
 fn ensure<'a>(packages: impl Iterator<Item = &'a Package>, task: &str) -> Result<()> {
     steps::header("Debian packages");
     let packages: Vec<_> = packages.collect();
