@@ -1,5 +1,7 @@
 //! How much CPU time a control thread may take.
 //!
+//! And how much it may take of a worker's, which is counted with it: what a change costs there.
+//!
 //! A front end decides how many messages it sends and what they cost (mapping memory, most of all). Setting up a device
 //! of 16 queue pairs takes some 250 messages and a few milliseconds; that is not slowed. One that never ends gets a
 //! thirtieth of a CPU, so that a worker that has the same one keeps 95 % of it, with what else a change of the port costs.

@@ -45,6 +45,11 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 /// itself when that is.
 const AFTER_FAULT: Duration = Duration::from_secs(1);
 
+/// What a change costs the worker, as measured while a front end made one after the other: it looks at all queues.
+const TOLL_OF_CHANGE: Duration = Duration::from_micros(10);
+/// And a region that is mapped or taken away: the worker's CPU is interrupted, and finds pages anew.
+const TOLL_OF_MAPPING: Duration = Duration::from_micros(20);
+
 /// Which side opens the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VhostRole {
@@ -131,7 +136,7 @@ impl ControlThread {
             end,
             places,
             allowance: Allowance::new(Instant::now()),
-            charged: Duration::ZERO,
+            charged: (Duration::ZERO, 0),
         };
         let thread = thread::Builder::new().name(format!("vhost-{}", config.name));
         let thread = Some(thread.spawn(move || control.run())?);
@@ -181,8 +186,8 @@ struct Control {
     end: End,
     places: Option<Arc<Places>>,
     allowance: Allowance,
-    /// The thread's CPU time that was taken from the allowance.
-    charged: Duration,
+    /// What was taken from the allowance so far: of the thread's CPU time, and of the worker's, by the device's generation.
+    charged: (Duration, u64),
 }
 
 impl Control {
@@ -195,7 +200,7 @@ impl Control {
                 Over::Gone | Over::Faulted => RETRY.0,
             };
             // With what letting go of the guest's memory took.
-            let rest = self.charge();
+            let rest = self.charge(0);
             self.rest(rest.max(pause));
         }
     }
@@ -238,11 +243,14 @@ impl Control {
         }
     }
 
-    /// Takes the CPU time since the last call; says how long to rest for it.
-    fn charge(&mut self) -> Duration {
-        let now = cpu_time();
-        let work = now.saturating_sub(mem::replace(&mut self.charged, now));
-        self.allowance.take(work, Instant::now())
+    /// Takes the CPU time since the last call, and what the changes and so many mappings since then cost the worker; says
+    /// how long to rest for it.
+    fn charge(&mut self, mappings: u32) -> Duration {
+        let (now, generation) = (cpu_time(), self.device.generation());
+        let (before, changes) = mem::replace(&mut self.charged, (now, generation));
+        let changes = u32::try_from(generation.wrapping_sub(changes)).unwrap_or(u32::MAX);
+        let tolls = TOLL_OF_CHANGE.saturating_mul(changes) + TOLL_OF_MAPPING.saturating_mul(mappings);
+        self.allowance.take(now.saturating_sub(before) + tolls, Instant::now())
     }
 
     /// The session is dropped, and with that the rings are stopped, before the connection is closed.
@@ -265,7 +273,7 @@ impl Control {
                 Err(SocketError::Closed) => return Over::Gone,
                 Err(error) => self.device.fault(&error),
             }
-            let rest = self.charge();
+            let rest = self.charge(session.take_mappings());
             if !rest.is_zero() {
                 wait(&self.device, None, Some(rest));
             }

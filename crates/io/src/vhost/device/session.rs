@@ -120,6 +120,8 @@ pub(in crate::vhost) struct Session {
     log: Option<Arc<DirtyLog>>,
     status: u8,
     rings: Vec<RingSetup>,
+    /// Regions mapped since somebody asked.
+    mappings: u32,
 }
 
 impl Session {
@@ -128,12 +130,17 @@ impl Session {
         device.set_connection(State::NotReady);
         let rings = device.queues().iter().map(|_| RingSetup::default()).collect();
         let (features, protocol) = (Features::default(), ProtocolFeatures::default());
-        Self { device, places, features, protocol, memory: None, log: None, status: 0, rings }
+        Self { device, places, features, protocol, memory: None, log: None, status: 0, rings, mappings: 0 }
     }
 
     /// True where the front end may ask for an answer to any request.
     pub(in crate::vhost) const fn acknowledges(&self) -> bool {
         self.protocol.has(ProtocolFeatures::REPLY_ACK)
+    }
+
+    /// How many regions of memory were mapped since the last call.
+    pub(in crate::vhost) const fn take_mappings(&mut self) -> u32 {
+        mem::replace(&mut self.mappings, 0)
     }
 
     /// Does what is asked; `fds` came with it.
@@ -173,10 +180,12 @@ impl Session {
             Request::SetFeatures(bits) => self.set_features(Features::from_bits(bits))?,
             Request::SetProtocolFeatures(bits) => self.set_protocol_features(bits)?,
             Request::SetMemTable(regions) => {
+                self.mappings += regions.len() as u32;
                 let memory = GuestMemory::map(regions.into_iter().zip(fds).collect())?;
                 self.set_memory(memory)?;
             }
             Request::AddMemReg(region) => {
+                self.mappings += 1;
                 let added = fds.pop().map(|fd| self.memory().with_region(region, &fd)).transpose()?;
                 added.flatten().map_or(Ok(()), |memory| self.set_memory(memory))?;
             }
