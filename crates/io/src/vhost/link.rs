@@ -46,9 +46,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 const AFTER_FAULT: Duration = Duration::from_secs(1);
 
 /// What a change costs the worker, as measured while a front end made one after the other: it looks at all queues.
-const TOLL_OF_CHANGE: Duration = Duration::from_micros(10);
+const TOLL_OF_CHANGE: Duration = Duration::from_micros(20);
 /// And a region that is mapped or taken away: the worker's CPU is interrupted, and finds pages anew.
-const TOLL_OF_MAPPING: Duration = Duration::from_micros(20);
+const TOLL_OF_MAPPING: Duration = Duration::from_micros(40);
 
 /// Which side opens the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
