@@ -200,7 +200,7 @@ fn cpu_time(name: &str) -> Duration {
 }
 
 #[test]
-fn a_flood_of_messages_gets_a_thirtieth_of_a_cpu() {
+fn a_flood_of_messages_gets_a_fiftieth_of_a_cpu() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("port");
     let mut config = config(&path, VhostRole::Server);
