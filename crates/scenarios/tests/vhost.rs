@@ -4,6 +4,8 @@
 mod guests;
 #[path = "vhost/hostile.rs"]
 mod hostile;
+#[path = "vhost/migration.rs"]
+mod migration;
 #[path = "vhost/sockets.rs"]
 mod sockets;
 #[path = "vhost/waking.rs"]

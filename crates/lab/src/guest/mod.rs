@@ -6,6 +6,7 @@
 mod console;
 mod huge;
 mod image;
+mod migration;
 
 use crate::namespace::Namespace;
 use crate::process::Process;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use console::Answer;
 pub use image::prepare;
+pub use migration::{Migrated, Monitor};
 
 /// Bytes that are repeated in what a guest sends.
 const PIECE: u64 = 1_000_000;
