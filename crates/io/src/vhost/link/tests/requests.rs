@@ -159,6 +159,18 @@ fn an_mtu_is_accepted_up_to_the_ports_and_a_rarp_is_kept_for_it() {
 }
 
 #[test]
+fn the_worker_is_told_of_a_rarp_even_where_no_ring_runs() {
+    let stage = Stage::new(VhostRole::Server);
+    let mut raw = Raw::new(stage.connect());
+    raw.negotiate();
+    // An answer, so that all before it was done.
+    assert_eq!(raw.ask(20, 9, &numbers(&[1500]), &[]), numbers(&[0]));
+    let before = stage.device().generation();
+    assert_eq!(raw.ask(19, 9, &[2, 0, 0, 0, 0, 9, 0, 0], &[]), numbers(&[0]));
+    assert_ne!(stage.device().generation(), before);
+}
+
+#[test]
 fn a_reset_stops_the_rings_and_keeps_the_memory() {
     let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
     let mut front = set_up(stage.connect(), &guest);
