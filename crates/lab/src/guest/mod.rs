@@ -145,12 +145,14 @@ pub struct GuestOptions {
     pub huge_pages: bool,
     /// Further arguments of QEMU, for example those that `vmswitch port add` prints.
     pub arguments: Vec<String>,
+    /// Where its monitor listens, by which it can be moved: a [`Monitor`] connects there.
+    pub monitor: Option<PathBuf>,
 }
 
 impl GuestOptions {
     /// A guest with these NICs.
     pub fn new(nics: Vec<Nic>) -> GuestOptions {
-        GuestOptions { nics, memory_mib: 384, huge_pages: false, arguments: Vec::new() }
+        GuestOptions { nics, memory_mib: 384, huge_pages: false, arguments: Vec::new(), monitor: None }
     }
 
     /// Arguments for memory that another process can map, where a NIC asks for it.
@@ -159,7 +161,7 @@ impl GuestOptions {
             return Vec::new();
         }
         let huge = if self.huge_pages { ",hugetlb=on,hugetlbsize=2M" } else { "" };
-        let object = format!("memory-backend-memfd,id=mem,size={}M,share=on{huge}", self.memory_mib);
+        let object = format!("memory-backend-memfd,id=mem,size={}K,share=on{huge}", self.memory_kib());
         ["-object", &object, "-machine", "memory-backend=mem"].map(str::to_owned).to_vec()
     }
 
@@ -269,14 +271,15 @@ fn qemu(namespace: &Namespace, options: &GuestOptions, image: &image::Image) -> 
     let mut command = namespace.command("qemu-system-x86_64");
     command
         .args("-M q35 -accel tcg -cpu max -nodefaults -no-user-config -display none -no-reboot".split(' '));
-    command.args(["-serial", "stdio", "-m", &options.memory_mib.to_string()]);
+    command.args(["-serial", "stdio", "-m", &format!("{}K", options.memory_kib())]);
     command.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initramfs);
     // panic=-1 with -no-reboot: a guest that panics ends QEMU, which the console notices.
-    command.args(["-append", "console=ttyS0 quiet loglevel=0 panic=-1 tsc=unstable no_timer_check"]);
+    command.args(["-append", "console=ttyS0 loglevel=6 panic=-1 tsc=unstable no_timer_check"]);
     // Without the option ROM the firmware does not look for something to boot from the network.
     command.args(["-global", "virtio-net-pci.romfile="]);
     command.args(options.nics.iter().enumerate().flat_map(|(number, nic)| nic.arguments(number)));
     command.args(options.shared_memory());
+    command.args(options.monitor_arguments());
     command.args(&options.arguments);
     command
 }
