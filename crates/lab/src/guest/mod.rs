@@ -274,7 +274,7 @@ fn qemu(namespace: &Namespace, options: &GuestOptions, image: &image::Image) -> 
     command.args(["-serial", "stdio", "-m", &format!("{}K", options.memory_kib())]);
     command.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initramfs);
     // panic=-1 with -no-reboot: a guest that panics ends QEMU, which the console notices.
-    command.args(["-append", "console=ttyS0 loglevel=6 panic=-1 tsc=unstable no_timer_check"]);
+    command.args(["-append", "console=ttyS0 quiet loglevel=0 panic=-1 tsc=unstable no_timer_check"]);
     // Without the option ROM the firmware does not look for something to boot from the network.
     command.args(["-global", "virtio-net-pci.romfile="]);
     command.args(options.nics.iter().enumerate().flat_map(|(number, nic)| nic.arguments(number)));
