@@ -1,4 +1,4 @@
-//! vhost-user ports as they are managed: sockets, roles, states, and real guests on them.
+//! vhost-user ports as they are managed: sockets, roles, states, and real guests on them, which may move.
 
 #[path = "vhost/guests.rs"]
 mod guests;
@@ -6,6 +6,8 @@ mod guests;
 mod hostile;
 #[path = "vhost/migration.rs"]
 mod migration;
+#[path = "vhost/printed.rs"]
+mod printed;
 #[path = "vhost/sockets.rs"]
 mod sockets;
 #[path = "vhost/waking.rs"]
