@@ -399,6 +399,9 @@ impl Session {
             return Ok(());
         };
         let (Some(memory), Some(addresses)) = (self.memory.clone(), setup.addresses) else { return Ok(()) };
+        if !setup.running && self.awaits_log() {
+            return Ok(());
+        }
         let log = self.log.clone().filter(|_| self.features.has(Features::LOG_ALL));
         let ring_log = log.clone().filter(|_| addresses.logged);
         let mut config = RingConfig {
@@ -438,6 +441,13 @@ impl Session {
         (setup.base, setup.running) = (config.base, error.is_none());
         setup.known |= setup.running;
         error.map_or(Ok(()), |error| Err(SessionError::Ring(index, error)))
+    }
+
+    /// True where writes are to be marked in a log that is still to come: QEMU names it last where it connects anew while its
+    /// guest migrates.
+    const fn awaits_log(&self) -> bool {
+        let wanted = self.features.has(Features::LOG_ALL) && self.protocol.has(ProtocolFeatures::LOG_SHMFD);
+        wanted && self.log.is_none()
     }
 
     /// Where a ring starts. A packed one has two positions, the driver's and ours, which are the same where nothing is

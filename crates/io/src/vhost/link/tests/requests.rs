@@ -143,6 +143,20 @@ fn a_dirty_log_is_taken_up_and_put_down_by_running_rings() {
 }
 
 #[test]
+fn a_ring_whose_writes_are_to_be_marked_starts_when_the_log_is_there() {
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
+    let mut front = negotiate(stage.connect(), modern().with(Features::LOG_ALL));
+    front.set_mem_table(&[guest.region()]).unwrap();
+    (0..2).for_each(|queue| set_up_ring(&mut front, &guest, queue));
+    assert!(!stage.runs(0) && !stage.runs(1) && stage.device().state() == State::NotReady);
+    let log = memory("vhost-log");
+    let (mmap_size, mmap_handle) = ((GUEST + MEMORY) / 4096 / 8, log.as_raw_fd());
+    front.set_log_base(0, Some(VhostUserDirtyLogRegion { mmap_size, mmap_offset: 0, mmap_handle })).unwrap();
+    assert_eq!(stage.device().state(), State::Up);
+    assert!((0..2).all(|queue| stage.device().queues()[queue].lock().log.is_some()));
+}
+
+#[test]
 fn an_mtu_is_accepted_up_to_the_ports_and_a_rarp_is_kept_for_it() {
     let stage = Stage::new(VhostRole::Server);
     let mut raw = Raw::new(stage.connect());
