@@ -74,11 +74,12 @@ impl Host {
         let path = socket.display().to_string();
         let attach = ["--vhost-user", &path, "--vhost-role", role, "--mac", GUEST_MAC];
         self.daemon.cli_ok(&[&["port", "add", "lan", "vm1"][..], &attach].concat())?;
-        let vhost = VhostUser { socket, listens: role == "client", queues: 1, packed, ring: RING };
+        let vhost = VhostUser { socket, listens: role == "client", queues: 2, packed, ring: RING };
         let mut nic = Nic::new(Netdev::VhostUser(vhost), GUEST_MAC);
         nic.properties.push(format!("guest_announce={}", if announces { "on" } else { "off" }));
         let monitor = Some(self.path("qmp"));
-        Ok(GuestOptions { memory_mib: MEMORY_MIB, monitor, ..GuestOptions::new(vec![nic]) })
+        let arguments = ["-smp", "2"].map(str::to_owned).to_vec();
+        Ok(GuestOptions { memory_mib: MEMORY_MIB, arguments, monitor, ..GuestOptions::new(vec![nic]) })
     }
 
     fn monitor(&self) -> Result<Monitor> {
