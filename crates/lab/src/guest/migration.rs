@@ -40,7 +40,7 @@ impl Guest {
         let mut command = qemu(namespace, options, &image::prepare()?);
         command.args(["-incoming", &uri(from)]);
         let (process, stdin, stdout) = Process::spawn_piped(&mut command, &dir.path().join("log"))?;
-        let guest = Guest { console: Console::new(stdin, stdout), process, _dir: dir };
+        let guest = Guest { console: Console::new(stdin, stdout), process, _huge_pages: None, _dir: dir };
         wait_until("socket of the QEMU that a guest is to move to", PATIENCE, || Ok(from.exists()))
             .with_context(|| format!("QEMU said: {}", guest.process.log()))?;
         Ok(guest)
