@@ -1,19 +1,14 @@
-//! Hostile guests and front ends: each kind of wrong stops its own port, with the reason, and nobody else's.
+//! Hostile guests and front ends: each kind of wrong stops its own port, with the reason, and nobody else's. What it costs
+//! the others' throughput is for a release build on a quiet machine to tell: `cargo xtask bench hostile`.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use lab::hostile::{Case, Neighbours, cases};
 use lab::{DaemonOptions, wait_until};
 use std::thread;
 use std::time::Duration;
 
-const ROUNDS: u32 = 3;
-/// Of the worker's time.
-const STRETCH: Duration = Duration::from_millis(150);
 /// For what does not end by itself.
 const A_WHILE: Duration = Duration::from_millis(100);
-/// What neighbours keep of their throughput. A build without optimisation is another program, to which a change of a port
-/// costs ten times as much.
-const LEFT: f64 = if cfg!(debug_assertions) { 0.75 } else { 0.95 };
 const PATIENCE: Duration = Duration::from_secs(10);
 const LONG: Duration = Duration::from_secs(120);
 
@@ -47,20 +42,6 @@ fn root_each_wrong_stops_its_own_port_with_the_reason_and_leaves_nothing_behind(
         suffer(&neighbours, case, descriptors).with_context(|| format!("a front end that {}", case.name))?;
         let received = neighbours.received();
         wait_until("frames between the neighbours", PATIENCE, || Ok(neighbours.received() > received))?;
-    }
-    neighbours.stop()
-}
-
-/// `cargo xtask bench hostile` measures all kinds of wrong; these take the most.
-#[test]
-fn root_neighbours_of_a_hostile_port_keep_their_throughput() -> Result<()> {
-    let mut neighbours = neighbours()?;
-    let costly =
-        |case: &&Case| case.endless || case.name.contains("running rings") || case.name.contains("truncates");
-    for case in cases().into_iter().filter(costly) {
-        let share = neighbours.share(case, ROUNDS, STRETCH)?;
-        eprintln!("{}: {share:?}", case.name);
-        ensure!(share.left >= LEFT, "beside a front end that {}: {share:?}", case.name);
     }
     neighbours.stop()
 }
