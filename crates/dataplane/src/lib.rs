@@ -30,5 +30,6 @@ pub use fabric::Fabric;
 pub use fabric::SwitchReport;
 pub use handle::{Dataplane, Detached, Gone, Notice, StartError, SwitchId};
 pub use tables::Explained;
+/// For benches.
 #[doc(hidden)]
-pub use tables::Tables;
+pub use tables::{Desk, Tables};

@@ -21,7 +21,7 @@ pub struct Tables(RwLock<Switch>);
 
 /// What one worker decides with: the verdicts on its last batch, and what they were by.
 #[derive(Debug, Default)]
-pub(crate) struct Desk {
+pub struct Desk {
     verdicts: Verdicts,
     snapshot: Arc<Snapshot>,
     events: Vec<EngineEvent>,
@@ -72,7 +72,7 @@ impl Tables {
     }
 
     /// Decides a batch; returns how many frames passed without their source being learned.
-    pub(crate) fn decide<'f>(
+    pub fn decide<'f>(
         &self,
         ingress: PortIndex,
         frames: impl Iterator<Item = FrameIn<'f>> + Clone,
