@@ -5,6 +5,8 @@ mod evasions;
 #[allow(dead_code, reason = "the tests of frames use more of it")]
 #[path = "frames/lan.rs"]
 mod lan;
+#[path = "policies/partial.rs"]
+mod partial;
 #[allow(dead_code, reason = "the tests of frames use more of it")]
 #[path = "frames/round.rs"]
 mod round;

@@ -15,8 +15,6 @@ use crate::{
     vlan,
 };
 
-/// TPIDs that service tags had before IEEE 802.1ad.
-const FORMER_TPIDS: [u16; 3] = [0x9100, 0x9200, 0x9300];
 /// The LLC address of SNAP (IEEE 802, clause 9.5) without its group bit.
 const SNAP: u8 = 0xaa;
 /// LLC header and organisation of a SNAP frame, before the EtherType.
@@ -77,7 +75,7 @@ fn network(head: &[u8]) -> Option<(u16, &[u8])> {
     let mut rest = head.get(ethernet::TYPE_OFFSET..)?;
     loop {
         let (kind, behind) = (be16(rest, 0)?, &rest[2..]);
-        rest = if vlan::is_tpid(kind) || FORMER_TPIDS.contains(&kind) {
+        rest = if vlan::was_tpid(kind) {
             behind.get(2..)?
         } else if kind < ethernet::FIRST_ETHERTYPE && behind.first()? & !1 == SNAP {
             let (snap, protocol) = behind.split_first_chunk::<SNAP_LEN>()?;
