@@ -41,7 +41,7 @@ The MAC is handed out unless --mac gives one. The guard lets only frames with th
 A VM on a vhost-user port goes on when vmswitchd is started anew if its VMM is the one that listens (--vhost-role client) \
 or connects again by itself."
     )]
-    Add(AddArgs),
+    Add(Box<AddArgs>),
     /// List the ports of one switch, or of all
     #[command(
         visible_alias = "ls",
@@ -73,7 +73,7 @@ Examples:
   vmswitch port set lan/vm1 --allow-mac ''   # empties the list
   vmswitch port set lan/vm1 --dhcp-guard on --router-guard on
   vmswitch port set lan/vm3 --vhost-role client")]
-    Set(SetArgs),
+    Set(Box<SetArgs>),
     /// Remove a port, and the vNIC that was made for it
     #[command(
         visible_alias = "rm",
