@@ -136,6 +136,16 @@ fn what_hides_its_cargo_is_dropped_by_each_guard() {
 }
 
 #[test]
+fn headers_that_are_cut_off_hide_wherever_they_are() {
+    for packet in [v4(17, 0, &udp(53, 53, &[])), v6(17, &udp(53, 53, &[])), v6(58, &[128])] {
+        assert_eq!(verdict(BOTH, &packet), None, "whole");
+        for len in 2..packet.len() {
+            assert_eq!(verdict(BOTH, &packet[..len]), Some(DropReason::DhcpGuard), "{len} of {packet:?}");
+        }
+    }
+}
+
+#[test]
 fn a_first_fragment_of_a_clients_message_may_be_overlapped_to_a_servers() {
     let request = udp(67, 67, &[1, 1, 6, 0]);
     assert_eq!(verdict(DHCP, &v4(17, 0x2000, &request)), Some(DropReason::DhcpGuard));

@@ -52,7 +52,6 @@ pub enum Cargo {
 }
 
 /// Tells what a frame carries by its first bytes.
-#[inline]
 #[must_use]
 pub fn inspect(head: &[u8]) -> Cargo {
     cargo(head).unwrap_or(Cargo::Hidden)
