@@ -71,16 +71,10 @@ fn fuzz(target: &str, seconds: u32) -> Result<()> {
 /// Runs a cargo command in the folder of the targets. As the platform is named, flags do not reach what building takes.
 fn cargo(what: &str) -> Result<Command> {
     let mut command = steps::cargo(what);
-    command.current_dir(FOLDER).args(["--quiet", "--release", "--target", &host()?]);
+    command.current_dir(FOLDER).args(["--quiet", "--release", "--target", &steps::host()?]);
     command.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", FLAGS);
     // A folder of its own also where others build to one: with other flags all would be built anew each time.
     let folder = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     command.env("CARGO_TARGET_DIR", folder.join("fuzz"));
     Ok(command)
-}
-
-fn host() -> Result<String> {
-    let said = lab::text(Command::new("rustc").arg("-vV"))?;
-    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc does not say what it compiles for")?.to_owned())
 }

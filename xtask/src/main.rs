@@ -1,5 +1,7 @@
-//! Developer tasks: `cargo xtask test`, `instructions`, `fuzz`, `demo`, `bench kernel` and `bench vhost`.
+//! Developer tasks: `cargo xtask test`, `instructions`, `fuzz`, `asan`, `demo`, and `bench` with `kernel`, `vhost`, `xdp`,
+//! `hostile` and `waking`.
 
+mod asan;
 mod bench;
 mod demo;
 mod fuzz;
@@ -28,6 +30,8 @@ enum Task {
     Instructions(instructions::Options),
     /// Runs the fuzz targets for a while.
     Fuzz(fuzz::Options),
+    /// Runs the tests with each access to memory checked (AddressSanitizer). Needs root.
+    Asan(asan::Options),
     /// Shows the main job on a network made of namespaces: nothing on the real one is touched. Needs root.
     Demo(demo::Options),
     /// Measures vmswitch beside its peers. Needs root.
@@ -41,6 +45,12 @@ enum Bench {
     Kernel(bench::Options),
     /// vhost-user ports: VMs at ring speed, beside testpmd, OVS-DPDK and VPP. Takes two CPUs and 2 GiB of huge pages.
     Vhost(bench::vhost::Options),
+    /// From a VM to the wire by AF_XDP on a veth, beside testpmd. Takes two CPUs and 2 GiB of huge pages.
+    Xdp(bench::vhost::xdp::Options),
+    /// What vNICs keep of their throughput beside a front end that breaks the rules. Takes two CPUs.
+    Hostile(bench::hostile::Options),
+    /// The first frame after silence, beside what the kernel takes to wake a thread. Takes two CPUs.
+    Waking(bench::waking::Options),
 }
 
 fn main() -> ExitCode {
@@ -48,9 +58,13 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Instructions(options) => instructions::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Asan(options) => asan::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Bench(Bench::Kernel(options)) => bench::run(&options),
         Task::Bench(Bench::Vhost(options)) => bench::vhost::run(&options),
+        Task::Bench(Bench::Xdp(options)) => bench::vhost::xdp::run(&options),
+        Task::Bench(Bench::Hostile(options)) => bench::hostile::run(&options),
+        Task::Bench(Bench::Waking(options)) => bench::waking::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

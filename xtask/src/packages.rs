@@ -35,7 +35,7 @@ const BUILD: &[Package] = &[
 
 /// What tests need besides.
 const TESTS: &[Package] = &[
-    package("iperf3", "throughput between namespaces"),
+    package("iperf3", "throughput between namespaces and between guests"),
     package("curl", "requests to the API, from a client that is not this project's"),
     package("procps", "kernel settings of namespaces (sysctl)"),
     package("tcpdump", "an observer of frames that shares no code with this project"),
@@ -59,6 +59,7 @@ const FUZZ: &[Package] = &[package("g++", "compiles libFuzzer")];
 const DEMO: &[Package] = &[
     package("qemu-system-x86", "a real guest"),
     package("busybox-static", "what the guest runs"),
+    package("iperf3", "what the guest's image has besides"),
     package("cpio", "packs the guest's initramfs"),
     package("kmod", "tells which modules the guest's kernel needs (modinfo)"),
 ];
@@ -79,6 +80,12 @@ const BENCH_VHOST: &[Package] = &[
     package("dpdk-dev", "testpmd, to measure beside"),
     package("openvswitch-switch", "tools of the peer to measure beside (its service is not used)"),
     package("openvswitch-switch-dpdk", "that peer itself"),
+];
+
+/// What the benchmark of AF_XDP needs besides.
+const BENCH_XDP: &[Package] = &[
+    package("iproute2", "namespaces and the wire (ip)"),
+    package("dpdk-dev", "testpmd: what to measure beside, and the VM that sends"),
 ];
 
 /// For `cargo xtask test`.
@@ -111,6 +118,16 @@ pub fn for_bench() -> Result<()> {
 /// For `cargo xtask bench vhost`.
 pub fn for_bench_vhost() -> Result<()> {
     ensure(BENCH_VHOST.iter(), "bench vhost")
+}
+
+/// For `cargo xtask bench xdp`.
+pub fn for_bench_xdp() -> Result<()> {
+    ensure(BUILD.iter().chain(BENCH_XDP), "bench xdp")
+}
+
+/// For `cargo xtask bench hostile` and `bench waking`.
+pub fn for_hostile() -> Result<()> {
+    ensure(BUILD.iter().chain(LAB), "bench")
 }
 
 fn ensure<'a>(packages: impl Iterator<Item = &'a Package>, task: &str) -> Result<()> {

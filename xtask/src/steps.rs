@@ -41,6 +41,13 @@ pub fn profile_folder(profile: &str) -> Result<PathBuf> {
     Ok(target.join(profile))
 }
 
+/// The platform that is compiled for where nobody names one.
+pub fn host() -> Result<String> {
+    let said = lab::text(Command::new("rustc").arg("-vV"))?;
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc does not say what it compiles for")?.to_owned())
+}
+
 fn workspace() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }

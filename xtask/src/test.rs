@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check and every test.
 
-use crate::{fuzz, instructions, packages, steps};
+use crate::{asan, fuzz, instructions, packages, steps};
 use anyhow::Result;
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ pub fn run() -> Result<()> {
     steps::run(steps::cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
     step("Programs", "build --workspace --bins")?;
     step("Tests", "test --workspace --no-fail-fast")?;
+    asan::check()?;
     instructions::check()?;
     fuzz::check()?;
     steps::header(&format!("All passed, in {} s", start.elapsed().as_secs()));

@@ -1,8 +1,9 @@
 //! The command line as a whole. The arguments of each group of commands are in that group's file.
 
-use crate::{mac, port, state, stats, switch};
+use crate::{explain, mac, port, state, stats, switch};
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
+use model::IoChoice;
 use std::{ffi::OsString, path::PathBuf};
 
 /// Options that every command has.
@@ -78,6 +79,15 @@ Examples:
 RX is what the switch received from a vNIC, TX what it delivered to it. \
 For each switch, received + copied = delivered + dropped.")]
     Stats(stats::StatsArgs),
+    /// Say what would become of a frame, stage by stage, without sending it
+    #[command(after_help = "\
+Examples:
+  vmswitch explain lan/vm1 --to 02:00:00:00:00:02
+  vmswitch explain lan/vm1 --to ff:ff:ff:ff:ff:ff --from 02:00:00:00:00:99
+  vmswitch explain lan/eth0 --frame 0200000000025254000000010800 --length 1514
+
+The code that decides is the one that frames pass; nothing is learned, counted or sent.")]
+    Explain(explain::ExplainArgs),
     /// Make the switches be as a file says
     #[command(after_help = "\
 Examples:
@@ -169,6 +179,27 @@ pub enum OnOff {
 impl From<OnOff> for bool {
     fn from(setting: OnOff) -> Self {
         setting == OnOff::On
+    }
+}
+
+/// How frames pass an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Io {
+    /// By AF_XDP where that is faster, else by AF_PACKET
+    Auto,
+    /// By AF_XDP in the best mode that can be had, or not at all
+    AfXdp,
+    /// By AF_PACKET
+    AfPacket,
+}
+
+impl From<Io> for IoChoice {
+    fn from(io: Io) -> Self {
+        match io {
+            Io::Auto => Self::Auto,
+            Io::AfXdp => Self::AfXdp,
+            Io::AfPacket => Self::AfPacket,
+        }
     }
 }
 

@@ -149,3 +149,17 @@ fn every_argument_is_explained() {
         }
     });
 }
+
+#[test]
+fn io_is_chosen_where_there_is_a_choice() {
+    for io in ["auto", "af-xdp", "af-packet"] {
+        good(&format!("vmswitch switch add lan --external eth0 --io {io}"));
+        good(&format!("vmswitch switch set lan --io {io}"));
+        good(&format!("vmswitch port add lan wan --netdev eth1 --io {io}"));
+        good(&format!("vmswitch port set lan/wan --io {io}"));
+    }
+    bad("vmswitch switch add lan --external eth0 --io dpdk", "af-packet");
+    bad("vmswitch switch add lan --internal --io af-xdp", "cannot be used with");
+    bad("vmswitch port add lan vm1 --tap tap1 --io af-xdp", "cannot be used with");
+    bad("vmswitch port add lan vm1 --vhost-user --io af-xdp", "cannot be used with");
+}

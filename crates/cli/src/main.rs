@@ -4,6 +4,7 @@ mod answer;
 mod args;
 mod client;
 mod events;
+mod explain;
 mod failure;
 mod mac;
 mod place;
@@ -46,6 +47,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Switch { command } => switch::run(command, &client).await?,
         Command::Port { command } => port::run(command, &client, style).await?,
         Command::Mac { command } => mac::run(command, &client).await?,
+        Command::Explain(args) => explain::run(&args, &client).await?,
         Command::Stats(args) if args.watch => return stats::watch(args, &client, style).await,
         Command::Stats(args) => stats::show(args, &client).await?,
         Command::Apply(args) => state::apply(args, &client).await?,

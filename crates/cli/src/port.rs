@@ -2,7 +2,7 @@
 
 use crate::{
     answer::Answer,
-    args::OnOff,
+    args::{Io, OnOff},
     client::Client,
     failure::Failure,
     place::{self, Macs, PortPlace},
@@ -35,6 +35,7 @@ Examples:
   vmswitch port add lan web --netns web --ifname eth0     # a container
   vmswitch port add lan storage --host                    # the host itself
   vmswitch port add lan lab --netdev veth0 --guard off    # many MACs behind it
+  vmswitch port add lan wan --netdev eth1 --guard off --io af-xdp
   vmswitch port add lan fw --tap fw0 --allow-mac 02:00:00:00:00:aa --mtu 9000
 
 The MAC is handed out unless --mac gives one. The guard lets only frames with that source MAC in. \
@@ -72,7 +73,8 @@ Examples:
   vmswitch port set lan/vm1 --allow-mac 02:00:00:00:00:aa,02:00:00:00:00:bb
   vmswitch port set lan/vm1 --allow-mac ''   # empties the list
   vmswitch port set lan/vm1 --dhcp-guard on --router-guard on
-  vmswitch port set lan/vm3 --vhost-role client")]
+  vmswitch port set lan/vm3 --vhost-role client
+  vmswitch port set lan/wan --io af-packet")]
     Set(Box<SetArgs>),
     /// Remove a port, and the vNIC that was made for it
     #[command(
@@ -112,6 +114,9 @@ pub struct AddArgs {
     /// Queues of the vNIC; with --vhost-user: the most queue pairs that the VMM is offered [default: 1, or 16]
     #[arg(long, value_name = "N")]
     queues: Option<u16>,
+    /// With --netdev: how frames pass the interface [default: auto]
+    #[arg(long, conflicts_with_all = ["tap", "host", "netns", "unix_stream", "unix_dgram", "vhost_user"])]
+    io: Option<Io>,
 }
 
 /// What the port is attached to: one of these.
@@ -206,6 +211,9 @@ pub struct SetArgs {
     /// Of a vhost-user port: listen for the VMM, or connect to its socket
     #[arg(long, value_name = "ROLE")]
     vhost_role: Option<Role>,
+    /// Of an uplink or a netdev: how frames pass its interface
+    #[arg(long)]
+    io: Option<Io>,
 }
 
 impl AttachArgs {
@@ -247,6 +255,7 @@ impl AddArgs {
             learn_limit: policies.learn_limit.unwrap_or(DEFAULT_LEARN_LIMIT),
             mtu: policies.mtu,
             queues: self.queues,
+            io: self.io.map(Into::into).unwrap_or_default(),
             ..new
         })
     }
@@ -271,6 +280,7 @@ impl SetArgs {
             mtu: policies.mtu,
             vhost_socket: self.vhost_user.clone(),
             vhost_role: self.vhost_role.map(Into::into),
+            io: self.io.map(Into::into),
         }
     }
 }
@@ -414,6 +424,7 @@ fn show_text(port: &PortStatus, style: Style) -> String {
         rows.push(("Queue pairs", format!("{} in use, of {}", vhost.queue_pairs, config.queues())));
         rows.push(("Driver uses", or_dash(&vhost.features.join(", "))));
     }
+    rows.extend(port.io.iter().flat_map(switch::io_rows));
     rows.extend([
         ("Received", format!("{} frames, {} bytes", stats.rx_frames, stats.rx_bytes)),
         ("Delivered", format!("{} frames, {} bytes", stats.tx_frames, stats.tx_bytes)),

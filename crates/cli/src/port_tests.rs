@@ -1,4 +1,5 @@
 use super::*;
+use model::{IoMode, IoStatus};
 
 #[test]
 fn ports_are_a_table() {
@@ -52,6 +53,19 @@ fn a_vhost_user_port_says_what_its_driver_uses() {
     ] {
         assert!(text.contains(line), "{text}");
     }
+}
+
+#[test]
+fn an_uplink_says_how_frames_pass_its_nic_and_why_not_better() {
+    let text = show_text(&samples::eth0_by_xdp(), Style::PLAIN);
+    let expected = "\
+Frames by:         AF_XDP, native copy: asked for
+                   not AF_XDP, zero-copy: its driver has no zero-copy
+";
+    assert!(text.contains(expected), "{text}");
+    let by_packet = IoStatus { mode: IoMode::AfPacket, why: "asked for".into(), refused: vec![] };
+    let text = show_text(&PortStatus { io: Some(by_packet), ..samples::eth0() }, Style::PLAIN);
+    assert!(text.contains("Frames by:         AF_PACKET: asked for\n"), "{text}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Data for tests of what is printed.
 
 use model::{
-    Attachment, DropReason, IfName, Name, PortConfig, PortCounters, PortState, PortStatus, SwitchCounters,
-    SwitchKind, SwitchStatus, VhostRole, VhostStatus, VhostUser,
+    Attachment, DropReason, IfName, IoMode, IoStatus, Name, PortConfig, PortCounters, PortState, PortStatus,
+    RefusedMode, SwitchCounters, SwitchKind, SwitchStatus, VhostRole, VhostStatus, VhostUser,
 };
 
 fn name(text: &str) -> Name {
@@ -24,6 +24,7 @@ fn port(port: &str, attach: Attachment, mac: &str, stats: PortCounters) -> PortS
         reason: None,
         mtu: 1500,
         vhost: None,
+        io: None,
         config,
         stats,
     }
@@ -57,6 +58,13 @@ pub fn eth0() -> PortStatus {
     port("eth0", Attachment::Uplink(ifname("eth0")), "52:54:00:00:00:01", stats)
 }
 
+/// The uplink's port, by AF_XDP.
+pub fn eth0_by_xdp() -> PortStatus {
+    let refused = RefusedMode { mode: IoMode::AfXdpZeroCopy, why: "its driver has no zero-copy".into() };
+    let io = IoStatus { mode: IoMode::AfXdpNativeCopy, why: "asked for".into(), refused: vec![refused] };
+    PortStatus { io: Some(io), ..eth0() }
+}
+
 /// The host vNIC's port, which is down.
 pub fn host() -> PortStatus {
     let port = port("host", Attachment::Host(ifname("lan")), "52:54:00:00:00:01", PortCounters::default());
@@ -71,6 +79,7 @@ pub fn lan() -> SwitchStatus {
         name: name("lan"),
         kind: SwitchKind::External,
         uplinks: vec!["eth0".into()],
+        io: None,
         ports: vec![name("eth0"), name("host"), name("vm1")],
         mac_table_size: 65_536,
         mac_entries: 2,

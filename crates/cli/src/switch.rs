@@ -2,7 +2,7 @@
 
 use crate::{
     answer::Answer,
-    args::OnOff,
+    args::{Io, OnOff},
     client::Client,
     failure::Failure,
     place,
@@ -12,7 +12,9 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use hyper::Method;
-use model::{Attachment, ChangeSwitch, IfName, Name, NewSwitch, PortStatus, SwitchKind, SwitchStatus};
+use model::{
+    Attachment, ChangeSwitch, IfName, IoStatus, Name, NewSwitch, PortStatus, SwitchKind, SwitchStatus,
+};
 use serde_json::json;
 
 /// Commands on switches.
@@ -23,6 +25,7 @@ pub enum SwitchCommand {
 Examples:
   vmswitch switch add lan --external eth0 --confirm 60s
   vmswitch switch add lan --external eth0 --no-host
+  vmswitch switch add lan --external eth0 --io af-xdp
   vmswitch switch add lab --internal
   vmswitch switch add isolated --private
 
@@ -52,6 +55,7 @@ Examples:
 Examples:
   vmswitch switch set lan --ageing 10m
   vmswitch switch set lab --external eth1 --confirm 60s
+  vmswitch switch set lan --io af-packet
   vmswitch switch set lan --internal   # gives the NIC back to the host
   vmswitch switch set lan --host off   # takes the host's vNICs away")]
     Set(SetArgs),
@@ -118,6 +122,9 @@ pub struct AddArgs {
     /// Leave the host without a vNIC on the switch
     #[arg(long)]
     no_host: bool,
+    /// How frames pass the NIC [default: auto]
+    #[arg(long, conflicts_with_all = ["internal", "private"])]
+    io: Option<Io>,
     /// Name of the host vNIC's interface [default: the switch's name]
     #[arg(long, value_name = "IFNAME", conflicts_with_all = ["no_host", "private"])]
     host_ifname: Option<IfName>,
@@ -150,6 +157,9 @@ pub struct SetArgs {
     /// Whether the host has a vNIC on the switch; off removes all of them
     #[arg(long)]
     host: Option<OnOff>,
+    /// How frames pass the NIC
+    #[arg(long, conflicts_with_all = ["internal", "private"])]
+    io: Option<Io>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -160,6 +170,7 @@ impl AddArgs {
             name: self.name,
             kind: self.kind.chosen()?,
             uplinks: self.kind.external,
+            io: self.io.map(Into::into),
             host: self.no_host.then_some(false),
             host_ifname: self.host_ifname,
             mac_table_size: self.settings.mac_table_size,
@@ -172,13 +183,15 @@ impl AddArgs {
 impl SetArgs {
     pub const fn changes_nothing(&self) -> bool {
         let Settings { mac_table_size, ageing, confirm: _ } = self.settings;
-        self.kind.chosen().is_none() && self.host.is_none() && mac_table_size.is_none() && ageing.is_none()
+        let settings = mac_table_size.is_some() || ageing.is_some();
+        self.kind.chosen().is_none() && self.host.is_none() && self.io.is_none() && !settings
     }
 
     fn request(self) -> (Name, ChangeSwitch) {
         let change = ChangeSwitch {
             kind: self.kind.chosen(),
             uplinks: self.kind.external,
+            io: self.io.map(Into::into),
             host: self.host.map(bool::from),
             mac_table_size: self.settings.mac_table_size,
             ageing_s: self.settings.ageing,
@@ -301,10 +314,13 @@ fn show_text(switch: &SwitchStatus) -> String {
         "{} of {} entries, forgotten after {} s",
         switch.mac_entries, switch.mac_table_size, switch.ageing_s
     );
-    let text = fields(&[
+    let mut rows = vec![
         ("Name", switch.name.to_string()),
         ("Kind", switch.kind.as_str().into()),
         ("Uplink", or_dash(&switch.uplinks.join(", "))),
+    ];
+    rows.extend(switch.io.iter().flat_map(io_rows));
+    rows.extend([
         ("Ports", or_dash(&ports.join(", "))),
         ("MAC table", table),
         ("Received", format!("{} frames, {} bytes", stats.rx_frames, stats.rx_bytes)),
@@ -312,7 +328,13 @@ fn show_text(switch: &SwitchStatus) -> String {
         ("Delivered", format!("{} frames, {} bytes", stats.tx_frames, stats.tx_bytes)),
         ("Dropped", format!("{} frames", stats.drops.total())),
     ]);
-    text + &drop_lines(&stats.drops) + &confirm_text(switch)
+    fields(&rows) + &drop_lines(&stats.drops) + &confirm_text(switch)
+}
+
+/// How frames pass an interface, and why.
+pub fn io_rows(io: &IoStatus) -> Vec<(&'static str, String)> {
+    let refused = io.refused.iter().map(|r| ("", format!("not {}: {}", r.mode.text(), r.why)));
+    [("Frames by", format!("{}: {}", io.mode.text(), io.why))].into_iter().chain(refused).collect()
 }
 
 /// Nothing, made visible.

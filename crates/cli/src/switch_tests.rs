@@ -39,6 +39,18 @@ Dropped:    2 frames
 }
 
 #[test]
+fn a_switch_says_how_frames_pass_its_uplink() {
+    let text = show_text(&SwitchStatus { io: samples::eth0_by_xdp().io, ..samples::lan() });
+    let expected = "\
+Uplink:     eth0
+Frames by:  AF_XDP, native copy: asked for
+            not AF_XDP, zero-copy: its driver has no zero-copy
+Ports:      eth0, host, vm1
+";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
 fn a_new_external_switch_says_what_happened_to_the_host() {
     let ports = [samples::eth0(), samples::host(), samples::vm1()];
     let waiting = SwitchStatus { confirm_within_s: Some(60), ..samples::lan() };

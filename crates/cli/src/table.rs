@@ -74,10 +74,11 @@ impl Table {
     }
 }
 
-/// `Label:  value` lines, values below each other.
+/// `Label:  value` lines, values below each other; one without label goes on with the value above.
 pub fn fields(fields: &[(&str, String)]) -> String {
     let width = fields.iter().map(|(label, _)| label.len() + 1).max().unwrap_or(0);
-    fields.iter().map(|(label, value)| format!("{:width$}  {value}\n", format!("{label}:"))).collect()
+    let named = |label: &str| if label.is_empty() { String::new() } else { format!("{label}:") };
+    fields.iter().map(|(label, value)| format!("{:width$}  {value}\n", named(label))).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use crate::mac_pool;
 use model::{
     Attachment, ChangePort, ChangeSwitch, DEFAULT_AGEING_S, DEFAULT_MAC_TABLE_SIZE, DesiredState, IfName,
-    Invalid, MacAddr, Name, NameError, NewSwitch, PortConfig, SwitchConfig, SwitchKind, ValidState,
+    Invalid, IoChoice, MacAddr, Name, NameError, NewSwitch, PortConfig, SwitchConfig, SwitchKind, ValidState,
     VhostRole,
 };
 use std::collections::BTreeSet;
@@ -38,6 +38,10 @@ pub enum EditError {
     HostName(NameError),
     #[error("port '{0}' is not attached to a vhost-user socket: it has no such socket and no role at it")]
     NotVhostUser(Name),
+    #[error(
+        "switch '{0}' has no uplink, and io is how frames pass the NIC of one: leave it out, or name a NIC with --external"
+    )]
+    NoUplinkForIo(Name),
     #[error("no MAC is left in the pool: give one with --mac")]
     PoolExhausted,
     #[error(transparent)]
@@ -75,6 +79,7 @@ impl Editor {
             ageing_s: new.ageing_s.unwrap_or(DEFAULT_AGEING_S),
             ports: new.uplinks.iter().map(uplink_port).collect::<Result<_, _>>()?,
         };
+        choose_io(&mut switch, new.io)?;
         if new.host.unwrap_or(new.kind != SwitchKind::Private) {
             let host = self.host_port(&switch, new.host_ifname)?;
             switch.ports.push(host);
@@ -105,12 +110,17 @@ impl Editor {
         let former = switch.kind;
         switch.kind =
             change.kind.unwrap_or(if change.uplinks.is_empty() { former } else { SwitchKind::External });
+        let io_on = |nic: &IfName| {
+            switch.ports.iter().find(|p| p.attach == Attachment::Uplink(nic.clone())).map(|p| p.io)
+        };
+        let io = change.io.or_else(|| change.uplinks.first().and_then(io_on));
         if switch.kind != SwitchKind::External || !change.uplinks.is_empty() {
             switch.ports.retain(|p| !matches!(p.attach, Attachment::Uplink(_)));
         }
         for nic in &change.uplinks {
             switch.ports.insert(0, uplink_port(nic)?);
         }
+        choose_io(&mut switch, io)?;
         self.settle_host(&mut switch, former, change.host)?;
         self.state.switches[place] = switch;
         Ok(self.state.validate()?)
@@ -160,6 +170,7 @@ impl Editor {
         port.router_guard = change.router_guard.unwrap_or(port.router_guard);
         port.mtu = change.mtu.or(port.mtu);
         port.learn_limit = change.learn_limit.unwrap_or(port.learn_limit);
+        port.io = change.io.unwrap_or(port.io);
         if let Some(macs) = change.allow_macs {
             port.allow_macs = macs;
         }
@@ -267,6 +278,14 @@ pub fn takes_nic_mac(switch: &SwitchConfig, port: &PortConfig) -> bool {
 
 fn uplink_port(nic: &IfName) -> Result<PortConfig, EditError> {
     Ok(PortConfig::new(nic.as_str().parse()?, Attachment::Uplink(nic.clone())))
+}
+
+/// Has frames pass the uplink's NIC so.
+fn choose_io(switch: &mut SwitchConfig, io: Option<IoChoice>) -> Result<(), EditError> {
+    let Some(io) = io else { return Ok(()) };
+    let uplink = switch.ports.iter_mut().find(|p| matches!(p.attach, Attachment::Uplink(_)));
+    uplink.ok_or_else(|| EditError::NoUplinkForIo(switch.name.clone()))?.io = io;
+    Ok(())
 }
 
 fn port_index(switch: &SwitchConfig, port: &str) -> Result<usize, EditError> {

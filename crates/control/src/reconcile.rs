@@ -149,6 +149,7 @@ mod tests {
             name: "lan".parse().unwrap(),
             kind: SwitchKind::External,
             uplinks: vec!["eth0".parse().unwrap()],
+            io: None,
             host: None,
             host_ifname: None,
             mac_table_size: None,
@@ -214,6 +215,14 @@ mod tests {
         let open = ChangePort { guard: Some(false), ..Default::default() };
         let new = Editor::new(&old, 1).change_port("lan", "host", open).unwrap();
         assert_eq!(sentences(&old, &new), ["change the settings of port lan/host"]);
+    }
+
+    #[test]
+    fn io_of_a_bound_nic_changes_without_a_take_over() {
+        let old = external();
+        let change = ChangeSwitch { io: Some(model::IoChoice::AfXdp), ..Default::default() };
+        let new = Editor::new(&old, 1).change_switch("lan", &change).unwrap();
+        assert_eq!(sentences(&old, &new), ["change the settings of port lan/eth0"]);
     }
 
     #[test]

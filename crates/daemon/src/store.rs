@@ -152,16 +152,19 @@ pub enum Kind {
     Attachment,
     /// What a switch goes back to unless it is confirmed.
     Pending,
+    /// An interface whose driver took VLAN tags out of frames, before AF_XDP had it end that.
+    VlanTags,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Takeover, Self::Attachment, Self::Pending];
+    const ALL: [Self; 4] = [Self::Takeover, Self::Attachment, Self::Pending, Self::VlanTags];
 
     const fn dir(self) -> &'static str {
         match self {
             Self::Takeover => "takeovers",
             Self::Attachment => "attachments",
             Self::Pending => "pending",
+            Self::VlanTags => "vlan-tags",
         }
     }
 }

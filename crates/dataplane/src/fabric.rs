@@ -279,7 +279,7 @@ impl Fabric {
         }
     }
 
-    fn deliver(&mut self, batch: &mut Batch, stopped: &mut Vec<Stopped>) {
+    fn deliver(&mut self, batch: &Batch, stopped: &mut Vec<Stopped>) {
         while let Some(to) = self.touched.pop() {
             match self.ports[usize::from(to.0)].deliver(batch) {
                 Ok(copies) => self.copies += copies,
@@ -292,14 +292,10 @@ impl Fabric {
 
 impl Slot {
     /// Sends what is on the list, counts what became of it, and says how many frames that made.
-    fn deliver(&mut self, batch: &mut Batch) -> Result<u64, PortError> {
+    fn deliver(&mut self, batch: &Batch) -> Result<u64, PortError> {
         let Self { share, counters, leaving, .. } = self;
         let given = leaving.len() as u64;
-        let mut io = share.as_mut().map(|share| &mut share.io);
-        if io.as_ref().is_some_and(|io| !io.takes_pieces()) {
-            leaving.iter().for_each(|&frame| batch.gather(frame));
-        }
-        let outcome = io.as_mut().map(|io| io.transmit(batch, leaving));
+        let outcome = share.as_mut().map(|share| share.io.transmit(batch, leaving));
         leaving.clear();
         let Some(Ok(sent)) = outcome else {
             counters.drops.add(DropReason::PortDown, given);

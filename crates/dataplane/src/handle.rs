@@ -4,7 +4,7 @@ use crate::{
     fabric::SwitchReport,
     share::{self, Share},
     sync::Mutex,
-    tables::Tables,
+    tables::{Explained, Tables},
     worker::{Clock, Worker},
 };
 use engine::{EngineEvent, Entry, PortIndex, Snapshot, TableConfig};
@@ -71,6 +71,11 @@ pub struct Dataplane {
     clock: Clock,
     switches: Mutex<Switches>,
 }
+
+/// A port that was taken out of the data path. Dropping it closes the port, which can take its driver some time.
+#[derive(Debug)]
+#[must_use]
+pub struct Detached(#[allow(dead_code, reason = "held to be dropped")] Vec<Share>);
 
 #[derive(Debug)]
 struct Handle {
@@ -150,14 +155,15 @@ impl Dataplane {
             worker.ask(|reply| Command::Attach(id, port, share, reply)).map_err(std::io::Error::other)?
         });
         if attached.is_err() {
-            self.detach(id, port);
+            drop(self.detach(id, port));
         }
         attached
     }
 
-    /// Takes the port out of the data path and closes it; its place and counters stay.
-    pub fn detach(&self, id: SwitchId, port: PortIndex) {
-        self.ask_all(|reply| Command::Detach(id, port, reply)).for_each(drop);
+    /// Takes the port out of the data path; its place and counters stay.
+    pub fn detach(&self, id: SwitchId, port: PortIndex) -> Detached {
+        let shares = self.ask_all(|reply| Command::Detach(id, port, reply));
+        Detached(shares.filter_map(|share| share.ok().flatten()).collect())
     }
 
     /// What passed the switch so far: exact, as each worker is asked between two batches.
@@ -179,6 +185,15 @@ impl Dataplane {
     /// The switch is gone.
     pub fn macs(&self, id: SwitchId) -> Result<Vec<Entry>, Gone> {
         Ok(self.tables(id)?.entries(self.clock.now()))
+    }
+
+    /// What would become of a frame of `len` bytes that begins with `header`, if it came in on `port` now. Nothing is learned,
+    /// counted or sent.
+    ///
+    /// # Errors
+    /// The switch is gone.
+    pub fn explain(&self, id: SwitchId, port: PortIndex, header: &[u8], len: u32) -> Result<Explained, Gone> {
+        Ok(self.tables(id)?.explain(port, header, len, self.clock.now()))
     }
 
     /// Forgets learned entries, of one port or of all, and says how many.

@@ -28,6 +28,7 @@ mod worker;
 #[doc(hidden)]
 pub use fabric::Fabric;
 pub use fabric::SwitchReport;
-pub use handle::{Dataplane, Gone, Notice, StartError, SwitchId};
+pub use handle::{Dataplane, Detached, Gone, Notice, StartError, SwitchId};
+pub use tables::Explained;
 #[doc(hidden)]
 pub use tables::Tables;

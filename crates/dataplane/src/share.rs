@@ -43,9 +43,9 @@ pub(crate) fn deal(mut io: Box<dyn Port>, workers: usize) -> Result<Vec<Share>> 
 
 fn locked(io: Box<dyn Port>, workers: usize) -> Result<Vec<Box<dyn Port>>> {
     let fds = io.poll_fds().into_iter().map(|fd| fd.try_clone_to_owned()).collect::<Result<Vec<_>>>()?;
-    let (is_polled, takes_pieces) = (io.is_polled(), io.takes_pieces());
+    let is_polled = io.is_polled();
     let port = Arc::new(Mutex::new(io));
-    let sender = || Locked { port: Arc::clone(&port), receiver: None, takes_pieces };
+    let sender = || Locked { port: Arc::clone(&port), receiver: None };
     let receiver = Locked { receiver: Some(Receiver { fds, is_polled }), ..sender() };
     let others = (1..workers).map(|_| sender());
     Ok(std::iter::once(receiver).chain(others).map(|share| Box::new(share) as Box<dyn Port>).collect())
@@ -57,7 +57,6 @@ struct Locked {
     port: Arc<Mutex<Box<dyn Port>>>,
     /// Of the one that receives.
     receiver: Option<Receiver>,
-    takes_pieces: bool,
 }
 
 #[derive(Debug)]
@@ -77,10 +76,6 @@ impl Port for Locked {
 
     fn complete(&mut self) {
         self.port.lock().complete();
-    }
-
-    fn takes_pieces(&self) -> bool {
-        self.takes_pieces
     }
 
     fn transmit(&mut self, batch: &Batch, which: &[u16]) -> std::result::Result<Sent, PortError> {

@@ -9,8 +9,10 @@
 
 use crate::sync::RwLock;
 use engine::{
-    EngineEvent, Entry, FrameIn, Millis, PortIndex, Snapshot, Switch, TableConfig, Verdict, Verdicts,
+    EngineEvent, Entry, FrameIn, Millis, PortIndex, Snapshot, Step, Switch, TableConfig, Verdict, Verdicts,
 };
+use io::HEAD_BYTES;
+use model::DropReason;
 use std::sync::Arc;
 
 /// The tables of one switch.
@@ -23,6 +25,15 @@ pub(crate) struct Desk {
     verdicts: Verdicts,
     snapshot: Arc<Snapshot>,
     events: Vec<EngineEvent>,
+}
+
+/// What would become of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// What the stages that it would come to would find.
+    pub steps: Vec<Step>,
+    /// Each port that it, or a copy of it, would leave on, or where it would be dropped and why.
+    pub outcomes: Vec<Result<PortIndex, (PortIndex, DropReason)>>,
 }
 
 impl Desk {
@@ -97,6 +108,25 @@ impl Tables {
     /// Lets `desk` have the snapshot that is in force.
     pub(crate) fn show(&self, desk: &mut Desk) {
         desk.take_over(self.0.read().snapshot());
+    }
+
+    /// What would become of a frame of `len` bytes that begins with `header`.
+    pub(crate) fn explain(&self, ingress: PortIndex, header: &[u8], len: u32, now: Millis) -> Explained {
+        let header = &header[..header.len().min(HEAD_BYTES)];
+        let switch = self.0.read();
+        let (steps, verdict) = switch.explain(ingress, FrameIn { header, len }, now);
+        let snapshot = switch.snapshot();
+        let outcome = |to: PortIndex| match snapshot.fits(to, len, header) {
+            true => Ok(to),
+            false => Err((to, DropReason::Oversize)),
+        };
+        let outcomes = match verdict {
+            Verdict::Drop(reason) => vec![Err((ingress, reason))],
+            Verdict::DropAt(port, reason) => vec![Err((port, reason))],
+            Verdict::Forward(to) => vec![outcome(to)],
+            Verdict::Flood(which) => snapshot.flood(ingress, which).map(outcome).collect(),
+        };
+        Explained { steps, outcomes }
     }
 
     pub(crate) fn set_table(&self, table: TableConfig, now: Millis) {

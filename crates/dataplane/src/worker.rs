@@ -129,7 +129,10 @@ impl Worker {
             } else {
                 let worked = self.turn(*token, now);
                 if self.is_polled(*token) {
-                    self.rings.add(*token, Instant::now());
+                    // A guest that kicks for nothing is not looked at in each round for it.
+                    if worked || !self.arm(*token) {
+                        self.rings.add(*token, Instant::now());
+                    }
                 } else if worked {
                     patience.frames(self.batch.bytes(), Instant::now());
                 }

@@ -33,13 +33,15 @@ mod mac_table;
 mod pipeline;
 mod policy;
 mod snapshot;
+mod step;
 mod switch;
 
 pub use events::{EVENT_INTERVAL, EngineEvent, MAX_EVENTS};
-pub use mac_table::{Entry, TableConfig};
+pub use mac_table::{Entry, Learned, TableConfig};
 pub use pipeline::{FrameIn, Verdict, Verdicts};
 pub use policy::{PortIndex, PortPolicy, Role};
 pub use snapshot::{Flood, Snapshot};
+pub use step::Step;
 pub use switch::Switch;
 
 /// A moment or a span, in milliseconds. The caller's clock may start anywhere; time that goes backwards is taken to

@@ -140,9 +140,19 @@ pub(crate) enum Source {
     Fixed(PortIndex),
 }
 
+impl Source {
+    /// Where it is known to be.
+    pub(crate) const fn port(self) -> Option<PortIndex> {
+        match self {
+            Self::Unknown => None,
+            Self::Learned { port, .. } | Self::Fixed(port) => Some(port),
+        }
+    }
+}
+
 /// What learning did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Learned {
+pub enum Learned {
     /// The source is in the table, on this port.
     Yes,
     /// It is now; before it was on that one.
@@ -152,7 +162,7 @@ pub(crate) enum Learned {
 }
 
 /// The MAC table of one switch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct MacTable {
     config: TableConfig,
     seed: Seed,

@@ -31,14 +31,14 @@
 mod memory;
 
 use crate::{
-    EngineEvent, Flood, Millis, PortIndex, Snapshot, Switch, guards,
+    EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, guards,
     key::Key,
     mac_table::{Hashed, Learned, MacTable, Source},
     snapshot::Port,
 };
 use alloc::vec::Vec;
 use core::{borrow::Borrow, iter, ops::Deref};
-use memory::{Memory, ReadOnly, Writable};
+use memory::{Explaining, Memory, ReadOnly, Writable};
 use model::DropReason;
 use wire::ethernet;
 
@@ -127,6 +127,21 @@ impl Switch {
     ) -> Option<u32> {
         let memory = ReadOnly { table: &self.table, events: &self.events, now: now.max(self.table.now()) };
         decide(&self.snapshot, ingress, memory, frames.into_iter(), out)
+    }
+}
+
+impl Switch {
+    /// What would become of one frame, and what each stage that it would come to finds. The same code decides as for frames that
+    /// pass, but on a copy of the MAC table, and nothing is told or counted.
+    #[must_use]
+    pub fn explain(&self, ingress: PortIndex, frame: FrameIn<'_>, now: Millis) -> (Vec<Step>, Verdict) {
+        let (mut steps, mut out) = (Vec::new(), Verdicts::default());
+        let mut table = self.table.clone();
+        table.advance(now);
+        let memory = Explaining { table, steps: &mut steps };
+        decide(&self.snapshot, ingress, memory, [frame].into_iter(), &mut out);
+        let verdict = out.first().copied().unwrap_or(Verdict::Drop(DropReason::PortDown));
+        (steps, verdict)
     }
 }
 
@@ -299,10 +314,12 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         if !src.key.is_valid_source() {
             return Some(Decision::drop(DropReason::InvalidSource));
         }
+        self.memory.note(Step::Addresses { destination: dst.key.mac(), source: src.key.mac() });
         if self.port.guarded {
             return Some(self.switch_guarded(dst, src, refused));
         }
         let source = self.memory.source(src);
+        self.memory.note(Step::Source(source.port()));
         if let Source::Fixed(pinned_to) = source {
             let (mac, claimed_by) = (src.key.mac(), self.ingress);
             self.memory.tell(EngineEvent::PinConflict { mac, pinned_to, claimed_by })?;
@@ -311,6 +328,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         if self.is_reserved(dst) {
             return Some(Decision::drop(DropReason::ReservedMulticast));
         }
+        self.note_policies(refused);
         if let Some(reason) = refused {
             return Some(Decision::drop(reason));
         }
@@ -320,15 +338,25 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
 
     /// The same for a guarded port, which does not learn.
     #[inline]
-    fn switch_guarded(&self, dst: Hashed, src: Hashed, refused: Option<DropReason>) -> Decision {
-        if !self.port.may_send_from(src.key) {
+    fn switch_guarded(&mut self, dst: Hashed, src: Hashed, refused: Option<DropReason>) -> Decision {
+        let passes = self.port.may_send_from(src.key);
+        self.memory.note(Step::Guard { passes });
+        if !passes {
             return Decision::drop(DropReason::SpoofedMac);
         }
         if self.is_reserved(dst) {
             return Decision::drop(DropReason::ReservedMulticast);
         }
+        self.note_policies(refused);
         let verdict = refused.map_or_else(|| self.way_to(dst), Verdict::Drop);
         Decision { verdict, not_learned: false }
+    }
+
+    #[inline]
+    fn note_policies(&mut self, refused: Option<DropReason>) {
+        if INSPECTS {
+            self.memory.note(Step::Policies { refused });
+        }
     }
 
     #[inline]
@@ -339,7 +367,9 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     /// Learns where `src` is; false where the port or the table has no room for it.
     #[inline]
     fn learn(&mut self, src: Hashed, source: Source) -> Option<bool> {
-        match self.memory.learn(src, source, self.ingress, self.port.learn_limit())? {
+        let learned = self.memory.learn(src, source, self.ingress, self.port.learn_limit())?;
+        self.memory.note(Step::Learned(learned));
+        match learned {
             Learned::Yes => Some(true),
             Learned::No => Some(false),
             Learned::MovedFrom(from) => {
@@ -350,11 +380,14 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     }
 
     #[inline]
-    fn way_to(&self, dst: Hashed) -> Verdict {
+    fn way_to(&mut self, dst: Hashed) -> Verdict {
         if dst.key.is_group() {
+            self.memory.note(Step::Group);
             return self.flood(Flood::Group);
         }
-        match self.memory.look_up(dst) {
+        let known = self.memory.look_up(dst);
+        self.memory.note(Step::Destination(known));
+        match known {
             None => self.flood(Flood::Unknown),
             Some(port) if port == self.ingress => Verdict::Drop(DropReason::Hairpin),
             Some(port) if self.snapshot.is_up(port) => Verdict::Forward(port),

@@ -121,9 +121,11 @@ fn process_shared(
     now: Millis,
     out: &mut Verdicts,
 ) -> u32 {
+    let explained = frames.first().map(|first| switch.explain(ingress, *first, now).1);
     let known = switch.process_known(ingress, frames, now, out);
     let read = out.to_vec();
     let written = switch.process(ingress, frames, now, out);
+    assert_eq!(explained, out.first().copied(), "what is explained is what happens");
     if let Some(known) = known {
         assert_eq!((known, &read[..]), (written, &out[..]));
     }

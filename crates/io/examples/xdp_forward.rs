@@ -60,9 +60,6 @@ fn carry(from: &mut dyn Port, to: &mut dyn Port, batch: &mut Batch, passed: &mut
     if which.is_empty() {
         return false;
     }
-    if !to.takes_pieces() {
-        which.iter().for_each(|&index| batch.gather(index));
-    }
     passed.add(to, batch, &which);
     from.complete();
     true

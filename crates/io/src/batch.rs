@@ -7,7 +7,7 @@
 //!   contiguous `write`, and no byte is copied on the way;
 //! * **in pieces** that stay where they are, in a guest's memory. Only the first bytes ([`HEAD_BYTES`]) are copied, as the
 //!   guest may change its memory at any time: what is decided on is this copy, and what is sent are the copy and, behind
-//!   it, the pieces. A destination that cannot take pieces has the frame gathered first.
+//!   it, the pieces. Only what has to be cut or completed in software is put together first ([`Batch::whole`]).
 //!
 //! The slots take 4.2 MiB of address space, but memory and cache only for what arrives: small frames touch a line or two
 //! of each, and of frames above the MTU a batch takes only [`BATCH_BYTES`]. The heads of frames in pieces lie close
@@ -15,6 +15,7 @@
 
 use crate::{
     arena::Arena,
+    parts::Parts,
     piece::{Piece, copy},
 };
 use std::{any::Any, fmt, slice, sync::Arc};
@@ -173,7 +174,7 @@ impl Batch {
         unsafe { slice::from_raw_parts(own.at.as_ptr(), own.len) }
     }
 
-    /// The frame's bytes: of one in pieces only once it was [gathered](Self::gather).
+    /// The bytes of a frame that [lies in one place](Self::is_whole).
     #[must_use]
     pub fn frame(&self, index: u16) -> &[u8] {
         debug_assert!(self.is_whole(index));
@@ -212,11 +213,29 @@ impl Batch {
         &self.tails[frame.first_tail as usize..(frame.first_tail + frame.tails) as usize]
     }
 
-    /// The vnet header and, right behind it, the frame: of one in pieces only once it was [gathered](Self::gather).
+    /// The vnet header and, right behind it, a frame that [lies in one place](Self::is_whole).
     #[must_use]
     pub fn with_vnet(&self, index: u16) -> &[u8] {
         debug_assert!(self.is_whole(index));
         self.head_with_vnet(index)
+    }
+
+    /// The frame, to be sent from where it lies.
+    pub(crate) fn parts(&self, index: u16) -> Parts<'_> {
+        // SAFETY: pieces stay mapped until the batch is cleared (contract of `push_pieces`), and it is borrowed.
+        unsafe { Parts::in_pieces(self.head(index), self.tail(index)) }
+    }
+
+    /// Likewise behind its vnet header.
+    pub(crate) fn parts_with_vnet(&self, index: u16) -> Parts<'_> {
+        // SAFETY: as for `parts`.
+        unsafe { Parts::in_pieces(self.head_with_vnet(index), self.tail(index)) }
+    }
+
+    /// The frame in one place: of one in pieces, in `gathered`.
+    #[must_use]
+    pub fn whole<'a>(&'a self, index: u16, gathered: &'a mut Vec<u8>) -> &'a [u8] {
+        self.parts(index).together(gathered)
     }
 
     /// Completes the partial checksum of a frame that is not to be cut.
@@ -245,7 +264,7 @@ impl Batch {
     }
 
     /// Copies the pieces behind the first bytes, into the frame's slot.
-    pub fn gather(&mut self, index: u16) {
+    fn gather(&mut self, index: u16) {
         let frame = &mut self.frames[usize::from(index)];
         if frame.tails == 0 {
             return;

@@ -1,7 +1,11 @@
 //! Many datagrams with one system call: recvmmsg(2) straight into the slots of a batch, sendmmsg(2) gathered from
 //! wherever the frames lie.
 
-use crate::{BATCH_FRAMES, Batch, interface::check};
+use crate::{
+    BATCH_FRAMES, Batch, MAX_FRAME,
+    interface::check,
+    parts::{self, MAX_IOVECS, NO_IOVEC, Parts},
+};
 use std::{
     io,
     mem::{size_of, zeroed},
@@ -9,6 +13,11 @@ use std::{
     ptr::null_mut,
 };
 use wire::VNET_HDR_LEN;
+
+/// For frames of two parts, as nearly all in a guest's memory are, and some of many.
+const IOVECS: usize = 2 * BATCH_FRAMES + MAX_IOVECS;
+/// The longest datagram.
+const LONGEST: usize = VNET_HDR_LEN + MAX_FRAME;
 
 /// What the kernel says about a datagram beside its bytes.
 ///
@@ -69,8 +78,6 @@ unsafe impl Aside for UnixAddress {
     }
 }
 
-const NO_IOVEC: libc::iovec = libc::iovec { iov_base: null_mut(), iov_len: 0 };
-
 /// Receives up to `want` datagrams, each into the next vacant slot behind `skip` bytes, and hands them to `each` in
 /// order. Returns how many there were.
 pub(crate) fn receive<A: Aside>(
@@ -128,37 +135,75 @@ pub(crate) fn push_truncated(batch: &mut Batch) {
     batch.push(VNET_HDR_LEN);
 }
 
-/// Sends up to [`BATCH_FRAMES`] datagrams, each of two pieces, of which the second may be empty. Returns how many were
-/// taken; an error is the first one's.
-pub(crate) fn send<'a>(
-    socket: BorrowedFd<'_>,
-    to: Option<&UnixAddress>,
-    datagrams: impl Iterator<Item = [&'a [u8]; 2]>,
-) -> io::Result<usize> {
-    let mut iovecs = [[NO_IOVEC; 2]; BATCH_FRAMES];
-    let mut messages = no_messages();
-    let mut prepared = 0;
-    for (pieces, message) in datagrams.zip(&mut messages) {
-        iovecs[prepared] = pieces.map(iovec);
-        message.msg_hdr.msg_iov = iovecs[prepared].as_mut_ptr();
-        message.msg_hdr.msg_iovlen = if pieces[1].is_empty() { 1 } else { 2 };
-        if let Some(address) = to {
-            message.msg_hdr.msg_name = std::ptr::from_ref(&address.name).cast_mut().cast();
-            message.msg_hdr.msg_namelen = address.len;
-        }
-        prepared += 1;
-    }
-    // SAFETY: the first `prepared` messages point at their own pair in `iovecs`, that at slices that live for 'a, and
-    // at the address behind `to`; the kernel only reads through them, and keeps no pointer after the call.
-    let count = check(unsafe {
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), prepared as libc::c_uint, flags)
-    })?;
-    Ok(count.unsigned_abs() as usize)
+/// Sends datagrams, and keeps what that takes.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    /// Frames that are sent in one piece, put together one behind the other. It never grows, as iovecs point into it.
+    gathered: Vec<u8>,
 }
 
-fn iovec(piece: &[u8]) -> libc::iovec {
-    libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() }
+impl Outbox {
+    /// Sends the first few datagrams, up to [`BATCH_FRAMES`] and as many as there are iovecs for. Returns how many were
+    /// taken; an error is the first one's.
+    pub fn send<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        to: Option<&UnixAddress>,
+        datagrams: impl Iterator<Item = Parts<'a>> + Clone,
+    ) -> io::Result<usize> {
+        match self.try_send(socket, to, datagrams.clone(), false) {
+            // Of the first one a piece is gone.
+            Err(error) if parts::is_gone(&error) => self.try_send(socket, to, datagrams.take(1), true),
+            outcome => outcome,
+        }
+    }
+
+    fn try_send<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        to: Option<&UnixAddress>,
+        datagrams: impl Iterator<Item = Parts<'a>>,
+        together: bool,
+    ) -> io::Result<usize> {
+        let (mut iovecs, mut messages) = ([NO_IOVEC; IOVECS], no_messages());
+        let (mut free, mut prepared) = (&mut iovecs[..], 0);
+        self.gathered.clear();
+        for (datagram, message) in datagrams.zip(&mut messages) {
+            let Some(count) = self.name(datagram, free, together) else { break };
+            let (its, rest) = free.split_at_mut(count);
+            free = rest;
+            message.msg_hdr.msg_iov = its.as_mut_ptr();
+            message.msg_hdr.msg_iovlen = count;
+            if let Some(address) = to {
+                message.msg_hdr.msg_name = std::ptr::from_ref(&address.name).cast_mut().cast();
+                message.msg_hdr.msg_namelen = address.len;
+            }
+            prepared += 1;
+        }
+        // SAFETY: the first `prepared` messages point at iovecs of their own, those at parts that live for 'a or into
+        // `gathered`, and at the address behind `to`; the kernel only reads through them, and keeps no pointer after the
+        // call.
+        let count = check(unsafe {
+            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), prepared as libc::c_uint, flags)
+        })?;
+        Ok(count.unsigned_abs() as usize)
+    }
+
+    /// How many iovecs name the datagram; `None` where what is left of them, or of the room to put it together, is too
+    /// little, which for the first one it never is.
+    fn name(&mut self, datagram: Parts<'_>, iovecs: &mut [libc::iovec], together: bool) -> Option<usize> {
+        if !datagram.lies_in_pieces() || (datagram.stay_apart() && !together) {
+            return parts::name(datagram, iovecs);
+        }
+        self.gathered.reserve_exact(if self.gathered.is_empty() { LONGEST } else { 0 });
+        let (from, len) = (self.gathered.len(), datagram.len());
+        let iovec = iovecs.first_mut().filter(|_| len <= self.gathered.capacity() - from)?;
+        datagram.append_to(&mut self.gathered, 0);
+        let at = self.gathered[from..].as_mut_ptr();
+        *iovec = libc::iovec { iov_base: at.cast(), iov_len: len };
+        Some(1)
+    }
 }
 
 fn no_messages() -> [libc::mmsghdr; BATCH_FRAMES] {

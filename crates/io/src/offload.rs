@@ -2,7 +2,7 @@
 //!
 //! Only headers are written anew, into a private buffer; the payload goes out from where it was received.
 
-use crate::Sent;
+use crate::{Batch, Sent, parts::Parts};
 use wire::{
     VnetHdr, checksum,
     segment::{HeaderBuffer, MAX_HEADER_LEN, Segments},
@@ -32,6 +32,22 @@ impl Sent {
 /// True for a frame that every receiver takes as it is.
 pub(crate) const fn is_finished(vnet: VnetHdr) -> bool {
     vnet.gso_type == 0 && !vnet.needs_checksum()
+}
+
+/// Finishes a frame of a batch, gives every frame that it becomes to `give`, and counts what became of each. Where
+/// nothing is left to be done, that is the frame as it lies; else one in pieces is put together in `gathered` first.
+pub(crate) fn finish_of(
+    batch: &Batch,
+    index: u16,
+    gathered: &mut Vec<u8>,
+    sent: &mut Sent,
+    mut give: impl FnMut(Parts<'_>) -> Taken,
+) {
+    let vnet = batch.vnet(index);
+    if is_finished(vnet) {
+        return sent.count(give(batch.parts(index)), batch.frame_len(index));
+    }
+    finish(batch.whole(index, gathered), vnet, sent, |[header, payload]| give(Parts::own(header, payload)));
 }
 
 /// Finishes a frame, gives every frame that it becomes to `give` as header and payload, and counts what became of each.

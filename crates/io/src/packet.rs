@@ -17,7 +17,7 @@ pub(crate) use socket::promiscuous;
 use crate::{
     Batch, Port, PortError, Sent,
     interface::BadInterfaceName,
-    mmsg::{self, Aside, Received},
+    mmsg::{self, Aside, Outbox, Received},
 };
 use std::{
     io,
@@ -67,6 +67,7 @@ pub struct PacketSocket {
     typical: usize,
     /// Whether frames bypass the interface's queueing discipline.
     bypass: bool,
+    outbox: Outbox,
     /// Frames that the kernel could not hand over.
     lost: u64,
     /// Why nothing passes any more. The kernel says it once, to whichever call comes first.
@@ -83,7 +84,15 @@ impl PacketSocket {
     }
 
     fn on(ifname: &str, socket: OwnedFd) -> Self {
-        Self { ifname: ifname.to_owned(), socket, typical: SMALL, bypass: true, lost: 0, stopped: None }
+        Self {
+            ifname: ifname.to_owned(),
+            socket,
+            typical: SMALL,
+            bypass: true,
+            outbox: Outbox::default(),
+            lost: 0,
+            stopped: None,
+        }
     }
 
     fn passes(&self) -> Result<(), PortError> {
@@ -145,11 +154,11 @@ impl Port for PacketSocket {
         self.passes()?;
         let (mut sent, mut rest) = (Sent::default(), which);
         while let Some((&first, behind_first)) = rest.split_first() {
-            let frames = rest.iter().map(|&index| [batch.with_vnet(index), &[]]);
-            match mmsg::send(self.socket.as_fd(), None, frames) {
+            let frames = rest.iter().map(|&index| batch.parts_with_vnet(index));
+            match self.outbox.send(self.socket.as_fd(), None, frames) {
                 Ok(count) => {
                     let (done, left) = rest.split_at(count.min(rest.len()));
-                    done.iter().for_each(|&index| sent.delivered(batch.frame(index).len()));
+                    done.iter().for_each(|&index| sent.delivered(batch.frame_len(index)));
                     rest = left;
                 }
                 Err(error) => match error.raw_os_error() {

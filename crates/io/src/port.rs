@@ -88,13 +88,9 @@ pub trait Port: Send + fmt::Debug {
     /// [`Port::receive`] that brought frames.
     fn complete(&mut self) {}
 
-    /// True where the port sends frames on that lie in pieces; others get them gathered.
-    fn takes_pieces(&self) -> bool {
-        false
-    }
-
     /// Sends the frames of `batch` that `which` names, in that order, and says what became of each. A frame above the
-    /// MTU passes whole where the receiver takes it so, else it is cut here; likewise for partial checksums.
+    /// MTU passes whole where the receiver takes it so, else it is cut here; likewise for partial checksums. Frames may lie
+    /// in pieces, in memory that may be gone: that is the trouble of the port that they came from.
     ///
     /// # Errors
     /// The port cannot go on. Frames that were not counted in the result are the caller's to count.

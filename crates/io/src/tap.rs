@@ -6,10 +6,11 @@
 use crate::{
     Batch, Port, PortError, Sent, flow,
     interface::{BadInterfaceName, IfReq, Request, TunSetting},
+    parts,
 };
 use rustix::{
     fs::{Mode, OFlags, open},
-    io::{Errno, read, write},
+    io::{Errno, read},
     net::{AddressFamily, SocketFlags, SocketType, netdevice::name_to_index, socket_with},
 };
 use std::{
@@ -91,6 +92,8 @@ pub struct Tap {
     receives: bool,
     /// Where the next receive begins, so that no queue starves behind another.
     next: usize,
+    /// Where a frame is put together that cannot be sent in pieces.
+    gathered: Vec<u8>,
 }
 
 impl Tap {
@@ -107,7 +110,7 @@ impl Tap {
     }
 
     fn share(ifname: &str, queues: Vec<OwnedFd>, receives: bool) -> Self {
-        Self { ifname: ifname.to_owned(), queues, receives, next: 0 }
+        Self { ifname: ifname.to_owned(), queues, receives, next: 0, gathered: Vec::new() }
     }
 
     /// Its interface's name.
@@ -215,10 +218,9 @@ impl Port for Tap {
     fn transmit(&mut self, batch: &Batch, which: &[u16]) -> Result<Sent, PortError> {
         let mut sent = Sent::default();
         for (done, &index) in which.iter().enumerate() {
-            let frame = batch.frame(index);
-            let queue = &self.queues[self.queue_for(frame)];
-            match write(queue, batch.with_vnet(index)) {
-                Ok(_) => sent.delivered(frame.len()),
+            let queue = self.queues[self.queue_for(batch.head(index))].as_fd();
+            match parts::write(queue, batch.parts_with_vnet(index), &mut self.gathered) {
+                Ok(_) => sent.delivered(batch.frame_len(index)),
                 // The interface is switched off (tun_get_user).
                 Err(Errno::IO) => sent.down += 1,
                 Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => sent.full += 1,

@@ -4,8 +4,9 @@
 
 use crate::{
     BATCH_BYTES, Batch, Link, Port, PortError, Sent,
-    mmsg::{self, Received, UnixAddress},
+    mmsg::{self, Outbox, Received, UnixAddress},
     offload::{self, Taken},
+    parts::Parts,
     unix_path::{BoundSocket, UnixPathError},
 };
 use rustix::net::{SocketType, sockopt};
@@ -21,6 +22,9 @@ use wire::VNET_HDR_LEN;
 pub struct UnixDgram {
     socket: BoundSocket,
     peer: Option<UnixAddress>,
+    outbox: Outbox,
+    /// Where a frame in pieces is put together that has to be finished.
+    gathered: Vec<u8>,
 }
 
 impl UnixDgram {
@@ -32,7 +36,7 @@ impl UnixDgram {
         let socket = BoundSocket::new(path, SocketType::DGRAM)?;
         // What is on its way counts here, not at the receiver. The default still works where more is not allowed.
         let _ = sockopt::set_socket_send_buffer_size(&socket, BATCH_BYTES * 4);
-        Ok(Self { socket, peer: None })
+        Ok(Self { socket, peer: None, outbox: Outbox::default(), gathered: Vec::new() })
     }
 
     /// True once somebody sent a frame, until nobody listens there any more.
@@ -48,27 +52,27 @@ impl UnixDgram {
                 sent.down += which.len() as u64;
                 return;
             };
-            let frames = which.iter().map(|&index| [batch.frame(index), &[]]);
-            match mmsg::send(self.socket.as_fd(), Some(peer), frames) {
+            let frames = which.iter().map(|&index| batch.parts(index));
+            match self.outbox.send(self.socket.as_fd(), Some(peer), frames) {
                 Ok(count) => {
                     let (done, left) = which.split_at(count.min(which.len()));
-                    done.iter().for_each(|&index| sent.delivered(batch.frame(index).len()));
+                    done.iter().for_each(|&index| sent.delivered(batch.frame_len(index)));
                     which = left;
                 }
                 Err(error) => {
                     let taken = self.refused(&error);
                     // Where the first had no room, the others have none either.
                     let (refused, left) = which.split_at(if taken == Taken::Full { which.len() } else { 1 });
-                    refused.iter().for_each(|&index| sent.count(taken, batch.frame(index).len()));
+                    refused.iter().for_each(|&index| sent.count(taken, batch.frame_len(index)));
                     which = left;
                 }
             }
         }
     }
 
-    fn send_one(&mut self, pieces: [&[u8]; 2]) -> Taken {
+    fn send_one(&mut self, frame: Parts<'_>) -> Taken {
         let Some(peer) = &self.peer else { return Taken::Down };
-        match mmsg::send(self.socket.as_fd(), Some(peer), std::iter::once(pieces)) {
+        match self.outbox.send(self.socket.as_fd(), Some(peer), std::iter::once(frame)) {
             Ok(_) => Taken::Delivered,
             Err(error) => self.refused(&error),
         }
@@ -115,11 +119,11 @@ impl Port for UnixDgram {
                 self.send_finished(batch, run, &mut sent);
                 continue;
             }
+            let mut gathered = std::mem::take(&mut self.gathered);
             for &index in run {
-                offload::finish(batch.frame(index), batch.vnet(index), &mut sent, |pieces| {
-                    self.send_one(pieces)
-                });
+                offload::finish_of(batch, index, &mut gathered, &mut sent, |frame| self.send_one(frame));
             }
+            self.gathered = gathered;
         }
         Ok(sent)
     }

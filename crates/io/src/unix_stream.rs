@@ -35,6 +35,8 @@ pub struct UnixStreamPort {
     ready: Epoll,
     /// Keeps `ready` readable while frames were read from the socket that no batch had room for.
     leftover: Waker,
+    /// Where a frame in pieces is put together that has to be finished.
+    gathered: Vec<u8>,
 }
 
 impl UnixStreamPort {
@@ -49,7 +51,7 @@ impl UnixStreamPort {
         let (ready, leftover) = (Epoll::new().map_err(fail)?, Waker::new().map_err(fail)?);
         ready.add(listener.as_fd(), 0).map_err(fail)?;
         ready.add(leftover.as_fd(), 0).map_err(fail)?;
-        Ok(Self { listener, peer: None, gone_because: None, ready, leftover })
+        Ok(Self { listener, peer: None, gone_because: None, ready, leftover, gathered: Vec::new() })
     }
 
     /// True while a VMM is connected.
@@ -118,9 +120,9 @@ impl Port for UnixStreamPort {
         let was_writing = self.peer.as_ref().is_some_and(Peer::is_writing);
         for &index in which {
             let mut gone = None;
-            offload::finish(batch.frame(index), batch.vnet(index), &mut sent, |pieces| {
+            offload::finish_of(batch, index, &mut self.gathered, &mut sent, |frame| {
                 match (&gone, &mut self.peer) {
-                    (None, Some(peer)) => peer.send(pieces).unwrap_or_else(|why| {
+                    (None, Some(peer)) => peer.send(frame).unwrap_or_else(|why| {
                         gone = Some(why);
                         Taken::Down
                     }),

@@ -18,6 +18,7 @@ mod log;
 mod memory;
 mod message;
 mod packed;
+mod places;
 mod port;
 mod ring;
 mod socket;

@@ -41,22 +41,23 @@ mod ring;
 mod umem;
 
 pub use ladder::Refusal;
-pub use nic::Traits;
+pub use nic::{Traits, take_vlan_tags_out, takes_vlan_tags_out};
 
 use crate::{
     Batch, Epoll, Port, PortError, Sent, Waker,
     interface::{BadInterfaceName, IfReq},
     offload::{self, Taken},
     packet,
+    parts::piece,
     piece::Piece,
 };
 use news::News;
 use nic::{Facts, Nic};
+use program::Program;
 use queue::{Queue, Refused};
 use std::{
     fmt, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    ptr::NonNull,
 };
 use wire::vlan;
 
@@ -171,6 +172,8 @@ pub struct XdpPort {
     armed: bool,
     /// Keeps `ready` readable while frames wait that the kernel did not send at once.
     unsent: Waker,
+    /// Whether `unsent` is readable: so it is asked only where it is.
+    is_unsent: bool,
     /// Where a frame in pieces is put together that has to be finished.
     scratch: Vec<u8>,
     /// Why nothing passes any more.
@@ -209,6 +212,7 @@ impl XdpPort {
             ready: Epoll::new().map_err(setup("making an epoll set"))?,
             armed: false,
             unsent: Waker::new().map_err(setup("making a waker"))?,
+            is_unsent: false,
             scratch: Vec::new(),
             stopped: None,
             _promiscuous: promiscuous,
@@ -221,6 +225,13 @@ impl XdpPort {
         // tell.
         let _ = port.ask_for_changes();
         Ok(port)
+    }
+
+    /// Why opening is hopeless, as far as that can be told without changing anything.
+    #[must_use]
+    pub fn is_hopeless(ifname: &str) -> Option<XdpError> {
+        let facts = Nic::open(ifname).and_then(|nic| nic.facts()).ok()?;
+        Program::is_attached_to(facts.index).then(|| XdpError::OtherProgram(ifname.to_owned()))
     }
 
     /// The mode that was reached.
@@ -308,6 +319,7 @@ impl XdpPort {
         sent.full += refused.frames;
         if queue.is_stuck() {
             self.unsent.wake();
+            self.is_unsent = true;
         }
         flushed.map_err(|error| {
             let why = match error.raw_os_error() {
@@ -323,7 +335,8 @@ impl XdpPort {
 impl Port for XdpPort {
     fn receive(&mut self, batch: &mut Batch) -> Result<(), PortError> {
         self.passes()?;
-        if self.unsent.drain() {
+        if std::mem::take(&mut self.is_unsent) {
+            self.unsent.drain();
             self.flush(&mut Sent::default())?;
         }
         let (count, mut found) = (self.queues.len(), 0);
@@ -341,10 +354,6 @@ impl Port for XdpPort {
         self.queues.iter_mut().for_each(Queue::complete);
     }
 
-    fn takes_pieces(&self) -> bool {
-        true
-    }
-
     fn transmit(&mut self, batch: &Batch, which: &[u16]) -> Result<Sent, PortError> {
         self.passes()?;
         let (mut sent, mtu) = (Sent::default(), self.facts.mtu as usize);
@@ -358,8 +367,7 @@ impl Port for XdpPort {
                 sent.count(taken, batch.frame_len(index));
                 continue;
             }
-            let frame = if tail.is_empty() { head } else { gathered(scratch, batch, index) };
-            offload::finish(frame, vnet, &mut sent, |[header, payload]| {
+            offload::finish(batch.whole(index, scratch), vnet, &mut sent, |[header, payload]| {
                 // SAFETY: the piece is a slice that outlives the call.
                 unsafe { give(queue, mtu, header, &[piece(payload)]) }
             });
@@ -414,23 +422,6 @@ unsafe fn give(queue: &mut Queue, mtu: usize, head: &[u8], tail: &[Piece]) -> Ta
 fn longest(head: &[u8], mtu: usize) -> usize {
     let ethertype = head.get(12..14).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
     mtu + ETHERNET_HEADER + if ethertype.is_some_and(vlan::is_tpid) { VLAN_TAG } else { 0 }
-}
-
-fn piece(bytes: &[u8]) -> Piece {
-    Piece { at: NonNull::from(bytes).cast(), len: bytes.len() }
-}
-
-/// A frame in pieces, put together.
-fn gathered<'a>(scratch: &'a mut Vec<u8>, batch: &Batch, index: u16) -> &'a [u8] {
-    scratch.resize(batch.frame_len(index), 0);
-    let head = batch.head(index);
-    scratch[..head.len()].copy_from_slice(head);
-    let mut end = head.len();
-    for piece in batch.tail(index) {
-        // SAFETY: the batch keeps what its pieces lie in.
-        end += unsafe { piece.read(&mut scratch[end..]) };
-    }
-    &scratch[..end]
 }
 
 /// Why sockets that were bound to the interface as it was are of no use for what it has become.

@@ -46,8 +46,7 @@ fn receive(port: &mut XdpPort, count: usize) -> Vec<Vec<u8>> {
         batch.clear();
         port.receive(&mut batch).unwrap();
         for index in 0..batch.len() as u16 {
-            batch.gather(index);
-            frames.push(batch.frame(index).to_vec());
+            frames.push(batch.whole(index, &mut Vec::new()).to_vec());
         }
         port.complete();
         thread::yield_now();

@@ -62,6 +62,12 @@ impl Snapshot {
         Ok(after)
     }
 
+    /// The counters that have moved since this snapshot was taken, as (port or [`SWITCH`], counter, by how much).
+    pub fn moved(&self, daemon: &Daemon) -> Result<Vec<(String, String, u64)>> {
+        let moved = self.moved_until(&Self::take(daemon, &self.switch)?).into_iter();
+        moved.map(|((port, name), by)| Ok((port, name, u64::try_from(by)?))).collect()
+    }
+
     /// By how much counters differ in `after`; those that do not are left out.
     fn moved_until(&self, after: &Snapshot) -> BTreeMap<(String, String), i128> {
         let keys = self.counts.keys().chain(after.counts.keys());

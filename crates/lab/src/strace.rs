@@ -16,6 +16,8 @@ pub enum Fate {
     Kill,
     /// The call fails with this error (`ENOSPC`) and does nothing.
     Fail(&'static str),
+    /// The call takes place, and the thread does not go on after it for so long: time to kill the process there.
+    Hold(Duration),
 }
 
 /// A system call that a process makes again when it does the same again.
@@ -59,6 +61,7 @@ impl Strace {
         let fate = match fate {
             Fate::Kill => "signal=SIGKILL".to_owned(),
             Fate::Fail(error) => format!("error={error}"),
+            Fate::Hold(time) => format!("delay_exit={}", time.as_micros()),
         };
         let (name, nth) = (&place.name, place.nth);
         let (trace, inject) = (format!("trace={name}"), format!("inject={name}:{fate}:when={nth}"));

@@ -32,6 +32,11 @@ impl Endpoint {
         Self::start(namespace, &["source", &port.to_string(), &bytes.to_string()])
     }
 
+    /// Like [`Endpoint::source`], at no more than `rate` bytes a second.
+    pub fn slow_source(namespace: &Namespace, port: u16, bytes: u64, rate: u64) -> Result<Endpoint> {
+        Self::start(namespace, &["source", &port.to_string(), &bytes.to_string(), &rate.to_string()])
+    }
+
     fn start(namespace: &Namespace, args: &[&str]) -> Result<Endpoint> {
         let dir = crate::temp_dir()?;
         let argv = [&["python3", "-c", include_str!("scripts/transfer.py")], args].concat();

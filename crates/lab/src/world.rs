@@ -97,7 +97,8 @@ impl World {
         self.host.ip(&format!("link del {nic}")).map(drop)
     }
 
-    fn cable(&self, end: &Namespace, interface: &str, mac: &str, port: &str) -> Result<()> {
+    /// Puts an interface into a machine and plugs it into the physical switch's port `port`.
+    pub fn cable(&self, end: &Namespace, interface: &str, mac: &str, port: &str) -> Result<()> {
         let (end_name, phys, mtu) = (end.name(), self.phys.name(), self.mtu.to_string());
         text(
             Command::new("ip")

@@ -1,6 +1,6 @@
 //! What the REST API takes and answers beside configuration and status.
 
-use crate::{IfName, Name, SwitchKind, VhostRole};
+use crate::{IfName, IoChoice, Name, SwitchKind, VhostRole};
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
@@ -20,6 +20,9 @@ pub struct NewSwitch {
     /// Whether the host gets a vNIC; unset: yes, but on a private switch no.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<bool>,
+    /// How frames pass the uplink's NIC; unset: `auto`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io: Option<IoChoice>,
     /// Name of the host vNIC's interface; unset: the switch's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_ifname: Option<IfName>,
@@ -45,6 +48,9 @@ pub struct ChangeSwitch {
     /// The NIC to take over where the switch becomes external.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub uplinks: Vec<IfName>,
+    /// How frames pass the uplink's NIC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io: Option<IoChoice>,
     /// Whether the host has a vNIC `host`; no removes every host vNIC of the switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<bool>,
@@ -97,6 +103,9 @@ pub struct ChangePort {
     /// Of a vhost-user port: which side listens on its socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vhost_role: Option<VhostRole>,
+    /// Of an uplink or a netdev: how frames pass its interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io: Option<IoChoice>,
 }
 
 /// `POST /v1/switches/{switch}/macs/flush`: which learned entries to forget.

@@ -142,6 +142,9 @@ pub struct PortConfig {
     /// 1, and 16 for vhost-user, of which the VMM takes what it wants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<u16>,
+    /// How frames pass the interface of an uplink or a netdev.
+    #[serde(default, skip_serializing_if = "IoChoice::is_auto")]
+    pub io: IoChoice,
 }
 
 impl PortConfig {
@@ -160,6 +163,7 @@ impl PortConfig {
             learn_limit: DEFAULT_LEARN_LIMIT,
             mtu: None,
             queues: None,
+            io: IoChoice::Auto,
         }
     }
 
@@ -170,6 +174,38 @@ impl PortConfig {
             Attachment::VhostUser(_) => MAX_QUEUES,
             _ => 1,
         })
+    }
+}
+
+/// How frames pass an interface that vmswitch did not make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum IoChoice {
+    /// By AF_XDP where that was measured to be faster, else by AF_PACKET.
+    #[default]
+    Auto,
+    /// By AF_XDP in the best mode that can be had, or not at all.
+    AfXdp,
+    /// By AF_PACKET.
+    AfPacket,
+}
+
+impl IoChoice {
+    /// The word used in the API, the state file and the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::AfXdp => "af-xdp",
+            Self::AfPacket => "af-packet",
+        }
+    }
+
+    /// True where nothing was asked for.
+    #[must_use]
+    pub const fn is_auto(&self) -> bool {
+        matches!(self, Self::Auto)
     }
 }
 
@@ -251,6 +287,13 @@ impl Attachment {
             Self::UnixDgram(_) => "unix-dgram",
             Self::VhostUser(_) => "vhost-user",
         }
+    }
+
+    /// True where AF_XDP and AF_PACKET are there to choose from. Not on a TAP: AF_XDP has no place for what a VMM says of
+    /// its frames beside them, so that its guest's segments would be lost.
+    #[must_use]
+    pub const fn has_io_choice(&self) -> bool {
+        matches!(self, Self::Uplink(_) | Self::Netdev(_))
     }
 
     /// The interface in the host's own namespace that the port is attached to.

@@ -10,19 +10,23 @@ mod api;
 mod config;
 mod counters;
 mod event;
+mod explain;
 mod name;
 mod status;
 mod validate;
 
 pub use api::{ChangePort, ChangeSwitch, FlushMacs, Flushed, NewSwitch, Plan, Problem, Version};
 pub use config::{
-    Attachment, DEFAULT_AGEING_S, DEFAULT_LEARN_LIMIT, DEFAULT_MAC_TABLE_SIZE, DesiredState,
+    Attachment, DEFAULT_AGEING_S, DEFAULT_LEARN_LIMIT, DEFAULT_MAC_TABLE_SIZE, DesiredState, IoChoice,
     MAX_MAC_TABLE_SIZE, MAX_PORTS, MAX_QUEUES, PortConfig, STATE_VERSION, SwitchConfig, SwitchKind,
     VhostRole, VhostUser,
 };
 pub use counters::{DropCounts, DropReason, PortCounters, SwitchCounters};
 pub use event::{Event, EventKind};
+pub use explain::{ExplainFrame, ExplainedDrop, ExplainedStep, Explanation, FrameBytes, FrameBytesError};
 pub use name::{IfName, Name, NameError};
-pub use status::{MacEntry, MacKind, PortState, PortStatus, SwitchStatus, VhostStatus};
+pub use status::{
+    IoMode, IoStatus, MacEntry, MacKind, PortState, PortStatus, RefusedMode, SwitchStatus, VhostStatus,
+};
 pub use validate::{Invalid, ValidState};
 pub use wire::MacAddr;

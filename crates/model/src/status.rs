@@ -15,6 +15,9 @@ pub struct SwitchStatus {
     pub kind: SwitchKind,
     /// The NICs of its uplinks.
     pub uplinks: Vec<String>,
+    /// How frames pass the uplink, while its NIC is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io: Option<IoStatus>,
     /// Names of all its ports, the uplink's and the host vNICs' among them.
     pub ports: Vec<Name>,
     /// The most entries of its MAC table.
@@ -80,6 +83,9 @@ pub struct PortStatus {
     /// Of a vhost-user port: its socket, and what the driver in the VM uses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vhost: Option<VhostStatus>,
+    /// Of an uplink, a netdev or a TAP, while its interface is open: how frames pass it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io: Option<IoStatus>,
     /// The port as it should be.
     pub config: PortConfig,
     /// What passed it.
@@ -99,6 +105,63 @@ pub struct VhostStatus {
     /// Features of virtio that the guest's driver took, by their names in the specification without `VIRTIO_NET_F_` and
     /// the like; none while no ring runs.
     pub features: Vec<String>,
+}
+
+/// How frames pass an interface, and why so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct IoStatus {
+    /// How.
+    pub mode: IoMode,
+    /// Why so: it was asked for, or what `auto` went by.
+    pub why: String,
+    /// Better modes that were tried, best first, and why each could not be had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedMode>,
+}
+
+/// A way for frames to pass an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum IoMode {
+    /// AF_XDP: the NIC itself reads and writes the switch's memory.
+    AfXdpZeroCopy,
+    /// AF_XDP: the driver hands frames over, and the kernel copies.
+    AfXdpNativeCopy,
+    /// AF_XDP: the kernel makes its own buffers for frames, and copies.
+    AfXdpGenericCopy,
+    /// A packet socket.
+    AfPacket,
+}
+
+impl IoMode {
+    /// As people are told.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::AfXdpZeroCopy => "AF_XDP, zero-copy",
+            Self::AfXdpNativeCopy => "AF_XDP, native copy",
+            Self::AfXdpGenericCopy => "AF_XDP, generic copy",
+            Self::AfPacket => "AF_PACKET",
+        }
+    }
+
+    /// True for every mode of AF_XDP.
+    #[must_use]
+    pub const fn is_xdp(self) -> bool {
+        !matches!(self, Self::AfPacket)
+    }
+}
+
+/// A mode that an interface could not be opened in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct RefusedMode {
+    /// The mode.
+    pub mode: IoMode,
+    /// Why not, as the kernel said it.
+    pub why: String,
 }
 
 /// How an entry came into the MAC table.

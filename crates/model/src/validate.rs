@@ -1,7 +1,7 @@
 //! Validation: the one way from input to something that can be installed.
 
 use crate::{
-    Attachment, DesiredState, IfName, MAX_MAC_TABLE_SIZE, MAX_PORTS, MAX_QUEUES, Name, PortConfig,
+    Attachment, DesiredState, IfName, IoChoice, MAX_MAC_TABLE_SIZE, MAX_PORTS, MAX_QUEUES, Name, PortConfig,
     STATE_VERSION, SwitchConfig, SwitchKind,
 };
 use alloc::{collections::BTreeMap, collections::BTreeSet, string::String, string::ToString};
@@ -63,6 +63,10 @@ pub enum Invalid {
         "port '{port}' is an uplink and has no {what} guard: servers and routers outside are reached through it; set the guard on the ports of VMs"
     )]
     NoSuchGuardOnUplink { port: Name, what: &'static str },
+    #[error(
+        "port '{port}' is attached to {kind} and has no choice of io '{}': leave it out, only an uplink and a netdev have one", io.as_str()
+    )]
+    NoIoChoice { port: Name, kind: &'static str, io: IoChoice },
     #[error("'{path}' on port '{port}' is no path of a socket: use an absolute path of at most 107 bytes")]
     BadPath { port: Name, path: String },
 }
@@ -155,6 +159,9 @@ fn check_port(port: &PortConfig) -> Result<(), Invalid> {
     if matches!(port.attach, Attachment::Uplink(_)) {
         check_uplink(port)?;
     }
+    if !port.io.is_auto() && !port.attach.has_io_choice() {
+        return Err(no_io_choice(port));
+    }
     if let Some(mtu) = port.mtu {
         in_range("MTU", &port.name, mtu, &MTUS)?;
     }
@@ -166,6 +173,10 @@ fn check_port(port: &PortConfig) -> Result<(), Invalid> {
         return Err(Invalid::NotReserved { port: port.name.clone(), mac: *mac });
     }
     socket(&port.attach).map_or(Ok(()), |path| check_path(port, path))
+}
+
+fn no_io_choice(port: &PortConfig) -> Invalid {
+    Invalid::NoIoChoice { port: port.name.clone(), kind: port.attach.kind(), io: port.io }
 }
 
 /// The path of the unix socket that a port is attached to, where it is given.

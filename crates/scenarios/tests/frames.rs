@@ -4,6 +4,8 @@
 mod delivery;
 #[path = "frames/events.rs"]
 mod events;
+#[path = "frames/explain.rs"]
+mod explain;
 #[path = "frames/guard.rs"]
 mod guard;
 #[path = "frames/host.rs"]
@@ -20,3 +22,5 @@ mod round;
 mod table;
 #[path = "frames/unmodified.rs"]
 mod unmodified;
+#[path = "frames/xdp.rs"]
+mod xdp;

@@ -8,12 +8,14 @@
 //! Machines are shared and noisy. So the switches take turns within each round, and medians are compared.
 
 mod figures;
+pub mod hostile;
 mod ovs;
 mod peers;
 mod ports;
 mod report;
 mod traffic;
 pub mod vhost;
+pub mod waking;
 
 use crate::{packages, steps};
 use anyhow::{Result, ensure};

@@ -10,6 +10,7 @@ fn new(kind: SwitchKind, uplinks: &[&str]) -> NewSwitch {
         name: name("lan"),
         kind,
         uplinks: uplinks.iter().map(|nic| name(nic)).collect(),
+        io: None,
         host: None,
         host_ifname: None,
         mac_table_size: None,
@@ -161,4 +162,34 @@ fn a_replaced_state_keeps_the_macs_that_it_leaves_open() {
     let moved = Editor::new(&first, 7).replace(open).unwrap();
     let mac_of = |port| moved.switch("lan").unwrap().port(port).unwrap().mac;
     assert!(mac_of("vm1").is_some_and(|other| Some(other) != mac) && mac_of("vm2") == mac);
+}
+
+#[test]
+fn io_is_chosen_for_the_uplink_and_stays_with_its_nic() {
+    let io = |state: &ValidState| state.switch("lan").unwrap().port("eth0").map(|p| p.io);
+    let set = |state: &ValidState, change| Editor::new(state, 1).change_switch("lan", &change).unwrap();
+    let request = NewSwitch { io: Some(IoChoice::AfXdp), ..new(SwitchKind::External, &["eth0"]) };
+    let made = Editor::new(&ValidState::default(), 1).add_switch(request).unwrap();
+    assert_eq!(io(&made), Some(IoChoice::AfXdp));
+    let again = ChangeSwitch { uplinks: vec![name("eth0")], ..Default::default() };
+    assert_eq!(io(&set(&made, again)), Some(IoChoice::AfXdp));
+    let other = ChangeSwitch { uplinks: vec![name("eth1")], ..Default::default() };
+    let moved = set(&made, other);
+    assert_eq!(moved.switch("lan").unwrap().port("eth1").unwrap().io, IoChoice::Auto);
+    let packet = ChangeSwitch { io: Some(IoChoice::AfPacket), ..Default::default() };
+    assert_eq!(io(&set(&made, packet)), Some(IoChoice::AfPacket));
+    let port = ChangePort { io: Some(IoChoice::Auto), ..Default::default() };
+    assert_eq!(io(&Editor::new(&made, 1).change_port("lan", "eth0", port).unwrap()), Some(IoChoice::Auto));
+}
+
+#[test]
+fn io_is_refused_where_there_is_no_choice_of_it() {
+    let lab = NewSwitch { io: Some(IoChoice::AfXdp), ..new(SwitchKind::Internal, &[]) };
+    let refused = Editor::new(&ValidState::default(), 1).add_switch(lab).unwrap_err();
+    assert_eq!(refused, EditError::NoUplinkForIo(name("lan")));
+    let made =
+        Editor::new(&ValidState::default(), 1).add_switch(new(SwitchKind::External, &["eth0"])).unwrap();
+    let io = ChangePort { io: Some(IoChoice::AfPacket), ..Default::default() };
+    let refused = Editor::new(&made, 1).change_port("lan", "host", io).unwrap_err();
+    assert!(matches!(refused, EditError::Invalid(Invalid::NoIoChoice { .. })), "{refused}");
 }

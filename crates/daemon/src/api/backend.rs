@@ -1,8 +1,8 @@
 //! What answers the API's requests: the handlers decide nothing.
 
 use model::{
-    ChangePort, ChangeSwitch, DesiredState, Event, FlushMacs, MacEntry, NewSwitch, Plan, PortConfig,
-    PortStatus, SwitchStatus,
+    ChangePort, ChangeSwitch, DesiredState, Event, ExplainFrame, Explanation, FlushMacs, MacEntry, NewSwitch,
+    Plan, PortConfig, PortStatus, SwitchStatus,
 };
 use tokio::sync::broadcast;
 
@@ -35,6 +35,8 @@ pub trait Backend: Send + Sync + 'static {
     fn macs(&self, switch: &str) -> Result<Vec<MacEntry>, Refused>;
     /// Forgets learned entries and says how many.
     fn flush_macs(&self, switch: &str, which: FlushMacs) -> Result<u64, Refused>;
+    /// What would become of a frame that the port's vNIC sent.
+    fn explain(&self, switch: &str, port: &str, asked: &ExplainFrame) -> Result<Explanation, Refused>;
     /// All switches as they should be.
     fn export(&self) -> DesiredState;
     /// Makes this the desired state; with `dry_run` only says what that would do.

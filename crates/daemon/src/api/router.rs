@@ -74,6 +74,7 @@ fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(routes::switches::confirm))
         .routes(routes!(routes::ports::list, routes::ports::add))
         .routes(routes!(routes::ports::show, routes::ports::change, routes::ports::remove))
+        .routes(routes!(routes::ports::explain))
         .routes(routes!(routes::macs::list))
         .routes(routes!(routes::macs::flush))
         .routes(routes!(routes::state::export, routes::state::apply))

@@ -18,6 +18,7 @@ impl Core {
             name: config.name.clone(),
             kind: config.kind,
             uplinks: config.uplink().map(ToString::to_string).into_iter().collect(),
+            io: live.uplink().and_then(LivePort::io_status),
             ports: config.ports.iter().map(|p| p.name.clone()).collect(),
             mac_table_size: config.mac_table_size,
             mac_entries: report.mac_entries as u32,
@@ -68,6 +69,7 @@ impl Core {
             reason: port.reason.clone(),
             mtu: port.mtu,
             vhost: self.vhost_status(switch, port),
+            io: port.io_status(),
             config: port.config.clone(),
             stats,
         }

@@ -10,7 +10,7 @@ use control::{
     reconcile::Binding,
     takeover::{BindRequest, plan_bind},
 };
-use io::{PacketSocket, Tap, TapConfig};
+use io::{Tap, TapConfig};
 use model::{IfName, Name, PortConfig, PortState};
 use netlink::Applied;
 use std::collections::BTreeMap;
@@ -93,6 +93,8 @@ impl Core {
         let request = self.bind_request(switch, binding);
         let facts = self.host.facts(&[&binding.nic])?;
         let plan = plan_bind(&request, &facts)?;
+        // Before the first step: a NIC that has to be waited for is asked again and again.
+        io::check_choice(binding.nic.as_str(), binding.uplink.io)?;
         plan.warnings.iter().for_each(|warning| tracing::warn!(%switch, "{warning}"));
         let boot_id = self.host.boot_id().to_owned();
         let mut journal = Journal::begin(request, facts, plan.actions, boot_id, now_s());
@@ -189,7 +191,12 @@ impl Core {
                     facts.link(nic).ok_or_else(|| refused(control::Refusal::NoInterface(nic.clone())))?;
                 let Some(port) = self.find(switch, LivePort::is_uplink) else { return Ok(()) };
                 self.set_hardware(switch, &port, link.mac, link.mtu)?;
-                self.attach(switch, &port, Box::new(PacketSocket::open(nic.as_str())?))
+                // Where the host vNIC was away, the NIC may be connected still.
+                if self.port(switch, &port)?.attached {
+                    return Ok(());
+                }
+                let io = self.open_interface(switch, &port, link)?;
+                self.attach(switch, &port, io)
             }
             Action::RemoveHostVnic(vnic) => {
                 if let Some(port) =

@@ -3,7 +3,7 @@
 use dataplane::SwitchId;
 use engine::{PortIndex, PortPolicy, Role, Snapshot};
 use io::VhostView;
-use model::{Attachment, MacAddr, Name, PortConfig, PortState};
+use model::{Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A switch at work.
@@ -27,10 +27,12 @@ pub struct LivePort {
     pub attached: bool,
     /// Which namespace a vNIC was made in: the name may come to mean another one.
     pub namespace: Option<(u64, u64)>,
-    /// The number of the interface that was last seen under the port.
+    /// The number of the interface that the port was opened on last.
     pub link: Option<u32>,
     /// What can be seen of a vhost-user port that the data path has.
     pub vhost: Option<VhostView>,
+    /// How frames pass the port's interface, since it was opened last.
+    pub io: Option<IoStatus>,
 }
 
 impl LiveSwitch {
@@ -53,6 +55,7 @@ impl LiveSwitch {
             namespace: None,
             link: None,
             vhost: None,
+            io: None,
         };
         self.ports.entry(config.name.clone()).insert_entry(port).into_mut()
     }
@@ -66,15 +69,30 @@ impl LiveSwitch {
         Snapshot::new(self.ports.values().map(|port| (port.index, port.policy())).collect())
     }
 
+    /// The uplink's port.
+    pub fn uplink(&self) -> Option<&LivePort> {
+        self.ports.values().find(|p| p.is_uplink())
+    }
+
     /// The MTU of the uplink.
     pub fn uplink_mtu(&self) -> Option<u32> {
-        self.ports.values().find(|p| p.is_uplink()).map(|p| p.mtu)
+        self.uplink().map(|p| p.mtu)
     }
 }
 
 impl LivePort {
     pub const fn is_uplink(&self) -> bool {
         matches!(self.config.attach, Attachment::Uplink(_))
+    }
+
+    /// How frames pass the port's interface, while the data path has it.
+    pub fn io_status(&self) -> Option<IoStatus> {
+        self.io.clone().filter(|_| self.attached)
+    }
+
+    /// The interface, where AF_XDP changed its settings.
+    pub fn xdp_interface(&self) -> Option<&IfName> {
+        self.io.as_ref().filter(|io| io.mode.is_xdp()).and(self.config.attach.host_interface())
     }
 
     fn policy(&self) -> PortPolicy {

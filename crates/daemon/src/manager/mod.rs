@@ -6,6 +6,8 @@
 
 mod answers;
 mod bind;
+mod explain;
+mod interfaces;
 mod live;
 mod pending;
 mod ports;
@@ -30,8 +32,8 @@ use dataplane::Dataplane;
 use engine::TableConfig;
 use live::LiveSwitch;
 use model::{
-    ChangePort, ChangeSwitch, DesiredState, Event, EventKind, FlushMacs, MacEntry, Name, NewSwitch, Plan,
-    PortConfig, PortStatus, SwitchConfig, SwitchStatus, ValidState,
+    ChangePort, ChangeSwitch, DesiredState, Event, EventKind, ExplainFrame, Explanation, FlushMacs, MacEntry,
+    Name, NewSwitch, Plan, PortConfig, PortStatus, SwitchConfig, SwitchStatus, ValidState,
 };
 use pending::Pending;
 use refuse::{no_port, no_switch, refused};
@@ -305,6 +307,10 @@ impl Backend for Manager {
             |port: &Name| live.ports.get(port).map(|p| p.index).ok_or_else(|| no_port(switch, port.as_str()));
         let port = which.port.as_ref().map(index).transpose()?;
         core.dataplane.flush(live.id, port).map(|n| n as u64).map_err(refused)
+    }
+
+    fn explain(&self, switch: &str, port: &str, asked: &ExplainFrame) -> Result<Explanation, Refused> {
+        self.core().explain(switch, port, asked)
     }
 
     fn export(&self) -> DesiredState {

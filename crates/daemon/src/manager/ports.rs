@@ -15,7 +15,7 @@ use control::{
     attach::{plan_attach, plan_detach},
     edit::EditError,
 };
-use io::{Link, PacketSocket, Port, Tap, TapConfig, UnixDgram, UnixStreamPort, netns};
+use io::{Link, Port, Tap, TapConfig, UnixDgram, UnixStreamPort, netns};
 use model::{Attachment, EventKind, IfName, Invalid, MacAddr, Name, PortConfig, PortState};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -68,7 +68,8 @@ impl Core {
     pub fn displace(&mut self, switch: &Name, port: &Name) -> Option<LivePort> {
         let live = self.live.get_mut(switch)?;
         let gone = live.ports.remove(port)?;
-        self.dataplane.detach(live.id, gone.index);
+        drop(self.dataplane.detach(live.id, gone.index));
+        gone.xdp_interface().into_iter().for_each(|ifname| self.forget_vlan_tags(ifname));
         self.publish(switch);
         Some(gone)
     }
@@ -89,6 +90,12 @@ impl Core {
                 self.change_back(switch, former);
                 return Err(error);
             }
+        } else if former.0.io != config.io
+            && let Err(error) = self.choose_io(switch, &config.name)
+        {
+            let port = self.port(switch, &config.name)?;
+            (port.config, port.mac, port.mtu) = former;
+            return Err(error);
         }
         self.publish(switch);
         Ok(())
@@ -105,7 +112,7 @@ impl Core {
         }
     }
 
-    fn port(&mut self, switch: &Name, port: &Name) -> Result<&mut LivePort, Refused> {
+    pub fn port(&mut self, switch: &Name, port: &Name) -> Result<&mut LivePort, Refused> {
         let found = self.live(switch)?.ports.get_mut(port);
         found.ok_or_else(|| no_port(switch.as_str(), port.as_str()))
     }
@@ -131,9 +138,9 @@ impl Core {
                 Box::new(io)
             }
             Attachment::Tap(ifname) => {
-                self.take_interface(ifname, Some(&vnic(ifname, &config, None, mtu)))?
+                self.take_interface(switch, port, ifname, Some(&vnic(ifname, &config, None, mtu)))?
             }
-            Attachment::Netdev(ifname) => self.take_interface(ifname, None)?,
+            Attachment::Netdev(ifname) => self.take_interface(switch, port, ifname, None)?,
             Attachment::UnixStream(path) => {
                 let io = UnixStreamPort::listen(Path::new(path))?;
                 open_to_group(path, SOCKET_MODE)?;
@@ -172,6 +179,8 @@ impl Core {
     /// Keeps the host's stack off an interface and opens it; one that is not there is made as `make` says.
     fn take_interface(
         &mut self,
+        switch: &Name,
+        port: &Name,
         ifname: &IfName,
         make: Option<&TapConfig>,
     ) -> Result<Box<dyn Port>, Refused> {
@@ -190,8 +199,9 @@ impl Core {
         }
         self.store.save(Kind::Attachment, ifname.as_str(), &attached)?;
         let opened = actions.iter().try_for_each(|action| self.host.apply(action).map(drop).map_err(refused));
-        match opened.and_then(|()| Ok(PacketSocket::open(ifname.as_str())?)) {
-            Ok(socket) => Ok(Box::new(socket)),
+        let link = facts.link(ifname).ok_or_else(|| refused(Refusal::NoInterface(ifname.clone())))?;
+        match opened.and_then(|()| self.open_interface(switch, port, link)) {
+            Ok(io) => Ok(io),
             Err(error) => {
                 self.release_interface(ifname)?;
                 Err(error)
@@ -237,7 +247,7 @@ impl Core {
                 }
             }
             Attachment::VhostUser(vhost) => {
-                self.forget_vhost_socket(switch, &config.name, vhost);
+                self.forget_vhost(switch, &config.name, vhost);
                 Ok(())
             }
             _ => Ok(()),
@@ -277,7 +287,9 @@ impl Core {
         let Some(found) = live.ports.get_mut(port) else { return };
         found.attached = false;
         found.vhost = None;
-        self.dataplane.detach(live.id, found.index);
+        let by_xdp = found.xdp_interface().cloned();
+        drop(self.dataplane.detach(live.id, found.index));
+        by_xdp.iter().for_each(|ifname| self.forget_vlan_tags(ifname));
         self.set_state(switch, port, PortState::Down, Some(reason.to_owned()));
     }
 

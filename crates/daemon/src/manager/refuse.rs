@@ -94,7 +94,7 @@ refusable! {
     netlink::ApplyError => HostRefused,
     dataplane::Gone => Internal,
     io::TapError => HostRefused,
-    io::PacketError => HostRefused,
+    io::InterfaceError => HostRefused,
     io::UnixPathError => HostRefused,
     io::VhostError => HostRefused,
     io::netns::NamespaceError => Invalid,

@@ -12,6 +12,7 @@ impl Core {
         let saved = self.store.load_state()?;
         let overdue = self.load_pending(&saved)?;
         self.state = rolled_back(&saved, &overdue)?;
+        self.put_vlan_tags_back()?;
         self.recover_journals()?;
         self.release_left_interfaces()?;
         self.realize()?;

@@ -10,12 +10,15 @@ use io::{Port, VhostConfig, VhostPort};
 use model::{Attachment, Name, PortConfig, VhostRole, VhostStatus, VhostUser};
 use std::{
     fs,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
 /// `sockaddr_un` holds 108 bytes with the closing zero.
 const LONGEST_PATH: usize = 107;
 const DIR_MODE: u32 = 0o775;
+/// Of the directories in which is noted how far rings are, which is for nobody else to touch.
+const PLACES_MODE: u32 = 0o700;
 
 impl Core {
     /// Listens for the VMM, or begins to connect to it.
@@ -35,6 +38,8 @@ impl Core {
             VhostRole::Client => io::VhostRole::Client,
         };
         let (name, queue_pairs_max) = (config.name.to_string(), config.queues());
+        let places = self.places(switch, &config.name);
+        places.parent().map_or(Ok(()), make_places_dir)?;
         let io = VhostPort::open(&VhostConfig {
             name,
             path: path.clone(),
@@ -42,6 +47,7 @@ impl Core {
             mtu: limit(mtu),
             queue_pairs_max,
             workers: self.dataplane.workers(),
+            places: Some(places),
         })?;
         if vhost.role == VhostRole::Server {
             open_to_group(&path, SOCKET_MODE)?;
@@ -51,8 +57,11 @@ impl Core {
         Ok(Box::new(io))
     }
 
-    /// Removes the directory that was made for sockets of the switch, where this was the last.
-    pub fn forget_vhost_socket(&self, switch: &Name, port: &Name, vhost: &VhostUser) {
+    /// Removes how far the port's rings are, and the directories that were made for the switch, where this was the last.
+    pub fn forget_vhost(&self, switch: &Name, port: &Name, vhost: &VhostUser) {
+        let places = self.places(switch, port);
+        let _ = fs::remove_file(&places);
+        let _ = places.parent().map(fs::remove_dir);
         if let (None, Some(dir)) = (&vhost.socket, self.vhost_socket(switch, port, vhost).parent()) {
             let _ = fs::remove_dir(dir);
         }
@@ -74,6 +83,11 @@ impl Core {
     fn vhost_socket(&self, switch: &Name, port: &Name, vhost: &VhostUser) -> PathBuf {
         let default = || self.vhost_dir.join(switch.as_str()).join(format!("{port}.sock"));
         vhost.socket.as_ref().map_or_else(default, PathBuf::from)
+    }
+
+    /// Beside the sockets, where a restart of the host empties both.
+    fn places(&self, switch: &Name, port: &Name) -> PathBuf {
+        self.vhost_dir.with_file_name("rings").join(switch.as_str()).join(port.as_str())
     }
 }
 
@@ -97,6 +111,14 @@ fn make_place_for(path: &Path) -> Result<(), Refused> {
         return Err(Refused::new(RefusedKind::Invalid, detail));
     }
     path.parent().map_or(Ok(()), make_socket_dir)
+}
+
+fn make_places_dir(dir: &Path) -> Result<(), Refused> {
+    fs::DirBuilder::new().recursive(true).mode(PLACES_MODE).create(dir).map_err(|error| {
+        let detail =
+            format!("{} cannot be made: {error}; start vmswitchd with another --run-dir", dir.display());
+        Refused::new(RefusedKind::HostRefused, detail)
+    })
 }
 
 /// A VMM that listens makes its socket itself: that of a user in the group that may use the API must be able to.

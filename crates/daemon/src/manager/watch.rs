@@ -63,7 +63,7 @@ impl Core {
                     found.attached = false;
                 }
                 // Other workers may have shares of it.
-                self.dataplane.detach(id, index);
+                drop(self.dataplane.detach(id, index));
                 self.set_state(&switch, &port, state, Some(reason));
             }
             Notice::Link(id, index, link) => {
@@ -123,7 +123,7 @@ impl Core {
     }
 
     fn look_at_links(&mut self, facts: &Facts) {
-        for place in self.ports_where(|port| port.attached && has_packet_socket(&port.config.attach)) {
+        for place in self.ports_where(|port| port.attached && is_on_interface(&port.config.attach)) {
             let Some(ifname) = place.attach.host_interface() else { continue };
             let link = facts.link(ifname).filter(|link| place.link.is_none_or(|index| index == link.index));
             let Some(link) = link else {
@@ -134,7 +134,6 @@ impl Core {
             let state = if reason.is_some() { PortState::Down } else { PortState::Up };
             if let Some(port) = self.port_mut(&place.switch, &place.port) {
                 let changed = port.is_uplink() && port.mtu != link.mtu;
-                port.link = Some(link.index);
                 if changed {
                     port.mtu = link.mtu;
                     self.publish(&place.switch);
@@ -204,7 +203,8 @@ impl Place {
 const NOT_THERE: &str = "its interface is not there";
 const OFF: &str = "its interface is switched off";
 
-const fn has_packet_socket(attach: &Attachment) -> bool {
+/// True where the port is on an interface whose state is the port's: by AF_PACKET or AF_XDP.
+const fn is_on_interface(attach: &Attachment) -> bool {
     matches!(attach, Attachment::Uplink(_) | Attachment::Netdev(_) | Attachment::Tap(_))
 }
 

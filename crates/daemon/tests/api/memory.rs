@@ -2,8 +2,9 @@
 
 use daemon::api::{Backend, Refused, RefusedKind};
 use model::{
-    Attachment, ChangePort, ChangeSwitch, DesiredState, Event, FlushMacs, MacEntry, MacKind, NewSwitch, Plan,
-    PortConfig, PortState, PortStatus, SwitchConfig, SwitchCounters, SwitchStatus,
+    Attachment, ChangePort, ChangeSwitch, DesiredState, Event, ExplainFrame, ExplainedStep, Explanation,
+    FlushMacs, MacEntry, MacKind, NewSwitch, Plan, PortConfig, PortState, PortStatus, SwitchConfig,
+    SwitchCounters, SwitchStatus,
 };
 use std::{sync::Mutex, thread, time::Duration};
 use tokio::sync::broadcast;
@@ -46,6 +47,7 @@ fn find<'a>(state: &'a mut DesiredState, name: &str) -> Result<&'a mut SwitchCon
 fn status(switch: SwitchConfig) -> SwitchStatus {
     SwitchStatus {
         uplinks: switch.uplink().map(ToString::to_string).into_iter().collect(),
+        io: None,
         ports: switch.ports.iter().map(|p| p.name.clone()).collect(),
         name: switch.name,
         kind: switch.kind,
@@ -67,6 +69,7 @@ fn port_status(switch: &SwitchConfig, port: &PortConfig) -> PortStatus {
         reason: None,
         mtu: port.mtu.unwrap_or(1500),
         vhost: None,
+        io: None,
         config: port.clone(),
         stats: Default::default(),
     }
@@ -179,6 +182,13 @@ impl Backend for Memory {
     fn flush_macs(&self, switch: &str, which: FlushMacs) -> Result<u64, Refused> {
         self.config(switch)?;
         Ok(if which.port.is_some() { 1 } else { 7 })
+    }
+
+    fn explain(&self, switch: &str, port: &str, asked: &ExplainFrame) -> Result<Explanation, Refused> {
+        let leaves = self.ports(switch)?.into_iter().map(|p| p.name).filter(|name| name.as_str() != port);
+        let finding = format!("{} of {} bytes", asked.frame, asked.length.unwrap_or_default());
+        let steps = vec![ExplainedStep { stage: "addresses".into(), finding }];
+        Ok(Explanation { steps, leaves: leaves.collect(), drops: Vec::new() })
     }
 
     fn export(&self) -> DesiredState {

@@ -53,6 +53,18 @@ fn the_mac_table_is_listed_and_flushed() {
 }
 
 #[test]
+fn a_frame_is_explained_and_what_is_no_frame_is_refused() {
+    let api = with_lan();
+    api.send("POST", "/v1/switches/lan/ports", VM1).json();
+    let explain = |body| api.send("POST", "/v1/switches/lan/ports/vm1/explain", body);
+    let explained = explain(r#"{"frame": "02:00 0a", "length": 60}"#).json();
+    assert_eq!(explained["steps"][0]["finding"], "02000a of 60 bytes");
+    assert_eq!(explained["leaves"], serde_json::json!(["eth0"]));
+    let refused = explain(r#"{"frame": "02 zz"}"#).problem(422, "invalid");
+    assert!(refused.to_string().contains("'z' is no hexadecimal digit"), "{refused:?}");
+}
+
+#[test]
 fn the_state_goes_out_and_in_as_json_and_as_toml() {
     let api = with_lan();
     let json = api.get("/v1/state");

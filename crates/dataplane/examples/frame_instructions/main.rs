@@ -82,8 +82,8 @@ fn main() {
     let mut guests = [SENDER, RECEIVER].map(|port| {
         let path = directory.path().join(port.0.to_string());
         let (name, role) = (port.0.to_string(), VhostRole::Server);
-        let path_of = path.clone();
-        let config = VhostConfig { name, path: path_of, role, mtu: 9000, queue_pairs_max: 1, workers: 1 };
+        let (at, places) = (path.clone(), Some(path.with_extension("rings")));
+        let config = VhostConfig { name, path: at, role, mtu: 9000, queue_pairs_max: 1, workers: 1, places };
         let opened = VhostPort::open(&config).unwrap();
         assert!(fabric.attach(port, Box::new(opened)).is_none());
         Guest::connect(&path, stream.rings)

@@ -22,7 +22,7 @@ impl Contender {
 }
 
 /// The tournament: node 1 is the root, node i plays out nodes 2i and 2i + 1, the second half are the ports.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Fullest(Vec<Contender>);
 
 impl Fullest {

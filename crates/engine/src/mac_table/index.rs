@@ -34,7 +34,7 @@ const MIN_PLACES: usize = 1 << 13;
 pub(super) const MAX_SLOTS: usize = SLOT_MASK as usize;
 
 /// The index of one table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Index {
     words: Vec<u32>,
     homes: u64,

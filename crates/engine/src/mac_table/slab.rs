@@ -91,7 +91,7 @@ impl List {
 }
 
 /// All entries of a table. Free places form a list of their own through `next`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Slab {
     nodes: Vec<Node>,
     free: Slot,

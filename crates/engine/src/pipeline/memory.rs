@@ -1,13 +1,14 @@
 //! What frames are decided with: the MAC table and the events, to be written or only to be read.
 //!
 //! A method that would have to write and may not answers `None`. With [`Writable`] none ever does, and the compiler leaves
-//! the question out.
+//! the question out. [`Explaining`] writes to a copy, and keeps what it is told.
 
 use crate::{
-    EngineEvent, Millis, PortIndex,
+    EngineEvent, Millis, PortIndex, Step,
     events::Events,
     mac_table::{Hashed, Learned, MacTable, Source},
 };
+use alloc::vec::Vec;
 
 pub(super) trait Memory {
     fn table(&self) -> &MacTable;
@@ -22,6 +23,10 @@ pub(super) trait Memory {
     fn learn(&mut self, address: Hashed, source: Source, port: PortIndex, limit: u32) -> Option<Learned>;
 
     fn tell(&mut self, event: EngineEvent) -> Option<()>;
+
+    /// What a stage found. Nobody wants to know, as a rule, and the compiler leaves it out.
+    #[inline]
+    fn note(&mut self, _: Step) {}
 }
 
 /// All to oneself. The table's clock is that of the batch.
@@ -88,5 +93,37 @@ impl Memory for ReadOnly<'_> {
 
     fn tell(&mut self, event: EngineEvent) -> Option<()> {
         self.events.place_for(event, self.now).is_none().then_some(())
+    }
+}
+
+/// For one frame that is only asked about: learning changes a copy of the table, which the look-up after it has to see.
+pub(super) struct Explaining<'a> {
+    pub(super) table: MacTable,
+    pub(super) steps: &'a mut Vec<Step>,
+}
+
+impl Memory for Explaining<'_> {
+    fn table(&self) -> &MacTable {
+        &self.table
+    }
+
+    fn look_up(&self, address: Hashed) -> Option<PortIndex> {
+        self.table.look_up(address, self.table.now())
+    }
+
+    fn source(&mut self, address: Hashed) -> Source {
+        self.table.source(address)
+    }
+
+    fn learn(&mut self, address: Hashed, source: Source, port: PortIndex, limit: u32) -> Option<Learned> {
+        Some(self.table.learn(address, source, port, limit))
+    }
+
+    fn tell(&mut self, _: EngineEvent) -> Option<()> {
+        Some(())
+    }
+
+    fn note(&mut self, step: Step) {
+        self.steps.push(step);
     }
 }

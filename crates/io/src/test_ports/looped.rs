@@ -66,8 +66,10 @@ impl Port for LoopPort {
                 sent.full += 1;
                 continue;
             }
-            frames.push_back(batch.with_vnet(index).to_vec());
-            sent.delivered(batch.frame(index).len());
+            let mut frame = Vec::new();
+            batch.parts_with_vnet(index).append_to(&mut frame, 0);
+            frames.push_back(frame);
+            sent.delivered(batch.frame_len(index));
         }
         if sent.frames != 0 {
             self.outbound.waker.wake();

@@ -3,6 +3,7 @@
 use crate::{
     Batch, MAX_FRAME, Port, PortError, Sent, Waker,
     offload::{self, Taken},
+    parts::Parts,
 };
 use std::{
     collections::VecDeque,
@@ -73,11 +74,11 @@ impl<W: Write + Send> PcapPort<W> {
         self.out
     }
 
-    fn write(&mut self, pieces: [&[u8]; 2]) -> io::Result<()> {
-        let len = ((pieces[0].len() + pieces[1].len()) as u32).to_le_bytes();
-        self.out.write_all(&[[0; 4], [0; 4], len, len].concat())?;
-        self.out.write_all(pieces[0])?;
-        self.out.write_all(pieces[1])
+    fn write(&mut self, frame: Parts<'_>) -> io::Result<()> {
+        let (mut record, len) = (Vec::with_capacity(RECORD_HEADER), (frame.len() as u32).to_le_bytes());
+        [[0; 4], [0; 4], len, len].iter().for_each(|field| record.extend(field));
+        frame.append_to(&mut record, 0);
+        self.out.write_all(&record)
     }
 }
 
@@ -94,10 +95,10 @@ impl<W: Write + Send> Port for PcapPort<W> {
     }
 
     fn transmit(&mut self, batch: &Batch, which: &[u16]) -> Result<Sent, PortError> {
-        let mut sent = Sent::default();
+        let (mut sent, mut gathered) = (Sent::default(), Vec::new());
         for &index in which {
-            offload::finish(batch.frame(index), batch.vnet(index), &mut sent, |pieces| {
-                self.write(pieces).map_or(Taken::Full, |()| Taken::Delivered)
+            offload::finish_of(batch, index, &mut gathered, &mut sent, |frame| {
+                self.write(frame).map_or(Taken::Full, |()| Taken::Delivered)
             });
         }
         Ok(sent)

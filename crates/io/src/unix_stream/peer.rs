@@ -1,14 +1,12 @@
 //! One connected VMM: its bytes in and out, cut into frames.
 
-use crate::{Batch, MAX_FRAME, offload::Taken};
-use rustix::{
-    io::{Errno, read},
-    net::{SendAncillaryBuffer, SendFlags, sendmsg},
+use crate::{
+    Batch, MAX_FRAME,
+    offload::Taken,
+    parts::{self, Parts},
 };
-use std::{
-    io::IoSlice,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-};
+use rustix::io::{Errno, read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use wire::VNET_HDR_LEN;
 
 const LENGTH: usize = 4;
@@ -24,6 +22,8 @@ pub(super) struct Peer {
     to: usize,
     /// The rest of a frame of which the socket took only a part.
     unsent: Vec<u8>,
+    /// Where a frame is put together that cannot be sent in pieces.
+    gathered: Vec<u8>,
 }
 
 impl AsFd for Peer {
@@ -35,7 +35,7 @@ impl AsFd for Peer {
 impl Peer {
     pub(super) fn new(socket: OwnedFd) -> Self {
         let inbox = vec![0; INBOX].into_boxed_slice();
-        Self { socket, inbox, from: 0, to: 0, unsent: Vec::new() }
+        Self { socket, inbox, from: 0, to: 0, unsent: Vec::new(), gathered: Vec::new() }
     }
 
     pub(super) fn is_writing(&self) -> bool {
@@ -45,40 +45,26 @@ impl Peer {
     /// Writes what is left of a frame, as far as it goes. An error is why the connection is over.
     pub(super) fn flush(&mut self) -> Result<(), String> {
         if self.is_writing() {
-            let written = self.write(&[IoSlice::new(&self.unsent)])?;
+            let written = write(&self.socket, Parts::own(&self.unsent, &[]), &mut self.gathered)?;
             self.unsent.drain(..written);
         }
         Ok(())
     }
 
     /// Sends a frame behind its length. One that was written in part counts as delivered: it will be.
-    pub(super) fn send(&mut self, pieces: [&[u8]; 2]) -> Result<Taken, String> {
+    pub(super) fn send(&mut self, frame: Parts<'_>) -> Result<Taken, String> {
         self.flush()?;
         if self.is_writing() {
             return Ok(Taken::Full);
         }
-        let len = ((pieces[0].len() + pieces[1].len()) as u32).to_be_bytes();
-        let parts = [&len[..], pieces[0], pieces[1]];
-        let mut written = self.write(&parts.map(IoSlice::new))?;
+        let length = (frame.len() as u32).to_be_bytes();
+        let frame = frame.behind(&length);
+        let written = write(&self.socket, frame, &mut self.gathered)?;
         if written == 0 {
             return Ok(Taken::Full);
         }
-        for part in parts {
-            let done = written.min(part.len());
-            self.unsent.extend_from_slice(&part[done..]);
-            written -= done;
-        }
+        frame.append_to(&mut self.unsent, written);
         Ok(Taken::Delivered)
-    }
-
-    /// How much the socket took.
-    fn write(&self, parts: &[IoSlice<'_>]) -> Result<usize, String> {
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        match sendmsg(&self.socket, parts, &mut SendAncillaryBuffer::default(), flags) {
-            Ok(written) => Ok(written),
-            Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS) => Ok(0),
-            Err(error) => Err(format!("the peer went away: {error}")),
-        }
     }
 
     /// Hands frames to the batch. True where it is full and there are more; an error is why the connection is over.
@@ -132,5 +118,14 @@ impl Peer {
             Err(Errno::AGAIN) => Ok(true),
             Err(error) => Err(format!("the peer went away: {error}")),
         }
+    }
+}
+
+/// How much the socket took.
+fn write(socket: &OwnedFd, parts: Parts<'_>, gathered: &mut Vec<u8>) -> Result<usize, String> {
+    match parts::send(socket.as_fd(), parts, gathered) {
+        Ok(written) => Ok(written),
+        Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS) => Ok(0),
+        Err(error) => Err(format!("the peer went away: {error}")),
     }
 }

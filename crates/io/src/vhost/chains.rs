@@ -31,6 +31,13 @@ pub(super) struct Chain {
     pieces: u16,
 }
 
+impl Chain {
+    /// One of which nothing is known but that it goes back, without a byte written.
+    pub const fn returned(id: u16, slot: u16, slots: u16) -> Self {
+        Self { first: 0, written: 0, id, slot, slots, pieces: 0 }
+    }
+}
+
 const NOTHING: Piece = Piece { at: NonNull::dangling(), len: 0 };
 
 /// Chains in the order in which they were taken.

@@ -234,6 +234,7 @@ impl Device {
 
     fn announce(&self, mac: MacAddr) {
         self.rarp.store(mac.to_u64() + 1, Ordering::Relaxed);
+        self.tell_worker();
     }
 
     /// Changes queue `index` under its lock, then tells the worker.

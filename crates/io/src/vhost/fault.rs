@@ -8,7 +8,8 @@
 //! The handler may interrupt anything, so it only loads atomics and calls mmap(2). Any other SIGBUS goes to the handler
 //! that was there before, or to the default one.
 //!
-//! What the kernel does with guest memory on our behalf (`writev` out of it) fails with EFAULT instead: no signal.
+//! What the kernel does with guest memory on our behalf (`writev` out of it) fails with EFAULT instead: no signal. Then we
+//! copy ourselves, and get the signal (`parts.rs`).
 
 use parking_lot::{Mutex, Once};
 use std::{

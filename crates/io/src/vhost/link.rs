@@ -14,6 +14,7 @@ use super::{
     allowance::Allowance,
     device::{Device, Outcome, Reply, Session},
     message::{Answer, Request},
+    places::Places,
     socket::{Channel, Message, SocketError},
 };
 use crate::unix_path::{BoundSocket, UnixPathError};
@@ -24,7 +25,7 @@ use rustix::{
     },
 };
 use std::{
-    io,
+    io, mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     sync::{
@@ -43,6 +44,11 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 /// After a fault, before we connect again: what is broken is likely to be broken still. A VMM that connects decides for
 /// itself when that is.
 const AFTER_FAULT: Duration = Duration::from_secs(1);
+
+/// What a change costs the worker, as measured while a front end made one after the other: it looks at all queues.
+const TOLL_OF_CHANGE: Duration = Duration::from_micros(20);
+/// And a region that is mapped or taken away: the worker's CPU is interrupted, and finds pages anew.
+const TOLL_OF_MAPPING: Duration = Duration::from_micros(40);
 
 /// Which side opens the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +75,9 @@ pub struct VhostConfig {
     pub queue_pairs_max: u16,
     /// How many workers the port is to be dealt to.
     pub workers: usize,
+    /// The file in which is noted how far its rings are. With it, a guest that has rings already goes on with the process that
+    /// opens the port after a crash; for nobody else to write to.
+    pub places: Option<PathBuf>,
 }
 
 /// Why a port could not be opened.
@@ -77,6 +86,9 @@ pub enum VhostError {
     /// The socket.
     #[error(transparent)]
     Socket(#[from] UnixPathError),
+    /// The file that outlives us.
+    #[error("{} cannot be opened, in which the port is to note how far its rings are: may vmswitchd write there?", .0.display())]
+    Places(PathBuf, #[source] io::Error),
     /// No descriptor or no thread is left.
     #[error("the port's control thread cannot be started")]
     Start(#[from] io::Error),
@@ -113,11 +125,18 @@ impl ControlThread {
         };
         let device = Arc::new(Device::new(config.queue_pairs_max, config.mtu, config.workers)?);
         let stop = Arc::new(AtomicBool::new(false));
+        let rings = device.queues().len();
+        let open = |path: &PathBuf| {
+            Places::open(path, rings).map_err(|error| VhostError::Places(path.clone(), error))
+        };
+        let places = config.places.as_ref().map(open).transpose()?;
         let control = Control {
             device: Arc::clone(&device),
             stop: Arc::clone(&stop),
             end,
+            places,
             allowance: Allowance::new(Instant::now()),
+            charged: (Duration::ZERO, 0),
         };
         let thread = thread::Builder::new().name(format!("vhost-{}", config.name));
         let thread = Some(thread.spawn(move || control.run())?);
@@ -165,19 +184,24 @@ struct Control {
     device: Arc<Device>,
     stop: Arc<AtomicBool>,
     end: End,
+    places: Option<Arc<Places>>,
     allowance: Allowance,
+    /// What was taken from the allowance so far: of the thread's CPU time, and of the worker's, by the device's generation.
+    charged: (Duration, u64),
 }
 
 impl Control {
     fn run(mut self) {
         while !self.stopped() {
             let Some(socket) = self.connection() else { continue };
-            match self.serve(socket) {
+            let pause = match self.serve(socket) {
                 Over::Stopped => return,
-                Over::Gone => self.rest(RETRY.0),
-                Over::Faulted if matches!(self.end, End::Connects(..)) => self.rest(AFTER_FAULT),
-                Over::Faulted => self.rest(RETRY.0),
-            }
+                Over::Faulted if matches!(self.end, End::Connects(..)) => AFTER_FAULT,
+                Over::Gone | Over::Faulted => RETRY.0,
+            };
+            // With what letting go of the guest's memory took.
+            let rest = self.charge(0);
+            self.rest(rest.max(pause));
         }
     }
 
@@ -219,11 +243,22 @@ impl Control {
         }
     }
 
+    /// Takes the CPU time since the last call, and what the changes and so many mappings since then cost the worker; says
+    /// how long to rest for it.
+    fn charge(&mut self, mappings: u32) -> Duration {
+        let (now, generation) = (cpu_time(), self.device.generation());
+        let (before, changes) = mem::replace(&mut self.charged, (now, generation));
+        let changes = u32::try_from(generation.wrapping_sub(changes)).unwrap_or(u32::MAX);
+        let tolls = TOLL_OF_CHANGE.saturating_mul(changes) + TOLL_OF_MAPPING.saturating_mul(mappings);
+        self.allowance.take(now.saturating_sub(before) + tolls, Instant::now())
+    }
+
     /// The session is dropped, and with that the rings are stopped, before the connection is closed.
     fn serve(&mut self, socket: OwnedFd) -> Over {
         let mut channel = Channel::new(socket);
-        let mut session = Session::new(Arc::clone(&self.device));
-        let mut began = cpu_time();
+        let mut session = Session::new(Arc::clone(&self.device), self.places.clone());
+        // The worker may have found a ring of the connection before broken once more before it was stopped.
+        self.device.take_fault();
         loop {
             if self.stopped() {
                 return Over::Stopped;
@@ -238,9 +273,7 @@ impl Control {
                 Err(SocketError::Closed) => return Over::Gone,
                 Err(error) => self.device.fault(&error),
             }
-            let now = cpu_time();
-            let rest = self.allowance.take(now.saturating_sub(began), Instant::now());
-            began = now;
+            let rest = self.charge(session.take_mappings());
             if !rest.is_zero() {
                 wait(&self.device, None, Some(rest));
             }

@@ -39,6 +39,18 @@ impl RegionInfo {
     fn user_end(&self) -> u64 {
         self.user.saturating_add(self.size)
     }
+
+    /// What names a region that is to be removed; the offset does not count.
+    fn identified_as(&self, of: &Self) -> bool {
+        (self.guest, self.size, self.user) == (of.guest, of.size, of.user)
+    }
+
+    /// They have an address in common, of either kind.
+    fn overlaps(&self, of: &Self) -> bool {
+        let guest = self.guest < of.guest_end() && of.guest < self.guest_end();
+        let user = self.user < of.user_end() && of.user < self.user_end();
+        guest || user
+    }
 }
 
 /// Why a memory table is refused.
@@ -72,8 +84,10 @@ pub enum MemoryError {
         /// Where the file ends.
         has: u64,
     },
-    /// To be removed, but not there.
-    #[error("there is no memory region at guest address {0:#x} with the size and address given")]
+    /// To be removed, but not there: others are.
+    #[error(
+        "there is no memory region at guest address {0:#x} with the size and address given, but one that overlaps it"
+    )]
     Unknown(u64),
     /// The kernel refused.
     #[error(
@@ -165,8 +179,12 @@ fn page_size(fd: BorrowedFd<'_>) -> io::Result<u64> {
 #[derive(Clone, Debug)]
 struct Region {
     info: RegionInfo,
+    file: File,
     mapping: Arc<Mapping>,
 }
+
+/// Which file it is: its device and inode.
+type File = (libc::dev_t, libc::ino_t);
 
 impl Region {
     fn map(info: RegionInfo, fd: &OwnedFd) -> Result<Self, MemoryError> {
@@ -179,7 +197,12 @@ impl Region {
             return Err(MemoryError::FileTooShort { guest: info.guest, needs, has });
         }
         let mapping = Mapping::new(fd.as_fd(), info.offset, info.size).map_err(failed)?;
-        Ok(Self { info, mapping: Arc::new(mapping) })
+        Ok(Self { info, file: (stat.st_dev, stat.st_ino), mapping: Arc::new(mapping) })
+    }
+
+    /// The same bytes of the same file at the same addresses.
+    fn is(&self, info: &RegionInfo, fd: &OwnedFd) -> bool {
+        self.info == *info && stat(fd.as_fd()).is_ok_and(|stat| self.file == (stat.st_dev, stat.st_ino))
     }
 
     fn window(&self) -> Window {
@@ -250,21 +273,28 @@ impl GuestMemory {
         Ok(Self { regions })
     }
 
-    /// This memory and one region more; the mappings are shared.
-    pub fn with_region(&self, info: RegionInfo, fd: &OwnedFd) -> Result<Self, MemoryError> {
+    /// This memory and one region more; the mappings are shared. `None` where it has the region already: QEMU 7.2 adds
+    /// each one again for each queue pair. Other bytes for addresses that are taken are refused.
+    pub fn with_region(&self, info: RegionInfo, fd: &OwnedFd) -> Result<Option<Self>, MemoryError> {
+        if self.regions.iter().any(|region| region.is(&info, fd)) {
+            return Ok(None);
+        }
         let mut regions = self.regions.clone();
         regions.push(Region::map(info, fd)?);
-        Self::of(regions)
+        Self::of(regions).map(Some)
     }
 
-    /// This memory without the region that has guest address, size and user address of `info`.
-    pub fn without_region(&self, info: &RegionInfo) -> Result<Self, MemoryError> {
-        let same = |of: &RegionInfo| (of.guest, of.size, of.user) == (info.guest, info.size, info.user);
-        let regions: Vec<_> = self.regions.iter().filter(|region| !same(&region.info)).cloned().collect();
-        if regions.len() == self.regions.len() {
-            Err(MemoryError::Unknown(info.guest))
-        } else {
-            Ok(Self { regions })
+    /// This memory without the region that has guest address, size and user address of `info`. `None` where there is
+    /// nothing at these addresses, as after a removal that is repeated like an addition. A part of a region cannot be
+    /// removed: the front end would take it for gone.
+    pub fn without_region(&self, info: &RegionInfo) -> Result<Option<Self>, MemoryError> {
+        check(info)?;
+        let mut regions = self.regions.clone();
+        regions.retain(|region| !region.info.identified_as(info));
+        match self.regions.iter().any(|region| region.info.overlaps(info)) {
+            false => Ok(None),
+            true if regions.len() == self.regions.len() => Err(MemoryError::Unknown(info.guest)),
+            true => Ok(Some(Self { regions })),
         }
     }
 

@@ -7,6 +7,8 @@
 //! Which lap of the ring a descriptor belongs to is told by comparing its flags with the wrap counter, which changes at
 //! the ring's end. As completion is in order, a chain is used in the slot where it was made available.
 
+mod left;
+
 use super::{
     cells::Cells,
     chains::{Builder, Chain, Chains},
@@ -31,6 +33,9 @@ const MEANT: u16 = AVAILABLE | USED | NEXT | WRITE | INDIRECT;
 const ENABLE: u32 = 0;
 const DISABLE: u32 = 1;
 const AT_DESCRIPTOR: u32 = 2;
+/// Beside ENABLE, where a position has no meaning (2.8.10): with it, our wish is never all zeros, as it is in a ring that the
+/// driver has made anew.
+const RUNS: u32 = 0xffff;
 
 /// A slot of the ring, and the lap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +111,7 @@ impl Packed {
             return Err(RingError::Base { position: start.slot, size });
         }
         let descriptors = Cells::new(memory, config.descriptors, wide, "descriptor ring")?;
-        Ok(Self {
+        let mut ring = Self {
             common: Common::new(config, memory),
             guest: memory.guest_address(descriptors.start()).unwrap_or_default(),
             descriptors,
@@ -115,7 +120,19 @@ impl Packed {
             next: start,
             used: start,
             taken: 0,
-        })
+        };
+        if let Some(place) = &config.place {
+            ring.go_on(config, place);
+        }
+        Ok(ring)
+    }
+
+    /// Notes how far the ring is, and that it is about to be at `to`.
+    #[inline]
+    fn note(&self, to: Position) {
+        if let Some(notes) = &self.common.notes {
+            notes.set(self.used.bits(), to.bits(), self.next.bits());
+        }
     }
 
     /// How many slots may be taken: not those that are in our hands.
@@ -140,6 +157,7 @@ impl Packed {
         loop {
             let room = (upto - chains.len()).min(usize::from(self.free()));
             if !self.take_singles(room as u16, chains) || chains.is_full() {
+                self.note(self.used);
                 return Ok(());
             }
             self.take_chain(chains)?;
@@ -227,9 +245,16 @@ impl Packed {
 
     #[inline]
     pub(super) fn put(&mut self, chains: &Chains, range: Range<usize>) -> bool {
-        let done = chains.range(range);
+        self.put_all(chains.range(range))
+    }
+
+    #[inline]
+    fn put_all(&mut self, done: &[Chain]) -> bool {
         let [first, others @ ..] = done else { return false };
         let begin = self.used;
+        let slots = self.slots_to(others.last().unwrap_or(first));
+        let end = begin.plus(slots, self.common.size);
+        self.note(end);
         let (this_lap, next_lap) = (begin.used(), Position { wrap: !begin.wrap, ..begin }.used());
         // The first one makes the others visible, as the driver looks at them in order.
         match others {
@@ -242,11 +267,10 @@ impl Packed {
                 self.write(begin.slot, first, this_lap);
             }
         }
-        let slots = self.slots_to(others.last().unwrap_or(first));
         if self.common.log.is_some() {
             self.log_used(slots);
         }
-        self.used = self.used.plus(slots, self.common.size);
+        self.used = end;
         self.taken -= slots;
         self.wants_notification(slots)
     }
@@ -301,7 +325,7 @@ impl Packed {
 
     pub(super) fn arm(&mut self) -> bool {
         let at_next = AT_DESCRIPTOR << 16 | u32::from(self.next.bits());
-        self.wish(if self.common.event_idx { at_next } else { ENABLE << 16 });
+        self.wish(if self.common.event_idx { at_next } else { ENABLE << 16 | RUNS });
         // Stops the flags from being read before the wish is visible: the driver writes its flags, then looks at the wish.
         fence(Ordering::SeqCst);
         self.pending()

@@ -332,10 +332,6 @@ impl Port for VhostPort {
         }
     }
 
-    fn takes_pieces(&self) -> bool {
-        true
-    }
-
     fn transmit(&mut self, batch: &Batch, which: &[u16]) -> Result<Sent, PortError> {
         let mut sent = Sent::default();
         self.targets.refresh(&self.device);

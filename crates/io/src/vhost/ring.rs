@@ -36,6 +36,7 @@ use super::{
     log::DirtyLog,
     memory::{GuestMemory, Window},
     packed::Packed,
+    places::{Notes, Place},
     split::Split,
 };
 use std::{ops::Range, sync::Arc};
@@ -80,6 +81,10 @@ pub struct RingConfig {
     pub(crate) features: Features,
     /// During live migration.
     pub log: Option<RingLog>,
+    /// Where it is noted how far the ring is.
+    pub(crate) place: Option<Place>,
+    /// What was noted counts: nobody was told of the base since.
+    pub(crate) recalls: bool,
 }
 
 impl RingConfig {
@@ -90,7 +95,12 @@ impl RingConfig {
         let [descriptors, driver, device] = parts;
         let features = Features::from_bits(features);
         let base = if features.has(Features::RING_PACKED) { 0x8000_8000 } else { 0 };
-        Self { direction, size, descriptors, driver, device, base, features, log: None }
+        let (log, place, recalls) = (None, None, false);
+        Self { direction, size, descriptors, driver, device, base, features, log, place, recalls }
+    }
+
+    pub(super) const fn is_packed(&self) -> bool {
+        self.features.has(Features::RING_PACKED)
     }
 }
 
@@ -159,6 +169,8 @@ pub(super) struct Common {
     /// written in full (virtio 1.2, 2.7.9), and received frames have lengths of their own.
     pub skips: bool,
     pub log: Option<RingLog>,
+    /// Where it is noted how far the ring is.
+    pub notes: Option<Notes>,
     /// Why the ring is unusable.
     pub broken: Option<RingError>,
 }
@@ -175,6 +187,7 @@ impl Common {
             event_idx: features.has(Features::EVENT_IDX),
             skips: !writable && features.has(Features::IN_ORDER),
             log: config.log.clone(),
+            notes: None,
             broken: None,
         }
     }
@@ -204,7 +217,7 @@ impl Ring {
     /// # Errors
     /// A size that cannot be, or parts that do not lie in the memory.
     pub fn new(config: &RingConfig, memory: &Arc<GuestMemory>) -> Result<Self, RingError> {
-        if config.features.has(Features::RING_PACKED) {
+        if config.is_packed() {
             return Packed::new(config, memory).map(Self::Packed);
         }
         Split::new(config, memory).map(Self::Split)

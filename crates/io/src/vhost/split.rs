@@ -3,11 +3,12 @@
 //! The cache lines of a batch of 64 frames, one descriptor each, and who wrote them last: the available index, 2 lines of
 //! available entries, 16 of descriptors (the driver); 8 of used elements and the used index (ours, read by the driver).
 
-use super::memory::GuestMemory;
 use super::{
     cells::Cells,
     chains::{Builder, Chain, Chains},
     descriptor::{self, Cell, Descriptor, Table},
+    memory::GuestMemory,
+    places::{Left, Place},
     ring::{Common, MAX_SIZE, RingConfig, RingError, prefetch},
 };
 use std::{
@@ -79,7 +80,44 @@ impl Split {
         // counts: completion is in order, so all from there on was not done. A base of an orderly stop is the same number.
         let start = ring.used_head.get(INDEX).load(Ordering::Acquire);
         (ring.seen, ring.next, ring.used) = (start, start, start);
+        if let Some(place) = &config.place {
+            ring.go_on(config, place);
+        }
         Ok(ring)
+    }
+
+    /// Gives back what was taken and may have been passed on, where it is noted that this was left. A ring that was set up
+    /// anew, or that the front end has gone on with, has another used index.
+    fn go_on(&mut self, config: &RingConfig, place: &Place) {
+        let used = self.used;
+        let left = place.left(config).filter(|left| config.recalls && [left.used, left.to].contains(&used));
+        let end = left.filter(|_| !self.common.writable).map_or(used, |left| left.taken);
+        let chains = self.chains(used, end).unwrap_or_default();
+        self.next = used.wrapping_add(chains.len() as u16);
+        self.seen = self.next;
+        let (told, to) = (place.told, self.next);
+        self.common.notes = Some(place.begin(config, Left { told, used, to, taken: to }));
+        // Who starts a ring calls the guest.
+        let _ = self.put_all(&chains);
+    }
+
+    /// The chains of these entries; `None` where not all of them are available.
+    fn chains(&self, begin: u16, end: u16) -> Option<Vec<Chain>> {
+        let (size, index) = (self.common.size, self.available_head.get(INDEX).load(Ordering::Acquire));
+        let [count, available] = [end, index].map(|index| index.wrapping_sub(begin));
+        if count > available || available > size {
+            return None;
+        }
+        let head = |at| self.available.around(begin.wrapping_add(at)).load(Ordering::Relaxed);
+        (0..count).map(|at| (head(at) < size).then(|| Chain::returned(head(at), 0, 1))).collect()
+    }
+
+    /// Notes how far the ring is, and that it is about to be at `to`.
+    #[inline]
+    fn note(&self, to: u16) {
+        if let Some(notes) = &self.common.notes {
+            notes.set(self.used, to, self.next);
+        }
     }
 
     #[inline]
@@ -98,6 +136,7 @@ impl Split {
                 left -= 1;
             }
         }
+        self.note(self.used);
         Ok(())
     }
 
@@ -195,14 +234,22 @@ impl Split {
 
     #[inline]
     pub(super) fn put(&mut self, chains: &Chains, range: Range<usize>) -> bool {
-        let (old, done) = (self.used, chains.range(range));
+        self.put_all(chains.range(range))
+    }
+
+    #[inline]
+    fn put_all(&mut self, done: &[Chain]) -> bool {
+        let old = self.used;
+        let new = old.wrapping_add(done.len() as u16);
+        if new == old {
+            return false;
+        }
+        self.note(new);
         match done {
-            [] => return false,
             // One element where the first would be, with the id of the last (virtio 1.2, 2.7.9).
             [.., last] if self.common.skips => self.write(old, last),
             _ => (0..).zip(done).for_each(|(at, chain)| self.write(old.wrapping_add(at), chain)),
         }
-        let new = old.wrapping_add(done.len() as u16);
         // Release: the driver that sees the index sees the used elements and the buffers' bytes.
         self.used_head.get(INDEX).store(new, Ordering::Release);
         self.used = new;

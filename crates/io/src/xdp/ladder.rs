@@ -64,13 +64,10 @@ pub(super) fn climb_down(
     if Program::is_attached_to(facts.index) {
         return Err(XdpError::OtherProgram(ifname.to_owned()));
     }
-    if !nic.keep_vlan_tags() {
-        return Err(XdpError::TakesTagsOut(ifname.to_owned()));
-    }
     let from_wire = !nic.has_local_peer();
     let mut refused = Vec::new();
     for &mode in modes {
-        match open(ifname, facts, mode, from_wire) {
+        match open(ifname, nic, facts, mode, from_wire) {
             Ok((link, queues)) => return Ok(Opened { mode, refused, link, queues }),
             Err(Failed::Refused(why)) => refused.push(Refusal { mode, why }),
             Err(Failed::Hopeless(error)) => return Err(error),
@@ -86,6 +83,7 @@ pub(super) const fn takes_several_chunks(mtu: u32) -> bool {
 
 fn open(
     ifname: &str,
+    nic: &mut Nic,
     facts: &Facts,
     mode: XdpMode,
     from_wire: bool,
@@ -99,6 +97,10 @@ fn open(
     };
     let setup = |action, error| Failed::from(setup_error(ifname, action, error));
     let queues = open_queues(ifname, facts, binding)?;
+    // Not before: a driver may set its NIC up anew for this, and the mode may not be to be had.
+    if !nic.keep_vlan_tags() {
+        return Err(XdpError::TakesTagsOut(ifname.to_owned()).into());
+    }
     let program = Program::load(queues.len() as u32, several_chunks)
         .map_err(|e| setup("loading its XDP program", e))?;
     for (queue, number) in queues.iter().zip(0..) {
@@ -185,6 +187,9 @@ fn not_attached(ifname: &str, facts: &Facts, error: &io::Error) -> Failed {
             "its driver runs no XDP programs with its present settings (MTU {}, channels, offloads): {error}",
             facts.mtu
         )),
+        Some(Errno::NOSPC) => {
+            refused("it receives on fewer queues than its peer sends on; give it as many (ethtool -L)")
+        }
         _ => Failed::Refused(format!("attaching the XDP program: {error}")),
     }
 }

@@ -83,6 +83,27 @@ impl Traits {
     }
 }
 
+/// Whether an interface in the namespace of the calling thread takes VLAN tags out of frames, which an [`XdpPort`] ends
+/// while it is open.
+///
+/// [`XdpPort`]: crate::XdpPort
+#[must_use]
+pub fn takes_vlan_tags_out(ifname: &str) -> bool {
+    Nic::open(ifname).and_then(|nic| nic.flags()).is_ok_and(|now| now.flags & ETH_FLAG_RXVLAN != 0)
+}
+
+/// Has an interface take VLAN tags out of frames again: what an [`XdpPort`] had no time for, whose process was killed.
+///
+/// # Errors
+/// The interface is not there, or its driver does not.
+///
+/// [`XdpPort`]: crate::XdpPort
+pub fn take_vlan_tags_out(ifname: &str) -> io::Result<()> {
+    let nic = Nic::open(ifname)?;
+    let flags = nic.flags()?.flags | ETH_FLAG_RXVLAN;
+    nic.ethtool(Flags { command: ETHTOOL_SFLAGS, flags }).map(drop)
+}
+
 /// An interface, by name, in the namespace it was opened in.
 #[derive(Debug)]
 pub(super) struct Nic {
@@ -120,12 +141,16 @@ impl Nic {
     /// Has VLAN tags stay in the frames: AF_XDP hands over nothing beside them. False where the driver takes
     /// them out and cannot be told not to.
     pub(super) fn keep_vlan_tags(&mut self) -> bool {
-        let Ok(now) = self.ethtool(Flags { command: ETHTOOL_GFLAGS, flags: 0 }) else { return true };
+        let Ok(now) = self.flags() else { return true };
         if now.flags & ETH_FLAG_RXVLAN == 0 {
             return true;
         }
         self.former_flags = Some(now.flags);
         self.ethtool(Flags { command: ETHTOOL_SFLAGS, flags: now.flags & !ETH_FLAG_RXVLAN }).is_ok()
+    }
+
+    fn flags(&self) -> io::Result<Flags> {
+        self.ethtool(Flags { command: ETHTOOL_GFLAGS, flags: 0 })
     }
 
     fn request(&self) -> io::Result<IfReq> {

@@ -1,6 +1,8 @@
 //! Network namespaces, an independent sender (a plain packet socket) and an independent observer (tcpdump).
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod guest;
+
 use io::{Batch, Port};
 use std::{
     io::{BufRead, BufReader, Read},

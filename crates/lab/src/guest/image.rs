@@ -13,6 +13,8 @@ use std::process::Command;
 
 const META_PACKAGE: &str = "linux-image-cloud-amd64";
 const BUSYBOX: &str = "/bin/busybox";
+/// Programs of this machine that the guest gets, with their libraries.
+const PROGRAMS: [&str; 1] = ["/usr/bin/iperf3"];
 /// What the guest needs; what these need in turn is found out.
 const MODULES: [&str; 3] = ["virtio_pci", "virtio_net", "8021q"];
 
@@ -105,6 +107,9 @@ fn fill(root: &Path, modules: &Path) -> Result<()> {
     }
     fs::copy(BUSYBOX, root.join("bin/busybox")).context("no busybox: install busybox-static")?;
     symlink("busybox", root.join("bin/sh"))?;
+    for program in PROGRAMS {
+        add_program(Path::new(program), root)?;
+    }
     script(&root.join("init"), include_str!("init.sh"))?;
     script(&root.join("etc/udhcpc/default.script"), include_str!("dhcp.sh"))?;
     let mut order = Vec::new();
@@ -118,6 +123,20 @@ fn fill(root: &Path, modules: &Path) -> Result<()> {
 fn script(path: &Path, content: &str) -> Result<()> {
     fs::write(path, content)?;
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
+}
+
+/// Copies a program, and each library to where the program looks for it.
+fn add_program(program: &Path, root: &Path) -> Result<()> {
+    let name = program.file_name().context("a program has a name")?;
+    let installed = || format!("no {}: install {}", program.display(), name.display());
+    fs::copy(program, root.join("bin").join(name)).with_context(installed)?;
+    let libraries = text(Command::new("ldd").arg(program))?;
+    for library in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
+        let to = root.join(library.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().context("a library is in a folder")?)?;
+        fs::copy(library, to)?;
+    }
+    Ok(())
 }
 
 /// Copies a module after all that it depends on, in the order in which they have to be loaded.

@@ -1,10 +1,12 @@
-//! A real guest: QEMU without hardware virtualisation, Debian's cloud kernel, busybox.
+//! A real guest: QEMU without hardware virtualisation, Debian's cloud kernel, busybox, iperf3.
 //!
 //! Machine `q35`: from start to the first command it took 4.0 s on a 2-core EPYC under TCG, `pc` 5.0 s; `microvm`
 //! came up no faster (3.9 s), and Debian's kernel finds no virtio device on it.
 
 mod console;
+mod huge;
 mod image;
+mod migration;
 
 use crate::namespace::Namespace;
 use crate::process::Process;
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 pub use console::Answer;
 pub use image::prepare;
+pub use migration::{Migrated, Monitor};
 
 /// Bytes that are repeated in what a guest sends.
 const PIECE: u64 = 1_000_000;
@@ -138,16 +141,18 @@ pub struct GuestOptions {
     pub nics: Vec<Nic>,
     /// Its memory in MiB; a transfer keeps its bytes there.
     pub memory_mib: u32,
-    /// Whether memory that it shares with a vhost-user switch is made of 2 MiB pages, of which the host has to have enough.
+    /// Whether memory that it shares with a vhost-user switch is made of 2 MiB pages.
     pub huge_pages: bool,
     /// Further arguments of QEMU, for example those that `vmswitch port add` prints.
     pub arguments: Vec<String>,
+    /// Where its monitor listens, by which it can be moved: a [`Monitor`] connects there.
+    pub monitor: Option<PathBuf>,
 }
 
 impl GuestOptions {
     /// A guest with these NICs.
     pub fn new(nics: Vec<Nic>) -> GuestOptions {
-        GuestOptions { nics, memory_mib: 384, huge_pages: false, arguments: Vec::new() }
+        GuestOptions { nics, memory_mib: 384, huge_pages: false, arguments: Vec::new(), monitor: None }
     }
 
     /// Arguments for memory that another process can map, where a NIC asks for it.
@@ -156,7 +161,7 @@ impl GuestOptions {
             return Vec::new();
         }
         let huge = if self.huge_pages { ",hugetlb=on,hugetlbsize=2M" } else { "" };
-        let object = format!("memory-backend-memfd,id=mem,size={}M,share=on{huge}", self.memory_mib);
+        let object = format!("memory-backend-memfd,id=mem,size={}K,share=on{huge}", self.memory_kib());
         ["-object", &object, "-machine", "memory-backend=mem"].map(str::to_owned).to_vec()
     }
 
@@ -173,6 +178,8 @@ pub struct Guest {
     console: Console,
     process: Process,
     _dir: tempfile::TempDir,
+    /// After the process, whose memory they are.
+    _huge_pages: Option<huge::HugePages>,
 }
 
 impl Guest {
@@ -180,13 +187,15 @@ impl Guest {
     pub fn boot(namespace: &Namespace, options: &GuestOptions) -> Result<Guest> {
         let image = image::prepare()?;
         let dir = crate::temp_dir()?;
+        let huge_pages =
+            options.huge_pages.then(|| huge::HugePages::allow(options.memory_mib)).transpose()?;
         let mut command = qemu(namespace, options, &image);
         let (process, stdin, stdout) = Process::spawn_piped(&mut command, &dir.path().join("log"))?;
         let mut console = Console::new(stdin, stdout);
         console
             .wait_for_boot(BOOT_LIMIT)
             .with_context(|| format!("the guest did not boot; QEMU said: {}", process.log()))?;
-        Ok(Guest { console, process, _dir: dir })
+        Ok(Guest { console, process, _dir: dir, _huge_pages: huge_pages })
     }
 
     /// Runs a shell command in the guest for at most a minute, whatever its exit status.
@@ -262,7 +271,7 @@ fn qemu(namespace: &Namespace, options: &GuestOptions, image: &image::Image) -> 
     let mut command = namespace.command("qemu-system-x86_64");
     command
         .args("-M q35 -accel tcg -cpu max -nodefaults -no-user-config -display none -no-reboot".split(' '));
-    command.args(["-serial", "stdio", "-m", &options.memory_mib.to_string()]);
+    command.args(["-serial", "stdio", "-m", &format!("{}K", options.memory_kib())]);
     command.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initramfs);
     // panic=-1 with -no-reboot: a guest that panics ends QEMU, which the console notices.
     command.args(["-append", "console=ttyS0 quiet loglevel=0 panic=-1 tsc=unstable no_timer_check"]);
@@ -270,6 +279,7 @@ fn qemu(namespace: &Namespace, options: &GuestOptions, image: &image::Image) -> 
     command.args(["-global", "virtio-net-pci.romfile="]);
     command.args(options.nics.iter().enumerate().flat_map(|(number, nic)| nic.arguments(number)));
     command.args(options.shared_memory());
+    command.args(options.monitor_arguments());
     command.args(&options.arguments);
     command
 }

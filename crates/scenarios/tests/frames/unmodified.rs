@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// Every kind of frame that fits an MTU of 1500.
-fn of_every_kind(to: &str, from: &str) -> Vec<Vec<u8>> {
+pub fn of_every_kind(to: &str, from: &str) -> Vec<Vec<u8>> {
     let (to, from) = (frames::mac(to), frames::mac(from));
     let of_length = |length| frames::of_length(to, from, EXPERIMENT, length);
     vec![
@@ -40,7 +40,7 @@ fn udp6(to: Mac, from: Mac) -> Vec<u8> {
 }
 
 /// A round in which each frame goes from one port to one other.
-fn one_way(from: &str, to: &str, frames: &[Vec<u8>]) -> Round {
+pub fn one_way(from: &str, to: &str, frames: &[Vec<u8>]) -> Round {
     frames.iter().fold(Round::default(), |round, frame| round.sends(from, frame).reaches(&[to]))
 }
 

@@ -75,8 +75,11 @@ fn lease(namespace: &Namespace) -> Result<Option<u8>> {
 }
 
 /// A client in a VM gets a lease from the far machine, whose replies the kernel there left without checksum.
-fn leased_from_far(client: impl FnOnce(&Namespace) -> Result<Client>, renews: bool) -> Result<()> {
-    let site = Site::ipv4_only()?;
+fn leased_from_far(
+    site: Site,
+    client: impl FnOnce(&Namespace) -> Result<Client>,
+    renews: bool,
+) -> Result<()> {
     let vm = site.vm("vm1")?;
     let _server = DhcpServer::start(&site.world.far, "eth0", FIRST, LAST)?;
     let vnics = [("vm1", &vm, "eth0"), ("nic0", &site.world.far, "eth0"), ("host", &site.world.host, "lan")];
@@ -99,17 +102,31 @@ fn leased_from_far(client: impl FnOnce(&Namespace) -> Result<Client>, renews: bo
 
 #[test]
 fn root_udhcpc_in_a_vm_gets_and_renews_a_lease_from_outside() -> Result<()> {
-    leased_from_far(Client::udhcpc, true)
+    leased_from_far(Site::ipv4_only()?, Client::udhcpc, true)
 }
 
 #[test]
 fn root_dhclient_in_a_vm_gets_a_lease_from_outside() -> Result<()> {
-    leased_from_far(Client::dhclient, false)
+    leased_from_far(Site::ipv4_only()?, Client::dhclient, false)
+}
+
+#[test]
+fn root_dhcp_clients_in_a_vm_get_leases_through_an_af_xdp_uplink() -> Result<()> {
+    leased_from_far(Site::ipv4_only()?.by_af_xdp()?, Client::udhcpc, true)?;
+    leased_from_far(Site::ipv4_only()?.by_af_xdp()?, Client::dhclient, false)
 }
 
 #[test]
 fn root_a_dhcp_server_in_a_vm_serves_clients_outside_and_in_other_vms() -> Result<()> {
-    let site = Site::ipv4_only()?;
+    served_from_a_vm(Site::ipv4_only()?)
+}
+
+#[test]
+fn root_a_dhcp_server_in_a_vm_serves_clients_outside_through_an_af_xdp_uplink() -> Result<()> {
+    served_from_a_vm(Site::ipv4_only()?.by_af_xdp()?)
+}
+
+fn served_from_a_vm(site: Site) -> Result<()> {
     let (vm1, vm2) = (site.vm("vm1")?, site.vm("vm2")?);
     vm1.add_address("eth0", "10.9.0.11/24")?;
     let _server = DhcpServer::start(&vm1, "eth0", FIRST, LAST)?;

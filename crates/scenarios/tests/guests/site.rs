@@ -33,6 +33,12 @@ impl Site {
         Ok(Site { daemon, world })
     }
 
+    /// With AF_XDP on the NIC, which has no room for segments and partial checksums beside frames.
+    pub fn by_af_xdp(self) -> Result<Site> {
+        self.daemon.cli_ok(&["switch", "set", "lan", "--io", "af-xdp"])?;
+        Ok(self)
+    }
+
     /// A VM that is a namespace: its vNIC is `eth0`. It speaks no IPv6 before it has an address.
     pub fn vm(&self, port: &str) -> Result<Namespace> {
         let vm = Namespace::new(port)?;

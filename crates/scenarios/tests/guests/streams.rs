@@ -4,7 +4,7 @@ use crate::ledger::assert_finished;
 use crate::site::{Site, without_offloads};
 use anyhow::{Context, Result};
 use lab::transfer::Endpoint;
-use lab::{Capture, Captured, FAR_IPV4, FAR_IPV6, NIC, Namespace, Process, Snapshot};
+use lab::{Capture, Captured, FAR_IPV4, FAR_IPV6, NIC, Namespace, Process, Snapshot, WorldOptions};
 use std::time::Duration;
 
 const BYTES: u64 = 4_000_000;
@@ -83,6 +83,27 @@ fn root_streams_between_a_vm_and_outside_pass_whole_where_both_can() -> Result<(
     assert_whole(at_far, "the far machine")?;
     assert_eq!(after.get("vm1", "drops.receiver_full"), before.get("vm1", "drops.receiver_full"));
     site.close()
+}
+
+#[test]
+fn root_streams_between_a_vm_and_outside_are_cut_and_complete_on_an_af_xdp_uplink() -> Result<()> {
+    for mtu in [1500, 9000] {
+        let site = Site::with(&WorldOptions { mtu, ..WorldOptions::default() })?.by_af_xdp()?;
+        let vm = site.vm_with_addresses("vm1", 11)?;
+        let (at_vm, at_far) = (Capture::start(&vm, "eth0")?, Capture::start(&site.world.far, "eth0")?);
+        exchange(&vm, &site.world.far, [FAR_IPV4, FAR_IPV6])?;
+        for (capture, at) in [(at_vm, "the VM"), (at_far, "the far machine")] {
+            let came: Vec<_> = capture.stop()?.into_iter().filter(|frame| !frame.outgoing).collect();
+            let longest = came.iter().map(|frame| frame.bytes.len()).max().unwrap_or(0);
+            assert_eq!(longest, mtu as usize + 14, "at {at}");
+            // The VM's vNIC takes checksums that are left to it.
+            if at != "the VM" {
+                assert_finished(&came)?;
+            }
+        }
+        site.close()?;
+    }
+    Ok(())
 }
 
 #[test]

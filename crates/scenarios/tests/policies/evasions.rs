@@ -4,6 +4,7 @@ use crate::lan::{Lan, VM1, VM2};
 use crate::round::Round;
 use anyhow::{Context, Result, ensure};
 use lab::{NIC, NIC_MAC};
+use serde_json::json;
 use std::path::Path;
 use std::process::Command;
 
@@ -78,6 +79,26 @@ fn root_no_known_evasion_gets_past_the_guards_and_all_passes_without() -> Result
     lan.run(round("vm1", VM1, &everybody, routers)?).context("with the router guard")?;
     set(&lan, "off", "off")?;
     lan.run(round("vm1", VM1, &everybody, |_| None)?).context("without guards again")?;
+    lan.finish()
+}
+
+#[test]
+fn root_explain_says_of_every_evasion_what_becomes_of_it() -> Result<()> {
+    let mut lan = Lan::external(&["--no-host"])?;
+    lan.vm("vm1", VM1, &["--dhcp-guard", "on", "--router-guard", "on"])?;
+    for Evasion { kind, frame } in evasions(VM1)? {
+        let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+        let said = lan.daemon.cli_json(&["explain", "lan/vm1", "--frame", &hex])?;
+        let drops: Vec<_> =
+            both(&kind).iter().map(|reason| json!({"port": "vm1", "reason": reason})).collect();
+        let policies = |may: &str| json!({"stage": "policies", "finding": format!("vm1 {may}")});
+        let finding = match drops.is_empty() {
+            true => policies("may send what the frame carries"),
+            false => policies("may not send what the frame carries or hides"),
+        };
+        let steps = said["steps"].as_array().context("steps")?;
+        ensure!(said["drops"] == json!(drops) && steps.contains(&finding), "{kind} {hex}: {said}");
+    }
     lan.finish()
 }
 

@@ -47,7 +47,7 @@ impl Before {
         self.expect_free(world)?;
         let left = (world.host.interfaces()?, daemon.cli_json(&["switch", "list"])?);
         ensure!(left.0 == [NIC] && left.1 == Value::Array(vec![]), "left: {left:?}");
-        for dir in ["takeovers", "pending", "attachments"] {
+        for dir in ["takeovers", "pending", "attachments", "vlan-tags"] {
             let files: Vec<_> = std::fs::read_dir(daemon.state_dir().join(dir))?.collect();
             let journals =
                 files.iter().flatten().filter(|f| f.path().extension().is_some_and(|e| e == "json"));

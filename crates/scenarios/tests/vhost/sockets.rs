@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use lab::{Daemon, Namespace, wait_until};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -74,6 +74,9 @@ fn root_a_vhost_user_port_listens_where_its_switch_and_name_say() -> Result<()> 
         "{exported}"
     );
 
+    let rings = std::fs::metadata(lab.daemon.run_dir().join("rings/lab/vm1"))?;
+    ensure!(rings.permissions().mode() & 0o077 == 0, "others may touch where its rings are noted to be");
+
     let vmm = UnixStream::connect(&socket)?;
     ensure!(features_offered(&vmm)? & 1 << 32 != 0, "virtio 1 is not offered");
     lab.wait_state("down", "the driver in the VM has not set it up")?;
@@ -81,7 +84,8 @@ fn root_a_vhost_user_port_listens_where_its_switch_and_name_say() -> Result<()> 
     lab.wait_state("down", "no VMM is connected to its socket")?;
 
     lab.daemon.cli_ok(&["port", "remove", "lab/vm1"])?;
-    ensure!(!socket.exists() && !lab.daemon.run_dir().join("vhost/lab").exists(), "the socket is left");
+    let left = ["vhost/lab", "rings/lab"].map(|dir| lab.daemon.run_dir().join(dir).exists());
+    ensure!(!socket.exists() && left == [false; 2], "something is left: {left:?}");
     Ok(())
 }
 

@@ -35,6 +35,7 @@ mod generator;
 mod report;
 mod rows;
 mod tools;
+pub mod xdp;
 
 use super::figures::machine;
 use crate::{interrupt, packages, steps};

@@ -103,12 +103,13 @@ fn compile(name: &str, flags: &[&str], more: &str) -> anyhow::Result<PathBuf> {
 
 /// Huge pages that are given back.
 #[derive(Debug)]
-struct HugePages {
+pub struct HugePages {
     before: u64,
 }
 
 impl HugePages {
-    fn reserve() -> anyhow::Result<HugePages> {
+    /// As many as are needed.
+    pub fn reserve() -> anyhow::Result<HugePages> {
         let before = Self::reserved()?;
         if before < HUGE_PAGES_NEEDED {
             fs::write(HUGE_PAGES, HUGE_PAGES_NEEDED.to_string())?;

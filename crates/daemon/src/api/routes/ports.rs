@@ -2,7 +2,7 @@
 
 use super::{At, Created, Failure, Json, Refusal, Shared, created};
 use axum::{extract::State, http::StatusCode};
-use model::{ChangePort, Name, PortConfig, PortStatus};
+use model::{ChangePort, ExplainFrame, Explanation, Name, PortConfig, PortStatus};
 
 /// All ports of a switch.
 #[utoipa::path(get, path = "/v1/switches/{switch}/ports", tag = "ports", operation_id = "list_ports",
@@ -54,6 +54,22 @@ pub(in crate::api) async fn change(
         backend.change_port(switch.as_str(), port.as_str(), change)
     };
     shared.ask(changed).await.map(axum::Json)
+}
+
+/// Says what would become of a frame, if the port's vNIC sent it now.
+#[utoipa::path(post, path = "/v1/switches/{switch}/ports/{port}/explain", tag = "ports", operation_id = "explain_frame",
+    request_body = ExplainFrame,
+    params(("switch" = Name, Path, description = "Name of the switch"),
+        ("port" = Name, Path, description = "Name of the port")),
+    responses((status = 200, description = "What each stage would find, and the outcome", body = Explanation), Refusal))]
+pub(in crate::api) async fn explain(
+    State(shared): State<Shared>,
+    At((switch, port)): At<(Name, Name)>,
+    Json(asked): Json<ExplainFrame>,
+) -> Result<axum::Json<Explanation>, Failure> {
+    let explained =
+        move |backend: &dyn super::super::Backend| backend.explain(switch.as_str(), port.as_str(), &asked);
+    shared.ask(explained).await.map(axum::Json)
 }
 
 /// Removes a port.

@@ -19,6 +19,7 @@ use crate::vhost::{
     log::DirtyLog,
     memory::{GuestMemory, MAX_REGIONS, MemoryError},
     message::{Answer, Area, Request, Vring, VringAddresses, VringEvent},
+    places::Places,
     ring::{Direction, MAX_SIZE, Ring, RingConfig, RingError, RingLog},
 };
 use std::{
@@ -96,38 +97,50 @@ struct RingSetup {
     size: u16,
     addresses: Option<VringAddresses>,
     base: u32,
+    /// The base that the front end knows of.
+    told: u32,
     /// It may run: a kick was given, or that there will be none.
     kicked: bool,
     kick: Option<PeerEvent>,
     error: Option<PeerEvent>,
     enable: Option<bool>,
     running: bool,
+    /// It was started, or reset, on this connection: the front end's base counts, and not what was noted before.
+    known: bool,
 }
 
 /// A connection's state; dropping it stops all rings and lets go of the guest's memory.
 #[derive(Debug)]
 pub(in crate::vhost) struct Session {
     device: Arc<Device>,
+    places: Option<Arc<Places>>,
     features: Features,
     protocol: ProtocolFeatures,
     memory: Option<Arc<GuestMemory>>,
     log: Option<Arc<DirtyLog>>,
     status: u8,
     rings: Vec<RingSetup>,
+    /// Regions mapped since somebody asked.
+    mappings: u32,
 }
 
 impl Session {
-    /// A connection on which nothing was said yet.
-    pub(in crate::vhost) fn new(device: Arc<Device>) -> Self {
+    /// A connection on which nothing was said yet. How far its rings are is noted in `places`.
+    pub(in crate::vhost) fn new(device: Arc<Device>, places: Option<Arc<Places>>) -> Self {
         device.set_connection(State::NotReady);
         let rings = device.queues().iter().map(|_| RingSetup::default()).collect();
         let (features, protocol) = (Features::default(), ProtocolFeatures::default());
-        Self { device, features, protocol, memory: None, log: None, status: 0, rings }
+        Self { device, places, features, protocol, memory: None, log: None, status: 0, rings, mappings: 0 }
     }
 
     /// True where the front end may ask for an answer to any request.
     pub(in crate::vhost) const fn acknowledges(&self) -> bool {
         self.protocol.has(ProtocolFeatures::REPLY_ACK)
+    }
+
+    /// How many regions of memory were mapped since the last call.
+    pub(in crate::vhost) const fn take_mappings(&mut self) -> u32 {
+        mem::replace(&mut self.mappings, 0)
     }
 
     /// Does what is asked; `fds` came with it.
@@ -167,20 +180,25 @@ impl Session {
             Request::SetFeatures(bits) => self.set_features(Features::from_bits(bits))?,
             Request::SetProtocolFeatures(bits) => self.set_protocol_features(bits)?,
             Request::SetMemTable(regions) => {
+                self.mappings += regions.len() as u32;
                 let memory = GuestMemory::map(regions.into_iter().zip(fds).collect())?;
                 self.set_memory(memory)?;
             }
             Request::AddMemReg(region) => {
-                if let Some(fd) = fds.pop() {
-                    self.set_memory(self.memory().with_region(region, &fd)?)?;
-                }
+                self.mappings += 1;
+                let added = fds.pop().map(|fd| self.memory().with_region(region, &fd)).transpose()?;
+                added.flatten().map_or(Ok(()), |memory| self.set_memory(memory))?;
             }
             Request::RemMemReg(region) => {
-                self.set_memory(self.memory().without_region(&region)?)?;
+                let removed = self.memory().without_region(&region)?;
+                removed.map_or(Ok(()), |memory| self.set_memory(memory))?;
             }
             Request::SetVringNum(vring) => self.set_size(vring)?,
             Request::SetVringAddr(addresses) => self.set_addresses(addresses)?,
-            Request::SetVringBase(vring) => self.stopped(vring.index)?.base = vring.num,
+            Request::SetVringBase(vring) => {
+                let ring = self.stopped(vring.index)?;
+                (ring.base, ring.told) = (vring.num, vring.num);
+            }
             Request::SetVringKick(event) => self.set_kick(event, fds.pop())?,
             Request::SetVringCall(event) => self.set_call(event, fds.pop())?,
             Request::SetVringErr(event) => {
@@ -325,12 +343,16 @@ impl Session {
     fn stop_for_base(&mut self, vring: Vring) -> Result<Outcome, SessionError> {
         self.ring(vring.index)?;
         let num = self.stop(vring.index as usize);
+        self.ring(vring.index)?.told = num;
         Ok(Answer::Vring(Vring { index: vring.index, num }).into())
     }
 
     /// Stops a ring; no worker touches it afterwards. Says where it is to go on.
     fn stop(&mut self, index: usize) -> u32 {
         let Some(setup) = self.rings.get_mut(index) else { return 0 };
+        if !setup.kicked {
+            return setup.base;
+        }
         if let Some(kick) = setup.kick.take() {
             self.device.doorbell_of(index as u32).remove(&kick);
         }
@@ -354,7 +376,7 @@ impl Session {
         self.stop_all();
         (self.features, self.status, self.log) = (Features::default(), 0, None);
         for (index, setup) in self.rings.iter_mut().enumerate() {
-            *setup = RingSetup { error: setup.error.take(), ..RingSetup::default() };
+            *setup = RingSetup { error: setup.error.take(), known: true, ..RingSetup::default() };
             self.device.change(index, |queue| queue.enabled = false);
         }
     }
@@ -377,6 +399,9 @@ impl Session {
             return Ok(());
         };
         let (Some(memory), Some(addresses)) = (self.memory.clone(), setup.addresses) else { return Ok(()) };
+        if !setup.running && self.awaits_log() {
+            return Ok(());
+        }
         let log = self.log.clone().filter(|_| self.features.has(Features::LOG_ALL));
         let ring_log = log.clone().filter(|_| addresses.logged);
         let mut config = RingConfig {
@@ -388,6 +413,8 @@ impl Session {
             base: self.base(setup.base),
             features: self.features,
             log: ring_log.map(|log| RingLog { log, device: addresses.log }),
+            place: self.places.as_ref().and_then(|places| places.ring(index, setup.told as u16)),
+            recalls: !setup.known,
         };
         let (features, enabled) = (self.features, self.enabled(setup));
         // What was replaced goes out of the closure, to be let go of without the lock.
@@ -412,7 +439,15 @@ impl Session {
         let error = started.and_then(|(error, ..)| error);
         let setup = &mut self.rings[index];
         (setup.base, setup.running) = (config.base, error.is_none());
+        setup.known |= setup.running;
         error.map_or(Ok(()), |error| Err(SessionError::Ring(index, error)))
+    }
+
+    /// True where writes are to be marked in a log that is still to come: QEMU names it last where it connects anew while its
+    /// guest migrates.
+    const fn awaits_log(&self) -> bool {
+        let wanted = self.features.has(Features::LOG_ALL) && self.protocol.has(ProtocolFeatures::LOG_SHMFD);
+        wanted && self.log.is_none()
     }
 
     /// Where a ring starts. A packed one has two positions, the driver's and ours, which are the same where nothing is
@@ -429,12 +464,14 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// The state changes last: who sees that nobody is connected finds nothing left of the one who was.
+    /// The state changes last: who sees that nobody is connected finds nothing left of the one who was. The worker is told
+    /// once: a front end that goes and comes must not have it look at all queues for each of them.
     fn drop(&mut self) {
         self.stop_all();
-        for index in 0..self.rings.len() {
-            let _old = self.device.change(index, |queue| mem::take(&mut **queue));
+        for queue in self.device.queues() {
+            let _old = mem::take(&mut *queue.lock());
         }
+        self.device.tell_worker();
         (self.memory, self.log) = (None, None);
         self.rings.clear();
         self.device.set_connection(State::Waiting);

@@ -106,17 +106,55 @@ fn a_file_that_may_not_be_written_or_is_none_is_refused() {
     assert!(matches!(error, MemoryError::Map(0, _)), "{error}");
 }
 
+/// What the memory with the region is, where that is another one.
+fn with(memory: &GuestMemory, info: RegionInfo) -> Result<Option<GuestMemory>, MemoryError> {
+    memory.with_region(info, &memfd(16 * PAGE))
+}
+
 #[test]
 fn regions_come_and_go_and_the_others_stay_where_they_are() {
     let (first, second) = (region(0, PAGE, 0x1000, 0), region(0x8000, PAGE, 0x9000, 0));
     let one = map(&[first]).unwrap();
-    let two = one.with_region(second, &memfd(PAGE)).unwrap();
+    let two = with(&one, second).unwrap().unwrap();
     assert_eq!(one.translate(0, 1), two.translate(0, 1));
     assert!(one.translate(0x8000, 1).is_none() && two.translate(0x8000, 1).is_some());
-    assert!(two.with_region(region(0x8fff, PAGE, 0xf000, 0), &memfd(PAGE)).is_err(), "overlaps");
-    let again = two.without_region(&first).unwrap();
+    assert!(with(&two, region(0x8fff, PAGE, 0xf000, 0)).is_err(), "overlaps");
+    let again = two.without_region(&RegionInfo { offset: PAGE, ..first }).unwrap().unwrap();
     assert!(again.translate(0, 1).is_none() && again.translate(0x8000, 1) == two.translate(0x8000, 1));
-    assert!(matches!(again.without_region(&first), Err(MemoryError::Unknown(0))));
+}
+
+#[test]
+fn a_region_that_is_added_again_is_there_already() {
+    let (info, file) = (region(0, PAGE, 0x1000, PAGE), memfd(4 * PAGE));
+    let memory = GuestMemory::default().with_region(info, &file).unwrap().unwrap();
+    assert!(memory.with_region(info, &file.try_clone().unwrap()).unwrap().is_none());
+    let elsewhere = memory.with_region(RegionInfo { offset: 2 * PAGE, ..info }, &file);
+    assert!(matches!(elsewhere, Err(MemoryError::Overlap(0, 0))), "{elsewhere:?}");
+    let other_file = with(&memory, info);
+    assert!(matches!(other_file, Err(MemoryError::Overlap(0, 0))), "{other_file:?}");
+    let longer = memory.with_region(RegionInfo { size: 2 * PAGE, ..info }, &file);
+    assert!(matches!(longer, Err(MemoryError::Overlap(0, 0))), "{longer:?}");
+}
+
+#[test]
+fn a_region_that_is_removed_again_is_gone_already_but_a_part_of_one_is_refused() {
+    let info = region(0x4000, 2 * PAGE, 0x10_000, 0);
+    let memory = map(&[info]).unwrap();
+    assert_eq!(memory.without_region(&info).unwrap().unwrap().regions().count(), 0);
+    assert!(GuestMemory::default().without_region(&info).unwrap().is_none());
+    assert!(memory.without_region(&region(0x6000, PAGE, 0x12_000, 0)).unwrap().is_none(), "adjoins");
+    for part in [
+        RegionInfo { size: PAGE, ..info },
+        RegionInfo { guest: 0x5000, ..info },
+        RegionInfo { user: 0x11_000, ..info },
+        RegionInfo { guest: 0x80_000, ..info },
+    ] {
+        let refused = memory.without_region(&part);
+        assert!(matches!(refused, Err(MemoryError::Unknown(_))), "{part:?}: {refused:?}");
+    }
+    for none in [RegionInfo { size: 0, ..info }, RegionInfo { size: u64::MAX, ..info }] {
+        assert!(memory.without_region(&none).is_err(), "{none:?}");
+    }
 }
 
 #[test]

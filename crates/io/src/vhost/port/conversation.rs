@@ -27,7 +27,7 @@ impl Conversation {
     /// No descriptor is left.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         let device = Arc::new(Device::new(2, 9000, 1)?);
-        let session = Session::new(Arc::clone(&device));
+        let session = Session::new(Arc::clone(&device), None);
         let port = VhostPort::new(Arc::new(ControlThread::without_thread(device)), "a fuzz target", 0);
         Ok(Self { session, channel: Channel::new(socket), port, batch: Batch::default() })
     }

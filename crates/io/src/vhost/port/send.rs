@@ -11,6 +11,7 @@ use super::{Fault, Locked};
 use crate::{
     BATCH_FRAMES, Batch, Sent, flow,
     offload::{self, Taken},
+    parts::piece,
     piece::{Piece, copy},
     vhost::{
         chains::Chains,
@@ -93,7 +94,7 @@ impl Sender {
                 let taken = buffers.put(batch.vnet(index), piece(batch.head(index)), batch.tail(index));
                 sent.count(taken, batch.frame_len(index));
             } else {
-                let frame = whole(batch, index, &mut self.gathered);
+                let frame = batch.whole(index, &mut self.gathered);
                 offload::finish(frame, batch.vnet(index), sent, |[header, payload]| {
                     buffers.put(VnetHdr::default(), piece(header), &[piece(payload)])
                 });
@@ -118,26 +119,6 @@ impl Sender {
             None => Ok(()),
         }
     }
-}
-
-fn piece(bytes: &[u8]) -> Piece {
-    Piece { at: NonNull::from(bytes).cast(), len: bytes.len() }
-}
-
-/// The frame in one place.
-fn whole<'a>(batch: &'a Batch, index: u16, gathered: &'a mut Vec<u8>) -> &'a [u8] {
-    if batch.is_whole(index) {
-        return batch.head(index);
-    }
-    gathered.clear();
-    gathered.extend_from_slice(batch.head(index));
-    for piece in batch.tail(index) {
-        let from = gathered.len();
-        gathered.resize(from + piece.len, 0);
-        // SAFETY: the pieces of a batch stay mapped until it is cleared.
-        unsafe { piece.read(&mut gathered[from..]) };
-    }
-    gathered
 }
 
 /// The guest's buffers, as they are filled.

@@ -1,8 +1,10 @@
 mod guest;
 mod hostile;
+mod killed;
 mod threads;
 
 use super::*;
+use crate::vhost::places::Places;
 use guest::{APART, Buffer, Driver, Guest, HIGH, REGION, Shape, Wish};
 use proptest::{collection::vec, prelude::*};
 
@@ -18,6 +20,7 @@ enum Step {
     Collect,
     Wish(u16),
     Restart,
+    Die,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -37,6 +40,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => Just(Step::Collect),
         2 => (0u16..12).prop_map(Step::Wish),
         1 => Just(Step::Restart),
+        1 => Just(Step::Die),
     ];
     vec(step, 1..160)
 }
@@ -71,6 +75,9 @@ struct Bench {
     /// Number of chains that the device took and has put, over the whole test.
     taken: usize,
     put: usize,
+    /// Number of chains that it has noted as taken.
+    noted: usize,
+    places: Arc<Places>,
     posted: usize,
     collected: usize,
     /// Everything that was posted, and the length told for it.
@@ -89,7 +96,9 @@ impl Bench {
         if !shape.packed {
             driver.start_at(start);
         }
-        let config = shape.config();
+        let directory = tempfile::tempdir().unwrap();
+        let places = Places::open(&directory.path().join("notes"), 1).unwrap();
+        let config = RingConfig { place: places.ring(0, shape.config().base as u16), ..shape.config() };
         let ring = Ring::new(&config, &guest.memory()).unwrap();
         let wish = if shape.event_idx && !shape.packed { Wish::After(0) } else { Wish::Always };
         driver.wish(wish);
@@ -101,6 +110,8 @@ impl Bench {
             first: 0,
             taken: 0,
             put: 0,
+            noted: 0,
+            places,
             posted: 0,
             collected: 0,
             all: vec![],
@@ -126,6 +137,7 @@ impl Bench {
             Step::Collect => self.collect(),
             Step::Wish(wish) => self.wish(wish),
             Step::Restart => self.restart(),
+            Step::Die => self.die(),
         }
     }
 
@@ -159,6 +171,7 @@ impl Bench {
             self.compare(at, self.taken + at - before);
         }
         self.taken += took;
+        self.noted = self.taken;
     }
 
     fn compare(&self, at: usize, number: usize) {
@@ -202,6 +215,7 @@ impl Bench {
         let notify = self.ring.put(&self.chains, self.first..self.first + count);
         assert_eq!(notify, self.is_to_be_told(old, new), "{:?} {old}..{new}", self.wish);
         self.told_once |= new > old;
+        self.noted = if new > old { self.taken } else { self.noted };
         self.first += count;
         self.put = new;
         if self.first == self.chains.len() {
@@ -233,10 +247,7 @@ impl Bench {
 
     /// By the specification: some chain of those from `old` to `new` is the one that was asked for.
     fn is_to_be_told(&mut self, old: usize, new: usize) -> bool {
-        let slots = |chain: &(guest::Posted, u32)| {
-            u32::from(if self.driver.shape.packed { chain.0.slots() } else { 1 })
-        };
-        let advanced: u32 = self.all[old..new].iter().map(slots).sum();
+        let advanced = self.slots(old, new);
         let from = self.since_wish;
         // Where a position comes again.
         let period = if self.driver.shape.packed { 2 * u32::from(self.driver.shape.size) } else { 1 << 16 };
@@ -251,6 +262,14 @@ impl Bench {
                         (from..from + advanced).any(|slot| slot % period == u32::from(after))
                     }
                 })
+    }
+
+    /// By how much what is used advances when these chains are put.
+    fn slots(&self, old: usize, new: usize) -> u32 {
+        let slots = |chain: &(guest::Posted, u32)| {
+            u32::from(if self.driver.shape.packed { chain.0.slots() } else { 1 })
+        };
+        self.all[old..new].iter().map(slots).sum()
     }
 
     fn wish(&mut self, wish: u16) {
@@ -292,8 +311,22 @@ impl Bench {
     /// Stops the ring in the midst of it, and starts it where it says: what was not put is taken again.
     fn restart(&mut self) {
         self.config.base = self.ring.base();
+        self.config.place = self.places.ring(0, self.config.base as u16);
         self.ring = Ring::new(&self.config, &self.driver.guest.memory()).unwrap();
-        (self.taken, self.first, self.told_once) = (self.put, 0, false);
+        (self.taken, self.noted, self.first, self.told_once) = (self.put, self.put, 0, false);
+        self.chains.clear();
+    }
+
+    /// Nobody is told where the ring is. What was noted as taken, and may have been sent on, is given back; buffers are
+    /// taken again.
+    fn die(&mut self) {
+        let config = RingConfig { recalls: true, ..self.config.clone() };
+        self.ring = Ring::new(&config, &self.driver.guest.memory()).unwrap();
+        let end = if self.driver.shape.direction == Direction::Readable { self.noted } else { self.put };
+        self.all[self.put..end].iter_mut().for_each(|(_, told)| *told = 0);
+        self.since_wish += self.slots(self.put, end);
+        self.told_once = end > self.put;
+        (self.put, self.taken, self.noted, self.first) = (end, end, end, 0);
         self.chains.clear();
     }
 }

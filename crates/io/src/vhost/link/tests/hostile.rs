@@ -200,7 +200,7 @@ fn cpu_time(name: &str) -> Duration {
 }
 
 #[test]
-fn a_flood_of_messages_gets_a_tenth_of_a_cpu() {
+fn a_flood_of_messages_gets_a_fiftieth_of_a_cpu() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("port");
     let mut config = config(&path, VhostRole::Server);
@@ -214,7 +214,7 @@ fn a_flood_of_messages_gets_a_tenth_of_a_cpu() {
         messages += if raw.send(&many, &[]) { 1000 } else { 0 };
     }
     let (taken, elapsed) = (cpu_time("vhost-flood"), started.elapsed());
-    assert!(taken < Duration::from_millis(100) + elapsed / 8, "{taken:?} of {elapsed:?}");
+    assert!(taken < Duration::from_millis(50) + elapsed / 20, "{taken:?} of {elapsed:?}");
     assert!(messages >= 1000, "nothing was taken");
     drop(stage);
 }

@@ -4,11 +4,17 @@ use super::stage::*;
 use crate::{
     unix_path::UnixPathError,
     vhost::{
+        chains::Chains,
         device::State,
+        features::Features,
         link::{ControlThread, VhostError, VhostRole},
     },
 };
-use ::vhost::{VhostBackend, vhost_user::VhostUserFrontend};
+use ::vhost::{
+    VhostBackend,
+    vhost_user::{Frontend, VhostUserFrontend},
+};
+use rustix::io::pwrite;
 use std::{
     io::Write,
     os::unix::net::{UnixListener, UnixStream},
@@ -69,6 +75,52 @@ fn a_vmm_that_is_gone_leaves_nothing_behind() {
         assert!(!stage.runs(0) && !stage.runs(1) && memory.upgrade().is_none());
         assert_eq!((copies_of_memory("vhost-gone"), copies_of_event(&call)), (1, 1));
     }
+}
+
+/// Starts a packed ring, the guest's transmit queue, where the front end believes it to be.
+fn start_packed(stage: &Stage, guest: &Guest, base: u16) -> Frontend {
+    let mut front = negotiate(stage.connect(), modern().with(Features::RING_PACKED));
+    front.set_mem_table(&[guest.region()]).unwrap();
+    start_at(&mut front, guest, base);
+    front
+}
+
+fn start_at(front: &mut Frontend, guest: &Guest, base: u16) {
+    front.set_vring_num(1, SIZE).unwrap();
+    front.set_vring_base(1, base).unwrap();
+    front.set_vring_addr(1, &addresses(1)).unwrap();
+    front.set_vring_kick(1, &guest.kicks[1]).unwrap();
+}
+
+/// One that cannot ask where the ring was left, as our end died or closed the connection, tells the base that it knows.
+#[test]
+fn a_packed_ring_goes_on_where_it_was_left_by_the_connection_before() {
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
+    let front = start_packed(&stage, &guest, 0x8000);
+    let base = || stage.device().queues()[1].lock().ring.as_ref().unwrap().base();
+    assert_eq!(base(), 0x8000_8000);
+    // Address, length, id and flags of a descriptor that is available.
+    let descriptor = [numbers(&[GUEST]), words(&[60, 0x80_0000])].concat();
+    pwrite(&guest.memory, &descriptor, ring_at(1)).unwrap();
+    {
+        let mut queue = stage.device().queues()[1].lock();
+        let (ring, mut chains) = (queue.ring.as_mut().unwrap(), Chains::default());
+        ring.take(1, &mut chains).unwrap();
+        assert!(ring.put(&chains, 0..1));
+    }
+    drop(front);
+    stage.until(State::Waiting);
+    let mut front = start_packed(&stage, &guest, 0x8000);
+    assert_eq!(base(), 0x8001_8001);
+    // It is told, and so it is it who knows.
+    assert_eq!(front.get_vring_base(1).unwrap(), 0x8001_8001);
+    start_at(&mut front, &guest, 0x8000);
+    assert_eq!(base(), 0x8000_8000);
+    drop(front);
+    stage.until(State::Waiting);
+    pwrite(&guest.memory, &[0; 0x3000], ring_at(1)).unwrap();
+    let _front = start_packed(&stage, &guest, 0x8000);
+    assert_eq!(base(), 0x8000_8000, "the driver has made it anew");
 }
 
 #[test]
@@ -141,4 +193,17 @@ fn a_socket_in_use_is_refused_and_a_stale_one_is_replaced() {
         let long = ControlThread::open(&config(Path::new(&"x".repeat(200)), role)).unwrap_err();
         assert!(matches!(long, VhostError::Socket(UnixPathError::TooLong(_))), "{long}");
     }
+}
+
+#[test]
+fn a_fault_of_rings_that_are_no_more_does_not_end_the_next_connection() {
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
+    let stream = stage.connect();
+    let mut raw = Raw::new(stream.try_clone().unwrap());
+    let _front = set_up(stream, &guest);
+    stage.device().fault(&"its memory is gone");
+    raw.until_closed();
+    stage.device().fault(&"its memory is gone, as the worker finds again");
+    let _front = set_up(stage.connect(), &guest);
+    assert_eq!(stage.device().state(), State::Up);
 }

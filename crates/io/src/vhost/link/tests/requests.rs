@@ -104,11 +104,13 @@ fn memory_changes_under_running_rings() {
     let more = memory("vhost-more");
     front.add_mem_region(&region(&more, 1)).unwrap();
     assert_eq!((regions(0), regions(1), stage.device().state()), (2, 2, State::Up));
-    assert!(front.add_mem_region(&region(&more, 1)).is_err(), "it overlaps");
+    front.add_mem_region(&region(&more, 1)).unwrap();
+    assert_eq!((regions(0), stage.device().state()), (2, State::Up), "QEMU adds it for each queue pair");
+    assert!(front.add_mem_region(&region(&guest.memory, 1)).is_err(), "it is another file's");
     assert_eq!((regions(0), stage.device().state()), (2, State::Up));
     front.remove_mem_region(&region(&more, 1)).unwrap();
-    assert!(front.remove_mem_region(&region(&more, 1)).is_err(), "it is gone");
-    assert_eq!(regions(0), 1);
+    front.remove_mem_region(&region(&more, 1)).unwrap();
+    assert_eq!((regions(0), stage.device().state()), (1, State::Up), "as it removes it");
     assert_eq!(copies_of_memory("vhost-more"), 1);
     front.set_mem_table(&[region(&more, 1), guest.region()]).unwrap();
     assert_eq!((regions(0), regions(1), stage.device().state()), (2, 2, State::Up));
@@ -141,6 +143,20 @@ fn a_dirty_log_is_taken_up_and_put_down_by_running_rings() {
 }
 
 #[test]
+fn a_ring_whose_writes_are_to_be_marked_starts_when_the_log_is_there() {
+    let (stage, guest) = (Stage::new(VhostRole::Server), Guest::new());
+    let mut front = negotiate(stage.connect(), modern().with(Features::LOG_ALL));
+    front.set_mem_table(&[guest.region()]).unwrap();
+    (0..2).for_each(|queue| set_up_ring(&mut front, &guest, queue));
+    assert!(!stage.runs(0) && !stage.runs(1) && stage.device().state() == State::NotReady);
+    let log = memory("vhost-log");
+    let (mmap_size, mmap_handle) = ((GUEST + MEMORY) / 4096 / 8, log.as_raw_fd());
+    front.set_log_base(0, Some(VhostUserDirtyLogRegion { mmap_size, mmap_offset: 0, mmap_handle })).unwrap();
+    assert_eq!(stage.device().state(), State::Up);
+    assert!((0..2).all(|queue| stage.device().queues()[queue].lock().log.is_some()));
+}
+
+#[test]
 fn an_mtu_is_accepted_up_to_the_ports_and_a_rarp_is_kept_for_it() {
     let stage = Stage::new(VhostRole::Server);
     let mut raw = Raw::new(stage.connect());
@@ -154,6 +170,18 @@ fn an_mtu_is_accepted_up_to_the_ports_and_a_rarp_is_kept_for_it() {
     assert_eq!(raw.ask(19, 9, &[3, 0, 0, 0, 0, 9, 0, 0], &[]), numbers(&[1]));
     assert_eq!(stage.device().take_rarp(), Some(MacAddr([2, 0, 0, 0, 0, 9])));
     assert_eq!(stage.device().take_rarp(), None);
+}
+
+#[test]
+fn the_worker_is_told_of_a_rarp_even_where_no_ring_runs() {
+    let stage = Stage::new(VhostRole::Server);
+    let mut raw = Raw::new(stage.connect());
+    raw.negotiate();
+    // An answer, so that all before it was done.
+    assert_eq!(raw.ask(20, 9, &numbers(&[1500]), &[]), numbers(&[0]));
+    let before = stage.device().generation();
+    assert_eq!(raw.ask(19, 9, &[2, 0, 0, 0, 0, 9, 0, 0], &[]), numbers(&[0]));
+    assert_ne!(stage.device().generation(), before);
 }
 
 #[test]

@@ -86,6 +86,7 @@ impl Stage {
 }
 
 pub(super) fn config(path: &Path, role: VhostRole) -> VhostConfig {
+    let places = Some(path.with_extension("rings"));
     VhostConfig {
         name: "test".to_owned(),
         path: path.to_owned(),
@@ -93,6 +94,7 @@ pub(super) fn config(path: &Path, role: VhostRole) -> VhostConfig {
         mtu: 9000,
         queue_pairs_max: 2,
         workers: 1,
+        places,
     }
 }
 

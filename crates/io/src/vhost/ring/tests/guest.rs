@@ -187,6 +187,7 @@ pub struct Posted {
     taken: Vec<u16>,
 }
 
+#[derive(Clone)]
 pub struct Driver {
     pub guest: Arc<Guest>,
     pub shape: Shape,
@@ -203,8 +204,8 @@ pub struct Driver {
     index: u16,
 }
 
-const AVAILABLE: u16 = 1 << 7;
-const USED: u16 = 1 << 15;
+pub const AVAILABLE: u16 = 1 << 7;
+pub const USED: u16 = 1 << 15;
 
 impl Driver {
     pub fn new(guest: &Arc<Guest>, shape: Shape) -> Self {

@@ -1,0 +1,62 @@
+//! What would become of a frame, in words.
+
+use super::{
+    Core,
+    live::LiveSwitch,
+    refuse::{no_port, no_switch},
+};
+use crate::api::Refused;
+use engine::{Learned, PortIndex, Step};
+use model::{ExplainFrame, ExplainedDrop, ExplainedStep, Explanation, Name};
+
+impl Core {
+    pub fn explain(&self, switch: &str, port: &str, asked: &ExplainFrame) -> Result<Explanation, Refused> {
+        let live = self.live.get(switch).ok_or_else(|| no_switch(switch))?;
+        let found = live.ports.iter().find(|(name, _)| name.as_str() == port);
+        let (name, found) = found.ok_or_else(|| no_port(switch, port))?;
+        let bytes = &asked.frame.0;
+        let len = asked.length.unwrap_or(bytes.len() as u32);
+        let explained = self.dataplane.explain(live.id, found.index, bytes, len)?;
+        let steps = explained.steps.iter().map(|step| sentence(live, name, step)).collect();
+        let mut explanation = Explanation { steps, ..Explanation::default() };
+        for outcome in explained.outcomes {
+            match outcome.map_err(|(port, reason)| (live.name_of(port), reason)) {
+                Ok(port) => explanation.leaves.extend(live.name_of(port)),
+                Err((port, reason)) => {
+                    explanation.drops.extend(port.map(|port| ExplainedDrop { port, reason }))
+                }
+            }
+        }
+        Ok(explanation)
+    }
+}
+
+fn sentence(live: &LiveSwitch, port: &Name, step: &Step) -> ExplainedStep {
+    let name_of = |index: PortIndex| live.name_of(index).map_or_else(|| "?".into(), |name| name.to_string());
+    let (stage, finding) = match step {
+        Step::Addresses { destination, source } => ("addresses", format!("from {source} to {destination}")),
+        Step::Guard { passes: true } => ("guard", format!("{port} may send from this address")),
+        Step::Guard { passes: false } => ("guard", format!("{port} may not send from this address")),
+        Step::Policies { refused: None } => ("policies", format!("{port} may send what the frame carries")),
+        Step::Policies { refused: Some(_) } => {
+            ("policies", format!("{port} may not send what the frame carries or hides"))
+        }
+        Step::Source(None) => ("source", format!("{port} has no guard, and the source is not known yet")),
+        Step::Source(Some(at)) => {
+            ("source", format!("{port} has no guard; the source is known on {}", name_of(*at)))
+        }
+        Step::Learned(Learned::Yes) => ("learn", format!("the source is on {port}")),
+        Step::Learned(Learned::MovedFrom(from)) => {
+            ("learn", format!("the source moves from {} to {port}", name_of(*from)))
+        }
+        Step::Learned(Learned::No) => {
+            ("learn", "the source is not learned: the port or the table is at its limit".into())
+        }
+        Step::Group => ("destination", "a group: every other port gets it".into()),
+        Step::Destination(Some(at)) => ("destination", format!("is known on {}", name_of(*at))),
+        Step::Destination(None) => {
+            ("destination", "is not known: uplinks and ports without guard get it".into())
+        }
+    };
+    ExplainedStep { stage: stage.into(), finding }
+}

@@ -1,0 +1,35 @@
+//! What a stage of the pipeline found, for whoever asks what becomes of a frame.
+
+use crate::{Learned, PortIndex};
+use model::DropReason;
+use wire::MacAddr;
+
+/// One stage that a frame came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The frame is long enough to have addresses and not too long for its port, and its source can be one.
+    Addresses {
+        /// Whom it is for.
+        destination: MacAddr,
+        /// Whom it is from.
+        source: MacAddr,
+    },
+    /// The guard of its port looked at the source.
+    Guard {
+        /// Whether the source is the port's MAC or on its allow list.
+        passes: bool,
+    },
+    /// The port has policies that look into frames: DHCP guard, router guard.
+    Policies {
+        /// Why they do not let it in.
+        refused: Option<DropReason>,
+    },
+    /// The port has no guard: where the MAC table has the source.
+    Source(Option<PortIndex>),
+    /// What is learned from it.
+    Learned(Learned),
+    /// It is for a group.
+    Group,
+    /// It is for one address: where the MAC table has that.
+    Destination(Option<PortIndex>),
+}

@@ -1,0 +1,19 @@
+//! The first frame after silence: what it waits for is the kernel, which wakes the worker, and little else.
+
+use anyhow::{Result, ensure};
+use lab::{DaemonOptions, waking};
+use std::time::Duration;
+
+const TURNS: usize = 60;
+/// What the switch may add. A build without optimisation is another program; `cargo xtask bench waking` measures the
+/// other.
+const ADDED: Duration = Duration::from_micros(if cfg!(debug_assertions) { 300 } else { 50 });
+
+#[test]
+fn root_the_first_frame_after_silence_comes_soon_after_what_waking_a_thread_takes() -> Result<()> {
+    let measured = waking::measure(DaemonOptions::default(), 0, 1, TURNS)?;
+    // Other tests run meanwhile.
+    let [thread, frame] = measured.quantile(25)?;
+    ensure!(frame <= thread + ADDED, "a thread wakes up in {thread:?}, but a frame takes {frame:?}");
+    Ok(())
+}
