@@ -42,14 +42,14 @@ fn is_plainly_harmless(header: &[u8]) -> bool {
     // Up to the end of a UDP header: one that is cut off is not harmless.
     let (protocol, ports) = match header.len() {
         42.. if number(12) == ethernet::IPV4 && header[14] == 0x45 && number(20) & 0x3fff == 0 => {
-            (header[23], [number(34), number(36)])
+            (header[23], (number(34), number(36)))
         }
         62.. if number(12) == ethernet::IPV6 && header[14] >> 4 == 6 => {
-            (header[20], [number(54), number(56)])
+            (header[20], (number(54), number(56)))
         }
         _ => return false,
     };
-    protocol == ip::TCP || (protocol == ip::UDP && !ports.iter().any(|port| is_dhcps(*port)))
+    protocol == ip::TCP || (protocol == ip::UDP && !is_dhcps(ports.0) && !is_dhcps(ports.1))
 }
 
 /// True for the ports of both versions.

@@ -11,7 +11,7 @@
 //! | same two addresses as the frame before it, in the same batch | a compare, a verdict repeated | 75 |
 //! | from a guarded port | a compare with the port's MAC, one look-up | 370 |
 //! | from a port that learns, both addresses known | two look-ups | 450 |
-//! | from a port with DHCP guard or router guard, a datagram | a few fields looked at | 60 more |
+//! | from a port with DHCP guard or router guard, a datagram | a few fields looked at | 45 more |
 //! | a new source, at a full table | an entry taken out and one written | 940 |
 //! | a move, a conflict with a pinned entry | once per interval, an event | |
 //!
