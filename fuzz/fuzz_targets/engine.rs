@@ -11,7 +11,8 @@ const CAPACITY: u32 = 16;
 const GUARDED: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 
 fn snapshot() -> Snapshot {
-    let open = PortPolicy { guard: false, learn_limit: 4, ..PortPolicy::new(Role::Vnic) };
+    let inspected = PortPolicy { dhcp_guard: true, router_guard: true, ..PortPolicy::new(Role::Vnic) };
+    let open = PortPolicy { guard: false, learn_limit: 4, ..inspected };
     let guarded = PortPolicy { mac: Some(GUARDED), ..PortPolicy::new(Role::Vnic) };
     Snapshot::new(vec![
         (PortIndex(0), PortPolicy::new(Role::Uplink)),
@@ -44,6 +45,24 @@ fn check(ingress: PortIndex, frame: &[u8], verdict: Verdict) {
         assert!(source.is_valid_source());
         assert_eq!(source == GUARDED, ingress == PortIndex(1), "only the guarded port uses its MAC, and no other");
         assert!(ingress == PortIndex(0) || !destination.is_bridge_reserved());
+        assert!(ingress != PortIndex(2) || !is_blunt(&frame[12..]), "a guard let a server's or router's message pass");
     }
     assert_ne!(verdict, Verdict::Forward(ingress));
+}
+
+/// What a server or a router would say without hiding it, told apart without the parser under test.
+fn is_blunt(packet: &[u8]) -> bool {
+    match packet {
+        [0x08, 0x00, 0x45, rest @ ..] if rest.len() >= 29 => match (&rest[5..7], rest[8]) {
+            ([0, 0], 17) => rest[21..23] == [0, 68],
+            ([0, 0], 1) => matches!(rest[19], 5 | 9),
+            _ => false,
+        },
+        [0x86, 0xdd, 0x60..=0x6f, rest @ ..] if rest.len() >= 47 => match rest[5] {
+            17 => rest[41..43] == [2, 34],
+            58 => matches!(rest[39], 134 | 137),
+            _ => false,
+        },
+        _ => false,
+    }
 }

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wire::{EthernetHeader, Fragment, TcpView, UdpView, ethernet, ip, transport, vlan};
+use wire::{Cargo, EthernetHeader, Fragment, TcpView, UdpView, ethernet, inspect, ip, transport, vlan};
 
 fuzz_target!(|frame: &[u8]| {
     let header = EthernetHeader::parse(frame);
@@ -12,6 +12,7 @@ fuzz_target!(|frame: &[u8]| {
         assert_eq!(ethernet::addresses(frame), Some((header.dst, header.src)));
         tag_round_trip(frame, header);
     }
+    inspection(frame);
     if let Ok(layers) = transport::locate(frame) {
         assert!(layers.network < layers.transport && layers.transport <= frame.len());
         if layers.fragment != Fragment::Later {
@@ -32,6 +33,18 @@ fn tag_round_trip(frame: &[u8], header: EthernetHeader) {
     assert_eq!((outer.dst, outer.src), (header.dst, header.src));
     assert_eq!(outer.vlan, Some(wire::VlanTag { tpid: vlan::TPID_8021Q, tci: 0x2005 }));
     assert_eq!(tagged[16..], frame[12..]);
+}
+
+/// What the first bytes tell is so whatever follows.
+fn inspection(frame: &[u8]) {
+    let whole = inspect(frame);
+    for end in 0..frame.len().min(128) {
+        match (inspect(&frame[..end]), whole) {
+            (Cargo::Hidden, _) => {}
+            (Cargo::Udp { ports, message: None, .. }, Cargo::Udp { ports: all, .. }) => assert_eq!(ports, all),
+            (part, whole) => assert_eq!(part, whole),
+        }
+    }
 }
 
 fn transport_header(protocol: u8, packet: &[u8]) {

@@ -78,6 +78,8 @@ fn malformed_names_and_addresses_are_bad_usage() {
     bad("vmswitch port set lan/vm1 --allow-reserved 02:00:00:00:00:01", "is not reserved");
     bad("vmswitch switch add lan --internal --confirm 60", "like 90s or 5m");
     bad("vmswitch port set lan/vm1 --guard maybe", "on, off");
+    good("vmswitch port set lan/vm1 --dhcp-guard on --router-guard off");
+    bad("vmswitch port add lan vm1 --tap tap1 --router-guard", "on, off");
 }
 
 #[test]

@@ -42,7 +42,7 @@ The MAC is handed out unless --mac gives one. The guard lets only frames with th
 A VM on a vhost-user port goes on when vmswitchd is started anew if its VMM is the one that listens (--vhost-role client) \
 or connects again by itself."
     )]
-    Add(AddArgs),
+    Add(Box<AddArgs>),
     /// List the ports of one switch, or of all
     #[command(
         visible_alias = "ls",
@@ -72,9 +72,10 @@ Examples:
   vmswitch port set lan/vm1 --mac 02:00:00:00:00:01
   vmswitch port set lan/vm1 --allow-mac 02:00:00:00:00:aa,02:00:00:00:00:bb
   vmswitch port set lan/vm1 --allow-mac ''   # empties the list
+  vmswitch port set lan/vm1 --dhcp-guard on --router-guard on
   vmswitch port set lan/vm3 --vhost-role client
   vmswitch port set lan/wan --io af-packet")]
-    Set(SetArgs),
+    Set(Box<SetArgs>),
     /// Remove a port, and the vNIC that was made for it
     #[command(
         visible_alias = "rm",
@@ -182,6 +183,12 @@ struct Policies {
     /// Reserved multicast addresses (01:80:c2:00:00:00 to :0f) that may come in; replaces the list
     #[arg(long, value_name = "MAC[,MAC...]", value_parser = place::reserved_macs)]
     allow_reserved: Option<Macs>,
+    /// Drop what only DHCP servers say where it comes from this vNIC [default: off]
+    #[arg(long)]
+    dhcp_guard: Option<OnOff>,
+    /// Drop what only routers say (router advertisements, redirects) where it comes from this vNIC [default: off]
+    #[arg(long)]
+    router_guard: Option<OnOff>,
     /// The most addresses learned on the port at once while its guard is off
     #[arg(long, value_name = "N")]
     learn_limit: Option<u32>,
@@ -243,6 +250,8 @@ impl AddArgs {
             guard: policies.guard.is_none_or(bool::from),
             allow_macs: macs(&policies.allow_mac),
             allow_reserved: macs(&policies.allow_reserved),
+            dhcp_guard: policies.dhcp_guard.is_some_and(bool::from),
+            router_guard: policies.router_guard.is_some_and(bool::from),
             learn_limit: policies.learn_limit.unwrap_or(DEFAULT_LEARN_LIMIT),
             mtu: policies.mtu,
             queues: self.queues,
@@ -265,6 +274,8 @@ impl SetArgs {
             guard: policies.guard.map(bool::from),
             allow_macs: macs(&policies.allow_mac),
             allow_reserved: macs(&policies.allow_reserved),
+            dhcp_guard: policies.dhcp_guard.map(bool::from),
+            router_guard: policies.router_guard.map(bool::from),
             learn_limit: policies.learn_limit,
             mtu: policies.mtu,
             vhost_socket: self.vhost_user.clone(),
@@ -359,7 +370,12 @@ fn mac_text(port: &PortStatus) -> String {
 }
 
 const fn guard_text(port: &PortStatus) -> &'static str {
-    match (&port.config.attach, port.config.guard) {
+    on_vnic(port, port.config.guard)
+}
+
+/// Whether a policy is on, which an uplink does not have.
+const fn on_vnic(port: &PortStatus, on: bool) -> &'static str {
+    match (&port.config.attach, on) {
         (Attachment::Uplink(_), _) => "-",
         (_, true) => "on",
         (_, false) => "off",
@@ -400,6 +416,8 @@ fn show_text(port: &PortStatus, style: Style) -> String {
         ("Guard", guard_text(port).into()),
         ("Allowed MACs", macs(&config.allow_macs)),
         ("Allowed reserved", macs(&config.allow_reserved)),
+        ("DHCP guard", on_vnic(port, config.dhcp_guard).into()),
+        ("Router guard", on_vnic(port, config.router_guard).into()),
         ("Learn limit", config.learn_limit.to_string()),
     ];
     if let Some(vhost) = &port.vhost {

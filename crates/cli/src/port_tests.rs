@@ -26,6 +26,8 @@ MTU:               1500
 Guard:             on
 Allowed MACs:      -
 Allowed reserved:  -
+DHCP guard:        off
+Router guard:      off
 Learn limit:       4096
 Received:          12 frames, 1200 bytes
 Delivered:         3 frames, 300 bytes
@@ -36,6 +38,9 @@ Dropped:           2 frames
 ";
     assert_eq!(show_text(&samples::vm1(), Style::PLAIN), expected);
     assert!(show_text(&samples::host(), Style::PLAIN).contains("State:             down (set down)\n"));
+    assert!(
+        show_text(&samples::eth0(), Style::PLAIN).contains("DHCP guard:        -\nRouter guard:      -\n")
+    );
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn vm1() -> Value {
     stats["not_learned"] = 0.into();
     stats["rx_missed"] = 0.into();
     let config = json!({"name": "vm1", "attach": {"tap": "tap1"}, "mac": "02:00:00:00:00:01", "guard": true,
-        "learn_limit": 4096});
+        "dhcp_guard": false, "router_guard": false, "learn_limit": 4096});
     json!({"name": "vm1", "switch": "lan", "kind": "tap", "mac": "02:00:00:00:00:01", "state": "up", "mtu": 1500,
         "config": config, "stats": stats})
 }
@@ -151,12 +151,14 @@ fn a_port_is_asked_for_as_it_was_typed() {
         "off",
         "--allow-mac",
         "02-00-00-00-00-AA",
+        "--dhcp-guard",
+        "on",
     ];
     let text = stdout(&daemon.run(&arguments));
     assert!(text.contains("MAC: 02:00:00:00:00:01") && text.contains("-netdev tap,"), "{text}");
     let sent: Value = serde_json::from_str(&daemon.bodies()[0]).unwrap();
     let expected = json!({"name": "web", "attach": {"netns": {"netns": "blue", "ifname": "eth0"}}, "guard": false,
-        "allow_macs": ["02:00:00:00:00:aa"], "learn_limit": 4096});
+        "allow_macs": ["02:00:00:00:00:aa"], "dhcp_guard": true, "router_guard": false, "learn_limit": 4096});
     assert_eq!(sent, expected);
 }
 

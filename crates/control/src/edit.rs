@@ -166,6 +166,8 @@ impl Editor {
         move_socket(port, change.vhost_socket, change.vhost_role)?;
         port.mac = change.mac.or(port.mac);
         port.guard = change.guard.unwrap_or(port.guard);
+        port.dhcp_guard = change.dhcp_guard.unwrap_or(port.dhcp_guard);
+        port.router_guard = change.router_guard.unwrap_or(port.router_guard);
         port.mtu = change.mtu.or(port.mtu);
         port.learn_limit = change.learn_limit.unwrap_or(port.learn_limit);
         port.io = change.io.unwrap_or(port.io);

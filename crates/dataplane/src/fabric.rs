@@ -8,6 +8,7 @@ use engine::{EngineEvent, FrameIn, Millis, PortIndex, Verdict};
 use io::{BATCH_FRAMES, Batch, HEAD_BYTES, Link, Port, PortError};
 use model::{DropReason, PortCounters, SwitchCounters};
 use std::{cell::Cell, sync::Arc};
+use wire::checksum;
 
 /// What passed a switch, read between two batches.
 #[derive(Clone, Debug, Default)]
@@ -201,7 +202,7 @@ impl Fabric {
         if batch.is_empty() {
             return false;
         }
-        complete_datagrams(batch);
+        settle_checksums(batch);
         self.decide(ingress, batch, now);
         self.sort(ingress, batch);
         self.deliver(batch, stopped);
@@ -307,18 +308,26 @@ impl Slot {
     }
 }
 
-/// Completes partial checksums of UDP datagrams, whatever the destination takes.
+/// Settles what cannot be left to the destination of a frame with a partial checksum.
 ///
-/// DHCP clients and servers read datagrams from raw sockets, below the stack that knows that a checksum is still
-/// partial, and drop them as damaged. They did not ask for the offload, their stack did. A datagram that is not
-/// segmented is small, so its sum costs little; TCP, where the offload pays, is left alone.
-fn complete_datagrams(batch: &mut Batch) {
+/// Datagrams get theirs, whatever the destination takes. DHCP clients and servers read datagrams from raw sockets, below
+/// the stack that knows that a checksum is still partial, and drop them as damaged. They did not ask for the offload, their
+/// stack did. A datagram that is not segmented is small, so its sum costs little; TCP, where the offload pays, is left alone.
+///
+/// Where the offload header names a field that is none for a checksum, the frame passes as it is: some kernel or guest further
+/// on might put a sum there, and so change what the frame was judged by.
+fn settle_checksums(batch: &mut Batch) {
     for index in 0..batch.len() as u16 {
         if batch.is_plain(index) {
             continue;
         }
         let vnet = batch.vnet(index);
-        if vnet.needs_checksum() && vnet.gso_type == 0 && vnet.csum_offset == UDP_CHECKSUM {
+        if !vnet.needs_checksum() {
+            continue;
+        }
+        if checksum::is_misplaced(batch.head(index), vnet.csum_start, vnet.csum_offset) {
+            batch.decline_offload(index);
+        } else if vnet.gso_type == 0 && vnet.csum_offset == UDP_CHECKSUM {
             // One that does not fit its frame is found out and counted where it is to leave.
             let _ = batch.complete_checksum(index);
         }

@@ -8,6 +8,8 @@
 //! The count divided by 100,000 is the instructions for each frame, in batches of 64. The argument picks the stream:
 //!
 //! * `flow`: one flow, from a guarded vNIC to another
+//! * `datagrams`, `datagrams6`: the same as UDP over IPv4 and IPv6
+//! * `inspected`, `inspected6`: those from a vNIC whose DHCP guard and router guard are on
 //! * `guarded`: from a guarded vNIC to 1024 known addresses in turn
 //! * `known`: from 1024 known addresses behind the uplink, in turn, to one vNIC
 //! * `new`: from addresses never seen, to one vNIC, at a full table
@@ -27,19 +29,42 @@ fn outside(n: u32) -> MacAddr {
     MacAddr([6, 0, a, b, c, d])
 }
 
-fn header(dst: MacAddr, src: MacAddr) -> [u8; 14] {
-    let mut header = [0x08; 14];
+/// As many bytes as the engine looks at; an EtherType that no policy knows.
+type Header = [u8; 128];
+
+fn header(dst: MacAddr, src: MacAddr) -> Header {
+    let mut header = [0x08; _];
     header[..6].copy_from_slice(&dst.0);
     header[6..12].copy_from_slice(&src.0);
     header
 }
 
-fn frames(headers: &[[u8; 14]]) -> Vec<FrameIn<'_>> {
+/// From the vNIC to one address outside, as UDP.
+fn datagram(ip: &[u8]) -> Header {
+    let mut header = header(outside(1), VNIC_MAC);
+    header[12..12 + ip.len()].copy_from_slice(ip);
+    header
+}
+
+fn datagram4() -> Header {
+    let mut ip = [0; 30];
+    (ip[0], ip[2], ip[11]) = (0x08, 0x45, 17);
+    datagram(&ip)
+}
+
+fn datagram6() -> Header {
+    let mut ip = [0; 50];
+    (ip[0], ip[1], ip[2], ip[8]) = (0x86, 0xdd, 0x60, 17);
+    datagram(&ip)
+}
+
+fn frames(headers: &[Header]) -> Vec<FrameIn<'_>> {
     headers.iter().map(|header| FrameIn { header, len: 60 }).collect()
 }
 
-fn switch() -> Switch {
-    let vnic = PortPolicy { mac: Some(VNIC_MAC), ..PortPolicy::new(Role::Vnic) };
+fn switch(guards: bool) -> Switch {
+    let (dhcp_guard, router_guard) = (guards, guards);
+    let vnic = PortPolicy { mac: Some(VNIC_MAC), dhcp_guard, router_guard, ..PortPolicy::new(Role::Vnic) };
     let snapshot = Snapshot::new(vec![(UPLINK, PortPolicy::new(Role::Uplink)), (VNIC, vnic)]);
     let mut switch = Switch::new(TableConfig { capacity: CAPACITY, ageing_ms: 300_000 }, [1, 2]);
     switch.install(Arc::new(snapshot), Millis(0));
@@ -55,12 +80,15 @@ fn decide_all(switch: &mut Switch, ingress: PortIndex, frames: &[FrameIn<'_>], v
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let stream = env::args().nth(1).ok_or("name a stream: flow, guarded, known or new")?;
-    let mut switch = switch();
+    let stream =
+        env::args().nth(1).ok_or("name a stream: flow, datagrams, inspected, guarded, known or new")?;
+    let mut switch = switch(stream.starts_with("inspected"));
     let learned: Vec<_> = (0..CAPACITY - 1).map(|n| header(MacAddr::BROADCAST, outside(n))).collect();
     switch.process(UPLINK, &frames(&learned), Millis(0), &mut Verdicts::default());
-    let (ingress, header_of): (_, fn(u32) -> [u8; 14]) = match stream.as_str() {
+    let (ingress, header_of): (_, fn(u32) -> Header) = match stream.as_str() {
         "flow" => (VNIC, |_| header(outside(1), VNIC_MAC)),
+        "datagrams" | "inspected" => (VNIC, |_| datagram4()),
+        "datagrams6" | "inspected6" => (VNIC, |_| datagram6()),
         "guarded" => (VNIC, |n| header(outside(n % 1024), VNIC_MAC)),
         "known" => (UPLINK, |n| header(VNIC_MAC, outside(n % 1024))),
         "new" => (UPLINK, |n| header(VNIC_MAC, outside(CAPACITY + n))),

@@ -26,6 +26,7 @@
 extern crate alloc;
 
 mod events;
+mod guards;
 mod hash;
 mod key;
 mod mac_table;

@@ -32,6 +32,10 @@ pub struct PortPolicy {
     pub allow_macs: Vec<MacAddr>,
     /// Bit i set: 01-80-C2-00-00-0i may be sent from this vNIC.
     pub allow_reserved: u16,
+    /// Nothing that a DHCP server says may be sent from this vNIC. An uplink has no such guard, whatever is set here.
+    pub dhcp_guard: bool,
+    /// Neither router advertisements nor redirects may be sent from this vNIC. An uplink has no such guard, whatever is set here.
+    pub router_guard: bool,
     /// The most addresses that may be learned on a vNIC at once. An uplink has no limit but the table: at a full one it
     /// takes the place of what is oldest, like everybody.
     pub learn_limit: u32,
@@ -51,6 +55,8 @@ impl PortPolicy {
             guard: matches!(role, Role::Vnic),
             allow_macs: Vec::new(),
             allow_reserved: 0,
+            dhcp_guard: false,
+            router_guard: false,
             learn_limit: model::DEFAULT_LEARN_LIMIT,
             mtu: 1500,
             up: true,
@@ -61,5 +67,11 @@ impl PortPolicy {
     #[must_use]
     pub const fn is_guarded(&self) -> bool {
         self.guard && matches!(self.role, Role::Vnic)
+    }
+
+    /// True where it has to be known what frames carry.
+    #[must_use]
+    pub const fn inspects(&self) -> bool {
+        (self.dhcp_guard || self.router_guard) && matches!(self.role, Role::Vnic)
     }
 }

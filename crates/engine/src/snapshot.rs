@@ -30,17 +30,19 @@ pub struct Snapshot {
 pub(crate) struct Port {
     pub(crate) policy: PortPolicy,
     pub(crate) guarded: bool,
+    /// Frames that come in have to be looked into.
+    pub(crate) inspects: bool,
     /// The addresses that a guarded port may use, sorted.
     sources: Vec<Key>,
 }
 
 impl Port {
     fn new(policy: PortPolicy) -> Self {
-        let guarded = policy.is_guarded();
+        let (guarded, inspects) = (policy.is_guarded(), policy.inspects());
         let mut sources: Vec<_> =
             policy.mac.iter().chain(&policy.allow_macs).map(|mac| Key::of(*mac)).collect();
         sources.sort_unstable();
-        Self { policy, guarded, sources }
+        Self { policy, guarded, inspects, sources }
     }
 
     /// True where the guard lets `source` pass.

@@ -1,6 +1,7 @@
 //! What a stage of the pipeline found, for whoever asks what becomes of a frame.
 
 use crate::{Learned, PortIndex};
+use model::DropReason;
 use wire::MacAddr;
 
 /// One stage that a frame came to.
@@ -17,6 +18,11 @@ pub enum Step {
     Guard {
         /// Whether the source is the port's MAC or on its allow list.
         passes: bool,
+    },
+    /// The port has policies that look into frames: DHCP guard, router guard.
+    Policies {
+        /// Why they do not let it in.
+        refused: Option<DropReason>,
     },
     /// The port has no guard: where the MAC table has the source.
     Source(Option<PortIndex>),

@@ -45,24 +45,29 @@ fn frame() -> impl Strategy<Value = Frame> {
         &[0x81, 0x00, 0x00, 0x07, 0x08, 0x00, 0x45, 0x00, 0x00, 0x00],
         &[0x88, 0xa8, 0x00, 0x07, 0x81, 0x00, 0x00, 0x08, 0x08, 0x00],
     ]);
-    let copied = prop_oneof![9 => Just(22usize), 1 => 0..22usize];
+    let rest = prop_oneof![1 => rest.prop_map(<[u8]>::to_vec), 2 => naive::packets::packet()];
+    let copied = prop_oneof![9 => Just(usize::MAX), 1 => 0..22usize];
     let len = prop_oneof![9 => Just(60u32), 1 => select(vec![0, 13, 14, 1514, 1515, 1518, 1519, 1522, 1523])];
     (any_mac(), any_mac(), rest, copied, len).prop_map(|(dst, src, rest, copied, len)| {
-        let header = [&dst.0[..], &src.0, rest].concat();
-        Frame { header: header[..copied].to_vec(), len }
+        let mut header = [&dst.0[..], &src.0, &rest].concat();
+        header.truncate(copied);
+        Frame { header, len }
     })
 }
 
 fn policy() -> impl Strategy<Value = PortPolicy> {
     let role = prop_oneof![1 => Just(Role::Uplink), 3 => Just(Role::Vnic)];
     let limit = select(vec![0, 1, 3, 10, 4096]);
-    (role, prop::option::of(unicast()), any::<bool>(), vec(any_mac(), 0..3), any::<u16>(), limit, any::<u8>())
-        .prop_map(|(role, mac, guard, allow_macs, allow_reserved, learn_limit, up)| PortPolicy {
+    let guards = (any::<bool>(), any::<bool>(), any::<bool>());
+    (role, prop::option::of(unicast()), guards, vec(any_mac(), 0..3), any::<u16>(), limit, any::<u8>())
+        .prop_map(|(role, mac, guards, allow_macs, allow_reserved, learn_limit, up)| PortPolicy {
             role,
             mac,
-            guard,
+            guard: guards.0,
             allow_macs,
             allow_reserved,
+            dhcp_guard: guards.1,
+            router_guard: guards.2,
             learn_limit,
             mtu: 1500,
             up: up > 40,

@@ -255,6 +255,14 @@ impl Batch {
         Ok(())
     }
 
+    /// Forgets what the sender asked to have done with the frame, which passes as it is.
+    pub fn decline_offload(&mut self, index: u16) {
+        let frame = &mut self.frames[usize::from(index)];
+        // SAFETY: the arena holds the vnet header right before `own`, and `self` is borrowed for writing.
+        unsafe { frame.own.at.as_ptr().sub(VNET_HDR_LEN).write_bytes(0, VNET_HDR_LEN) };
+        frame.plain = true;
+    }
+
     /// Copies the pieces behind the first bytes, into the frame's slot.
     fn gather(&mut self, index: u16) {
         let frame = &mut self.frames[usize::from(index)];
@@ -460,6 +468,8 @@ mod tests {
         );
         batch.gather(0);
         assert_eq!((batch.vnet(0), batch.frame(0)[0], batch.frame(0)[299]), (vnet, 0, 99));
+        batch.decline_offload(1);
+        assert_eq!((batch.is_plain(1), batch.with_vnet(1)[..11].to_vec()), (true, vec![0; 11]));
         assert_eq!(batch.frame(0)[1..299], memory[1..299]);
         assert_eq!((batch.is_whole(1), batch.frame(1)[99], batch.bytes()), (true, 99, 420));
     }

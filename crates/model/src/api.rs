@@ -85,6 +85,12 @@ pub struct ChangePort {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<Vec<String>>))]
     pub allow_reserved: Option<Vec<MacAddr>>,
+    /// Whether a DHCP server's messages from this vNIC are dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp_guard: Option<bool>,
+    /// Whether router advertisements and redirects from this vNIC are dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router_guard: Option<bool>,
     /// The most addresses that may be learned on the port at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learn_limit: Option<u32>,

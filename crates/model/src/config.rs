@@ -125,6 +125,13 @@ pub struct PortConfig {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub allow_reserved: Vec<MacAddr>,
+    /// Drops what only DHCP servers say (DHCP, DHCPv6) where it comes from this vNIC. An uplink has no such guard.
+    #[serde(default)]
+    pub dhcp_guard: bool,
+    /// Drops what only routers say (router advertisements and redirects) where it comes from this vNIC. An uplink has no such
+    /// guard.
+    #[serde(default)]
+    pub router_guard: bool,
     /// The most addresses that may be learned on the port at once while its guard is off.
     #[serde(default = "default_learn_limit")]
     pub learn_limit: u32,
@@ -151,6 +158,8 @@ impl PortConfig {
             mac: None,
             allow_macs: Vec::new(),
             allow_reserved: Vec::new(),
+            dhcp_guard: false,
+            router_guard: false,
             learn_limit: DEFAULT_LEARN_LIMIT,
             mtu: None,
             queues: None,

@@ -47,6 +47,10 @@ drop_reasons! {
     MacPinnedElsewhere = "mac_pinned_elsewhere",
     /// The destination is reserved for the link itself (01-80-C2-00-00-00 to -0F) and the port may not send to it.
     ReservedMulticast = "reserved_multicast",
+    /// The port may not serve DHCP and the frame carries a DHCP server's message, or hides what it carries.
+    DhcpGuard = "dhcp_guard",
+    /// The port may not act as a router and the frame carries a router advertisement or a redirect, or hides what it carries.
+    RouterGuard = "router_guard",
     /// The destination is on the port that the frame came from.
     Hairpin = "hairpin",
     /// No port could get the frame.

@@ -60,6 +60,10 @@ pub enum Invalid {
     #[error("port '{port}' is an uplink and has no {what} of its own")]
     NotOnUplink { port: Name, what: &'static str },
     #[error(
+        "port '{port}' is an uplink and has no {what} guard: servers and routers outside are reached through it; set the guard on the ports of VMs"
+    )]
+    NoSuchGuardOnUplink { port: Name, what: &'static str },
+    #[error(
         "port '{port}' is attached to {kind} and has no choice of io '{}': leave it out, only an uplink and a netdev have one", io.as_str()
     )]
     NoIoChoice { port: Name, kind: &'static str, io: IoChoice },
@@ -191,6 +195,11 @@ fn check_uplink(port: &PortConfig) -> Result<(), Invalid> {
     }
     if port.mac.is_some() || !port.allow_macs.is_empty() {
         return refused("MAC");
+    }
+    for (what, on) in [("DHCP", port.dhcp_guard), ("router", port.router_guard)] {
+        if on {
+            return Err(Invalid::NoSuchGuardOnUplink { port: port.name.clone(), what });
+        }
     }
     if port.mtu.is_some() { refused("MTU") } else { Ok(()) }
 }

@@ -93,6 +93,8 @@ fn an_uplink_has_no_policies_of_a_vnic() {
     let with = |port| vec![switch(SwitchKind::External, vec![port])];
     refused(with(PortConfig { guard: true, ..uplink("e0") }), "no guard");
     refused(with(PortConfig { mtu: Some(1500), ..uplink("e0") }), "no MTU");
+    refused(with(PortConfig { dhcp_guard: true, ..uplink("e0") }), "no DHCP guard: servers");
+    refused(with(PortConfig { router_guard: true, ..uplink("e0") }), "no router guard: servers");
 }
 
 fn vhost(port: &str, socket: Option<&str>) -> PortConfig {

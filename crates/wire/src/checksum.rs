@@ -157,6 +157,15 @@ pub fn complete_gathered(
     Ok(())
 }
 
+/// True where the field that an offload header names lies in `header`, the frame's first bytes, and is no checksum. Whoever
+/// completes it there would change what the frame was judged by, so nobody may.
+#[must_use]
+pub fn is_misplaced(header: &[u8], csum_start: u16, csum_offset: u16) -> bool {
+    let start = usize::from(csum_start);
+    let at = start + usize::from(csum_offset);
+    at < header.len() && !partial::may_be_checksum(header, start, at)
+}
+
 /// Zero means "no checksum" in UDP (RFC 768); its other form, all ones, is the same number to every receiver.
 #[inline]
 pub(crate) const fn never_zero(checksum: u16) -> u16 {

@@ -15,10 +15,10 @@ pub const ICMPV6: u8 = 58;
 pub const V6_HEADER_LEN: usize = 40;
 
 const V4_MIN_HEADER_LEN: usize = 20;
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const DESTINATION: u8 = 60;
+pub(crate) const HOP_BY_HOP: u8 = 0;
+pub(crate) const ROUTING: u8 = 43;
+pub(crate) const FRAGMENT: u8 = 44;
+pub(crate) const DESTINATION: u8 = 60;
 const FRAGMENT_LEN: usize = 8;
 
 /// RFC 8200 section 4.1 has each extension once and destination options twice. A sender that chains more only

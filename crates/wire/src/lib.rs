@@ -7,6 +7,7 @@
 
 pub mod checksum;
 pub mod ethernet;
+pub mod inspect;
 pub mod ip;
 mod mac;
 mod partial;
@@ -17,6 +18,7 @@ mod vnet;
 
 pub use checksum::{CompleteError, Sum};
 pub use ethernet::{EthernetHeader, Truncated};
+pub use inspect::{Cargo, inspect};
 pub use ip::{Fragment, IpError, Ipv4View, Ipv6View};
 pub use mac::{MacAddr, ParseMacError};
 pub use segment::{HeaderBuffer, Segment, SegmentError, Segments};

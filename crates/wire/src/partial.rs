@@ -12,12 +12,15 @@ use crate::{
 ///
 /// For a sum over the transport header that is its own checksum field; a sum that begins further back is that of a
 /// packet inside a tunnel, and lies behind the transport header. What carries no IP may have one anywhere behind its
-/// EtherType, except ARP, which has no checksum.
+/// EtherType, except ARP, which has no checksum, and what may have IP further back: more tags, and LLC.
 pub(crate) fn may_be_checksum(header: &[u8], start: usize, at: usize) -> bool {
     match transport::locate(header) {
         Ok(layers) => behind_ip(header, &layers, start, at),
         Err(LocateError::NotIp) => transport::payload_type(header).is_ok_and(|(ethertype, payload)| {
-            start >= payload && ethertype != ethernet::ARP && !vlan::is_tpid(ethertype)
+            start >= payload
+                && ethertype >= ethernet::FIRST_ETHERTYPE
+                && ethertype != ethernet::ARP
+                && !vlan::was_tpid(ethertype)
         }),
         Err(LocateError::Ethernet(_) | LocateError::Ip(_)) => false,
     }
@@ -81,6 +84,10 @@ mod tests {
         let mut frame = packet(ip::UDP, 0);
         frame[12..14].copy_from_slice(&ethernet::ARP.to_be_bytes());
         assert_eq!(allowed(&frame, 14).count(), 0);
+        for hiding in [[0x91, 0], [0, 46]] {
+            frame[12..14].copy_from_slice(&hiding);
+            assert_eq!(allowed(&frame, 22).count(), 0, "{hiding:?}");
+        }
         frame[12..18].copy_from_slice(&[0x81, 0, 0, 1, 0x88, 0x47]);
         assert_eq!(allowed(&frame, 17).count(), 0);
         assert!(allowed(&frame, 18).eq(18..62));

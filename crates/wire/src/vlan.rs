@@ -8,6 +8,8 @@ pub const TAG_LEN: usize = 4;
 pub const TPID_8021Q: u16 = 0x8100;
 /// TPID of a service tag (IEEE 802.1ad).
 pub const TPID_8021AD: u16 = 0x88a8;
+/// TPIDs that service tags had before IEEE 802.1ad. Nothing is done with such tags, but some receivers take them off.
+const FORMER_TPIDS: [u16; 3] = [0x9100, 0x9200, 0x9300];
 /// Most tags that are looked behind for an IP header: a service tag and a customer tag.
 pub const MAX_TAGS: usize = 2;
 
@@ -47,6 +49,12 @@ impl VlanTag {
 #[must_use]
 pub const fn is_tpid(ethertype: u16) -> bool {
     matches!(ethertype, TPID_8021Q | TPID_8021AD)
+}
+
+/// True for what begins a tag, or did once.
+#[inline]
+pub(crate) fn was_tpid(ethertype: u16) -> bool {
+    is_tpid(ethertype) || FORMER_TPIDS.contains(&ethertype)
 }
 
 /// Puts a tag into a frame that lies behind four free bytes of `frame`: the addresses move to the front and

@@ -5,7 +5,8 @@ mod common;
 use common::{tcp_v4, tcp_v6, udp_v4, udp_v6};
 use proptest::{collection::vec, prelude::*};
 use wire::{
-    EthernetHeader, Ipv4View, Ipv6View, MacAddr, Segments, TcpView, UdpView, VnetHdr, checksum, ethernet,
+    Cargo, EthernetHeader, Fragment, Ipv4View, Ipv6View, MacAddr, Segments, TcpView, UdpView, VnetHdr,
+    checksum, ethernet, inspect, ip,
     segment::{MAX_HEADER_LEN, MAX_SEGMENTS, largest_segment_len},
     transport, vlan,
 };
@@ -53,8 +54,32 @@ fn every_door(bytes: &[u8], hdr: &VnetHdr) {
     }
     let _ = UdpView::parse(bytes).map(|udp| (udp.ports(), udp.datagram_len()));
     let _ = vlan::insert(&mut bytes.to_vec(), 0x8100, hdr.csum_start);
+    inspection(bytes);
     completion(bytes, hdr);
     segmentation(bytes, hdr);
+}
+
+/// What the first bytes of a frame tell is so whatever follows; and what `locate` finds is found.
+fn inspection(bytes: &[u8]) {
+    let whole = inspect(bytes);
+    for len in 0..bytes.len().min(200) {
+        match (inspect(&bytes[..len]), whole) {
+            (Cargo::Hidden, _) => {}
+            (Cargo::Udp { ports, message: None, .. }, Cargo::Udp { ports: all, .. }) => {
+                assert_eq!(ports, all)
+            }
+            (part, whole) => assert_eq!(part, whole, "{len} bytes"),
+        }
+    }
+    let Ok(layers) = transport::locate(bytes) else { return };
+    if layers.protocol == ip::UDP && layers.fragment == Fragment::Whole {
+        let ports = UdpView::parse(&bytes[layers.transport..]).map(|udp| udp.ports());
+        let found = match whole {
+            Cargo::Udp { ports, .. } => Some(ports),
+            _ => None,
+        };
+        assert_eq!(found, ports);
+    }
 }
 
 /// However it is called, completion leaves the addresses, the type and the length of the frame alone.

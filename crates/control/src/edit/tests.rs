@@ -124,6 +124,11 @@ fn ports_come_change_and_go() {
     let open = ChangePort { guard: Some(false), ..Default::default() };
     let state = Editor::new(&state, 1).change_port("lan", "a", open).unwrap();
     assert!(!state.switch("lan").unwrap().port("a").unwrap().guard);
+    let guards = ChangePort { dhcp_guard: Some(true), router_guard: Some(true), ..Default::default() };
+    let state = Editor::new(&state, 1).change_port("lan", "a", guards).unwrap();
+    let state = Editor::new(&state, 1).change_port("lan", "a", ChangePort::default()).unwrap();
+    let port = state.switch("lan").unwrap().port("a").unwrap();
+    assert!(port.dhcp_guard && port.router_guard && !port.guard, "what is not named stays");
     let state = Editor::new(&state, 1).remove_port("lan", "a").unwrap();
     assert_eq!(ports(&state), ["b"]);
 }
@@ -138,6 +143,8 @@ fn what_is_not_there_or_there_already_is_refused() {
     assert!(matches!(edit().add_port("lan", tap), Err(EditError::PortExists { .. })));
     assert!(matches!(edit().remove_port("lan", "x"), Err(EditError::NoPort { .. })));
     assert!(matches!(edit().remove_port("lan", "eth0"), Err(EditError::UplinkIsTheSwitchs(_))));
+    let guard = ChangePort { dhcp_guard: Some(true), ..Default::default() };
+    assert!(matches!(edit().change_port("lan", "eth0", guard), Err(EditError::Invalid(_))));
     let mac = ChangePort { mac: Some(MacAddr([2, 0, 0, 0, 0, 9])), ..Default::default() };
     assert!(matches!(edit().change_port("lan", "host", mac), Err(EditError::MacIsTheNics(_))));
 }

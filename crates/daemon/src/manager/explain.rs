@@ -37,6 +37,10 @@ fn sentence(live: &LiveSwitch, port: &Name, step: &Step) -> ExplainedStep {
         Step::Addresses { destination, source } => ("addresses", format!("from {source} to {destination}")),
         Step::Guard { passes: true } => ("guard", format!("{port} may send from this address")),
         Step::Guard { passes: false } => ("guard", format!("{port} may not send from this address")),
+        Step::Policies { refused: None } => ("policies", format!("{port} may send what the frame carries")),
+        Step::Policies { refused: Some(_) } => {
+            ("policies", format!("{port} may not send what the frame carries or hides"))
+        }
         Step::Source(None) => ("source", format!("{port} has no guard, and the source is not known yet")),
         Step::Source(Some(at)) => {
             ("source", format!("{port} has no guard; the source is known on {}", name_of(*at)))

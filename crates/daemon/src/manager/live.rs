@@ -104,6 +104,8 @@ impl LivePort {
             guard: self.config.guard,
             allow_macs: self.config.allow_macs.clone(),
             allow_reserved: self.config.allow_reserved.iter().map(bit).fold(0, |all, one| all | one),
+            dhcp_guard: self.config.dhcp_guard,
+            router_guard: self.config.router_guard,
             learn_limit: self.config.learn_limit,
             mtu: self.mtu,
             up: self.state == PortState::Up,

@@ -1,6 +1,9 @@
 //! The naive switch: one list of entries, scanned from end to end for everything, written from the design's table of
 //! switching semantics and not from the engine. Slow and obviously right; it knows no slots, hashes, lists or stamps.
 
+mod guards;
+pub mod packets;
+
 use engine::{EngineEvent, Entry, Flood, Millis, PortIndex, PortPolicy, Role, TableConfig, Verdict};
 use model::{DropReason, MacKind};
 use std::collections::BTreeMap;
@@ -148,6 +151,12 @@ impl NaiveSwitch {
         let reserved = dst.0[..5] == [0x01, 0x80, 0xc2, 0, 0] && dst.0[5] < 16;
         if reserved && policy.role == Role::Vnic && policy.allow_reserved & (1 << dst.0[5]) == 0 {
             return dropped(DropReason::ReservedMulticast);
+        }
+        if policy.role == Role::Vnic && policy.dhcp_guard && guards::dhcp_guard_drops(&frame.header) {
+            return dropped(DropReason::DhcpGuard);
+        }
+        if policy.role == Role::Vnic && policy.router_guard && guards::router_guard_drops(&frame.header) {
+            return dropped(DropReason::RouterGuard);
         }
         let not_learned = !guarded && !self.learn(src, ingress);
         (self.way_to(dst, ingress), not_learned)
