@@ -3,14 +3,18 @@
 
 use crate::state::Before;
 use anyhow::{Context, Result, ensure};
-use lab::{Call, Daemon, Fate, NIC, Place, Strace, World};
+use lab::{Call, Daemon, Fate, NIC, Place, Strace, World, wait_until};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 const ADD: &[&str] = &["switch", "add", "lan", "--external", NIC, "--io", "af-xdp"];
 const REMOVE: &[&str] = &["switch", "remove", "lan"];
 const TO_XDP: &[&str] = &["switch", "set", "lan", "--io", "af-xdp"];
 const TO_PACKET: &[&str] = &["switch", "set", "lan", "--io", "af-packet"];
 const CALLS: &[&str] = &["bpf", "ioctl", "bind", "setsockopt", "rename", "unlink"];
+
+/// Within which a command that has answered has had all its effects.
+const AFTERWARDS: Duration = Duration::from_secs(1);
 
 struct Stage {
     world: World,
@@ -57,13 +61,21 @@ impl Stage {
         Ok(calls.iter().filter(|call| has_to_do_with_xdp(call)).map(|call| call.place.clone()).collect())
     }
 
-    fn die_at(&mut self, command: &[&str], place: &Place) -> Result<()> {
+    /// False where it did not come to that place: calls are numbered for each thread, and which one does what differs. Then it
+    /// is killed after the command.
+    fn die_at(&mut self, command: &[&str], place: &Place) -> Result<bool> {
         let strace = Strace::inject(self.daemon.id()?, place, Fate::Kill)?;
         // What it answers, if it does, is no matter.
         self.daemon.cli(command)?;
+        let died =
+            wait_until("death at that place", AFTERWARDS, || Ok(self.daemon.ended()?.is_some())).is_ok();
+        if !died {
+            self.daemon.kill9()?;
+        }
         strace.wait_for_end()?;
         self.daemon.launch()?;
-        self.expect_whole()
+        self.expect_whole()?;
+        Ok(died)
     }
 }
 
@@ -83,12 +95,14 @@ fn die_everywhere(from: &[&[&str]], command: &[&str], least: usize) -> Result<()
     stage.prepare(from)?;
     let places = stage.record(command)?;
     ensure!(places.len() >= least, "too few places to die at: {places:?}");
+    let mut died = 0;
     for place in &places {
         let at = |stage: &Stage| format!("killed at {place:?}; log:\n{}", stage.daemon.log());
         stage.prepare(from).with_context(|| at(&stage))?;
-        stage.die_at(command, place).with_context(|| at(&stage))?;
+        died += usize::from(stage.die_at(command, place).with_context(|| at(&stage))?);
     }
-    println!("{command:?}: killed at {} places", places.len());
+    println!("{command:?}: killed at {died} of {} places", places.len());
+    ensure!(died >= least, "it came to {died} of {places:?} only");
     stage.prepare(&[])?;
     stage.expect_whole()
 }
