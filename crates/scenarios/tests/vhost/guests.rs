@@ -263,12 +263,11 @@ fn root_a_port_comes_back_with_its_vmm_after_the_vmm_was_killed() -> Result<()> 
     lab.close()
 }
 
-/// Of several outages the shortest counts: a machine that is busy with other things makes each of them longer.
+/// After each death, and after an orderly restart.
 fn goes_on_without_a_word(kind: Kind) -> Result<()> {
     let mut lab = Lab::new(1500)?;
     let mut guest = lab.boot(&lab.port("vm1", Kind { role: "client", ..kind })?, "10.9.0.21")?;
     lab.world.far.ping("10.9.0.21")?;
-    let mut outages = Vec::new();
     for killed in [true, true, true, false] {
         if killed {
             lab.daemon.kill9()?;
@@ -278,10 +277,9 @@ fn goes_on_without_a_word(kind: Kind) -> Result<()> {
         }
         let up = Instant::now();
         lab.world.far.wait_ping("10.9.0.21", PATIENCE)?;
-        outages.push(up.elapsed());
+        let outage = up.elapsed();
+        ensure!(outage < OUTAGE, "the first answer came {outage:?} after vmswitchd did");
     }
-    let shortest = outages.iter().min().context("no outage")?;
-    ensure!(*shortest < OUTAGE, "the first answers came {outages:?} after vmswitchd did");
     let pings = lab.world.far.try_exec(&["ping", "-c", "20", "-i", "0.02", "-W", "2", "10.9.0.21"])?;
     let all_once = pings.stdout.contains("20 received") && !pings.stdout.contains("duplicates");
     ensure!(all_once, "{}", pings.stdout);
