@@ -1,10 +1,11 @@
 //! One switch at work on one worker: its ports, its counters, and the way of a batch through it.
 
 use crate::{
+    forms::Forms,
     share::Share,
     tables::{Desk, Tables},
 };
-use engine::{EngineEvent, FrameIn, Millis, PortIndex, Verdict};
+use engine::{EngineEvent, FrameIn, Millis, PortIndex, Snapshot, Verdict, Vlan};
 use io::{BATCH_FRAMES, Batch, HEAD_BYTES, Link, Port, PortError};
 use model::{DropReason, PortCounters, SwitchCounters};
 use std::{cell::Cell, sync::Arc};
@@ -48,6 +49,8 @@ pub struct Fabric {
     retired: SwitchCounters,
     /// How long each frame of the batch at hand is on the wire: where it will be cut, its largest segment.
     wire_lens: [Cell<u32>; BATCH_FRAMES],
+    /// Frames of the batch at hand with other tags.
+    forms: Forms,
     /// Ports that got frames of the batch at hand, each once.
     touched: Vec<PortIndex>,
     link_changes: Vec<(PortIndex, Link)>,
@@ -78,6 +81,7 @@ impl Fabric {
             copies: 0,
             retired: SwitchCounters::default(),
             wire_lens: [const { Cell::new(0) }; BATCH_FRAMES],
+            forms: Forms::default(),
             touched: Vec::with_capacity(BATCH_FRAMES),
             link_changes: Vec::new(),
         }
@@ -246,20 +250,30 @@ impl Fabric {
         counters.rx_bytes += batch.frame_bytes() as u64;
     }
 
-    fn sort(&mut self, ingress: PortIndex, batch: &Batch) {
-        let Self { desk, ports, touched, copies, wire_lens, .. } = self;
+    fn sort(&mut self, ingress: PortIndex, batch: &mut Batch) {
+        let Self { desk, ports, touched, copies, wire_lens, forms, .. } = self;
+        forms.clear();
         let snapshot = desk.snapshot();
         let mut first = 0;
         for run in desk.verdicts().chunk_by(|one, next| one == next) {
             let frames = first..first + run.len() as u16;
             first = frames.end;
-            let mut send = |to: PortIndex| {
+            let mut send = |to: PortIndex, vlan: Vlan| {
                 let slot = &mut ports[usize::from(to.0)];
                 let was_empty = slot.leaving.is_empty();
                 for frame in frames.clone() {
-                    match snapshot.fits(to, wire_lens[usize::from(frame)].get(), batch.head(frame)) {
-                        true => slot.leaving.push(frame),
-                        false => slot.counters.drops.add(DropReason::Oversize, 1),
+                    let mut departure =
+                        match snapshot.fits(to, wire_lens[usize::from(frame)].get(), batch.head(frame)) {
+                            true => Ok(frame),
+                            false => Err(DropReason::Oversize),
+                        };
+                    if !vlan.is_none() {
+                        departure = departure
+                            .and_then(|frame| in_form(snapshot, (ingress, to), vlan, frame, batch, forms));
+                    }
+                    match departure {
+                        Ok(frame) => slot.leaving.push(frame),
+                        Err(reason) => slot.counters.drops.add(reason, 1),
                     }
                 }
                 if was_empty && !slot.leaving.is_empty() {
@@ -268,9 +282,10 @@ impl Fabric {
             };
             let count = run.len() as u64;
             match run[0] {
-                Verdict::Forward(to) => send(to),
-                Verdict::Flood(which) => {
-                    let destinations = snapshot.flood(ingress, which).map(send).count() as u64;
+                Verdict::Forward(to, vlan) => send(to, vlan),
+                Verdict::Flood(which, vlan) => {
+                    let destinations = snapshot.flood(ingress, which, vlan);
+                    let destinations = destinations.map(|to| send(to, vlan)).count() as u64;
                     *copies += count * (u64::max(destinations, 1) - 1);
                 }
                 Verdict::Drop(reason) => ports[usize::from(ingress.0)].counters.drops.add(reason, count),
@@ -288,6 +303,20 @@ impl Fabric {
             self.note_link(to);
         }
     }
+}
+
+/// A frame of a VLAN, with the tag that it leaves with.
+#[inline(never)]
+fn in_form(
+    snapshot: &Snapshot,
+    (from, to): (PortIndex, PortIndex),
+    vlan: Vlan,
+    frame: u16,
+    batch: &mut Batch,
+    forms: &mut Forms,
+) -> Result<u16, DropReason> {
+    let form = snapshot.retag(from, to, vlan, batch.head(frame))?;
+    forms.of(batch, frame, form).ok_or(DropReason::Runt)
 }
 
 impl Slot {

@@ -13,6 +13,7 @@
 //! between two batches, so it never stops traffic, and counters are exact when they are read.
 
 mod fabric;
+mod forms;
 mod handle;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -7,7 +7,7 @@ use crate::{
     tables::{Desk, Tables},
 };
 use engine::{
-    FrameIn, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict, Verdicts,
+    FrameIn, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict, Verdicts, Vlan,
 };
 use io::{Batch, Port, PortError, Sent};
 use shuttle::{Config, Runner, scheduler::RandomScheduler, sync::Mutex, thread};
@@ -133,7 +133,7 @@ fn what_one_worker_learned_all_know_and_nothing_is_learned_twice_or_lost() {
         // Whoever looks it up finds what is in the table.
         let mut desk = Desk::default();
         let verdicts = decide(&tables, PortIndex(2), &[frame(mac(7), mac(3), 0)], &mut desk);
-        assert_eq!(verdicts, [Verdict::Forward(PortIndex(seven.1))]);
+        assert_eq!(verdicts, [Verdict::Forward(PortIndex(seven.1), Vlan::NONE)]);
     });
 }
 

@@ -116,15 +116,17 @@ impl Tables {
         let switch = self.0.read();
         let (steps, verdict) = switch.explain(ingress, FrameIn { header, len }, now);
         let snapshot = switch.snapshot();
-        let outcome = |to: PortIndex| match snapshot.fits(to, len, header) {
-            true => Ok(to),
+        let outcome = |to: PortIndex, vlan| match snapshot.fits(to, len, header) {
+            true => snapshot.retag(ingress, to, vlan, header).map(|_| to).map_err(|reason| (to, reason)),
             false => Err((to, DropReason::Oversize)),
         };
         let outcomes = match verdict {
             Verdict::Drop(reason) => vec![Err((ingress, reason))],
             Verdict::DropAt(port, reason) => vec![Err((port, reason))],
-            Verdict::Forward(to) => vec![outcome(to)],
-            Verdict::Flood(which) => snapshot.flood(ingress, which).map(outcome).collect(),
+            Verdict::Forward(to, vlan) => vec![outcome(to, vlan)],
+            Verdict::Flood(which, vlan) => {
+                snapshot.flood(ingress, which, vlan).map(|to| outcome(to, vlan)).collect()
+            }
         };
         Explained { steps, outcomes }
     }

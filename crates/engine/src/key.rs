@@ -6,15 +6,23 @@ use wire::MacAddr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key(u64);
 
+/// Stands for all VLANs in the key of an address that is fixed to a trunk: no frame has this number.
+pub(crate) const EVERY_VLAN: u16 = 0xfff;
 /// The low 48 bits.
 const MAC_MASK: u64 = (1 << 48) - 1;
 /// The I/G bit: the lowest one of the first byte of the wire.
 const GROUP_BIT: u64 = 1 << 40;
 
 impl Key {
-    /// The key of an address on a VLAN-transparent port: VLAN 0.
+    /// The key of an address in no VLAN.
     pub(crate) const fn of(mac: MacAddr) -> Self {
         Self(mac.to_u64())
+    }
+
+    /// The same address in a VLAN.
+    #[inline]
+    pub(crate) const fn in_vlan(self, vlan: u16) -> Self {
+        Self(self.0 & MAC_MASK | (vlan as u64 & 0xfff) << 48)
     }
 
     pub(crate) const fn from_number(number: u64) -> Self {
@@ -25,7 +33,7 @@ impl Key {
         self.0
     }
 
-    /// Destination and source on a VLAN-transparent port, from the first bytes of a frame.
+    /// Destination and source in no VLAN, from the first bytes of a frame.
     #[inline]
     pub(crate) fn pair(header: &[u8; 14]) -> (Self, Self) {
         let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, ..] = *header;
@@ -69,6 +77,9 @@ mod tests {
             header[6..12].copy_from_slice(&src.0);
             assert_eq!(Key::pair(&header), (Key::of(dst), Key::of(src)));
             assert_eq!((Key::of(dst).mac(), Key::of(dst).vlan()), (dst, 0));
+            let elsewhere = Key::of(dst).in_vlan(4094);
+            assert_eq!((elsewhere.mac(), elsewhere.vlan(), elsewhere.in_vlan(0)), (dst, 4094, Key::of(dst)));
+            assert_eq!(elsewhere.is_group(), dst.is_multicast());
             assert_eq!(Key::of(dst).is_group(), dst.is_multicast());
             assert_eq!(Key::of(dst).is_valid_source(), dst.is_valid_source());
         }

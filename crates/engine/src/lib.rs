@@ -5,7 +5,9 @@
 //! answers, however a stream of frames is cut into batches.
 //!
 //! ```
-//! use engine::{FrameIn, Flood, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict, Verdicts};
+//! use engine::{
+//!     FrameIn, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict, Verdicts, Vlan,
+//! };
 //! # extern crate alloc;
 //! # use alloc::{sync::Arc, vec::Vec};
 //!
@@ -18,7 +20,7 @@
 //! let header = [b.0, a.0, [0x08, 0, 0, 0, 0, 0]].concat();
 //! let mut verdicts = Verdicts::default();
 //! switch.process(PortIndex(0), &[FrameIn { header: &header, len: 60 }], Millis(0), &mut verdicts);
-//! assert_eq!(*verdicts, [Verdict::Forward(PortIndex(1))]);
+//! assert_eq!(*verdicts, [Verdict::Forward(PortIndex(1), Vlan::NONE)]);
 //! ```
 #![no_std]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -33,8 +35,10 @@ mod mac_table;
 mod pipeline;
 mod policy;
 mod snapshot;
+mod state;
 mod step;
 mod switch;
+mod vlan;
 
 pub use events::{EVENT_INTERVAL, EngineEvent, MAX_EVENTS};
 pub use mac_table::{Entry, Learned, TableConfig};
@@ -43,6 +47,7 @@ pub use policy::{PortIndex, PortPolicy, Role};
 pub use snapshot::{Flood, Snapshot};
 pub use step::Step;
 pub use switch::Switch;
+pub use vlan::{Retag, Vlan};
 
 /// A moment or a span, in milliseconds. The caller's clock may start anywhere; time that goes backwards is taken to
 /// stand still.

@@ -55,7 +55,7 @@ mod slab;
 use crate::{
     Millis, PortIndex,
     hash::{self, Seed},
-    key::Key,
+    key::{EVERY_VLAN, Key},
 };
 use alloc::{vec, vec::Vec};
 use fullest::Fullest;
@@ -95,8 +95,8 @@ impl TableConfig {
 pub struct Entry {
     /// The address.
     pub mac: MacAddr,
-    /// Its VLAN; 0 as long as ports are VLAN-transparent.
-    pub vlan: u16,
+    /// Its VLAN; 0 is none. `None` where it is fixed to a trunk, in every VLAN.
+    pub vlan: Option<u16>,
     /// Where it is.
     pub port: PortIndex,
     /// How it got there.
@@ -395,7 +395,7 @@ impl MacTable {
         &mut self,
         ports: usize,
         limit: impl Fn(PortIndex) -> u32,
-        fixed: &[(MacAddr, PortIndex, MacKind)],
+        fixed: &[(Key, PortIndex, MacKind)],
     ) {
         while self.reclaim_one() {}
         self.ports().for_each(|port| self.trim(port, limit(port)));
@@ -405,8 +405,8 @@ impl MacTable {
         if ports != self.learned.len() || fixed.len() > self.slab.slots() {
             self.rebuild(ports, fixed.len());
         }
-        for (mac, port, kind) in fixed {
-            self.fix(Node::new(Key::of(*mac), *kind, *port, Stamp(0)));
+        for (key, port, kind) in fixed {
+            self.fix(Node::new(*key, *kind, *port, Stamp(0)));
         }
     }
 
@@ -506,7 +506,7 @@ impl MacTable {
         let nodes = self.learned.iter().chain([&self.fixed]).flat_map(|list| self.slab.iter(list));
         let listed = nodes.map(move |node| Entry {
             mac: node.key().mac(),
-            vlan: node.key().vlan(),
+            vlan: Some(node.key().vlan()).filter(|vlan| *vlan != EVERY_VLAN),
             port: node.port(),
             kind: node.kind(),
             age_ms: if node.is_learned() { now.0 - node.stamp().0 } else { 0 },

@@ -32,10 +32,11 @@
 mod memory;
 
 use crate::{
-    EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, guards,
-    key::Key,
+    EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan, guards,
+    key::{EVERY_VLAN, Key},
     mac_table::{Hashed, Learned, MacTable, Source},
     snapshot::Port,
+    vlan::is_tagged,
 };
 use alloc::vec::Vec;
 use core::{borrow::Borrow, iter, ops::Deref};
@@ -60,9 +61,9 @@ pub enum Verdict {
     /// Dropped; counted on that port, which it was to leave on.
     DropAt(PortIndex, DropReason),
     /// Goes to that port.
-    Forward(PortIndex),
+    Forward(PortIndex, Vlan),
     /// Goes to each port of [`Snapshot::flood`], of which there is at least one.
-    Flood(Flood),
+    Flood(Flood, Vlan),
 }
 
 /// A verdict, and whether the frame passed without its source being learned.
@@ -112,8 +113,9 @@ impl Switch {
         out: &mut Verdicts,
     ) -> u32 {
         self.table.advance(now);
-        let Self { snapshot, table, events } = self;
-        let decided = decide(snapshot, ingress, Writable { table, events }, frames.into_iter(), out);
+        let Self { snapshot, table, events, states } = self;
+        let memory = Writable { table, events, state: states.get_mut(usize::from(ingress.0)) };
+        let decided = decide(snapshot, ingress, memory, frames.into_iter(), out);
         decided.unwrap_or_default()
     }
 
@@ -139,7 +141,8 @@ impl Switch {
         let (mut steps, mut out) = (Vec::new(), Verdicts::default());
         let mut table = self.table.clone();
         table.advance(now);
-        let memory = Explaining { table, steps: &mut steps };
+        let state = self.states.get(usize::from(ingress.0)).cloned();
+        let memory = Explaining { table, state: state.unwrap_or_default(), steps: &mut steps };
         decide(&self.snapshot, ingress, memory, [frame].into_iter(), &mut out);
         let verdict = out.first().copied().unwrap_or(Verdict::Drop(DropReason::PortDown));
         (steps, verdict)
@@ -187,16 +190,40 @@ const READ_AHEAD: usize = 64;
 struct Run {
     dst: Hashed,
     src: Hashed,
+    vlan: Vlan,
     /// Why none of them passes, whatever its destination.
     refused: Option<DropReason>,
     frames: u32,
+}
+
+/// What a frame says of itself, and why it does not pass where a policy refuses it; or why it does not whatever the port,
+/// with no addresses.
+#[derive(Clone, Copy)]
+struct Reading {
+    dst: Key,
+    src: Key,
+    vlan: Vlan,
+    refused: Option<DropReason>,
+}
+
+impl Reading {
+    const fn none(reason: DropReason) -> Self {
+        let none = Hashed::NONE.key;
+        Self { dst: none, src: none, vlan: Vlan::NONE, refused: Some(reason) }
+    }
+
+    #[inline]
+    fn is_of(&self, run: &Run) -> bool {
+        (self.dst, self.src, self.vlan, self.refused) == (run.dst.key, run.src.key, run.vlan, run.refused)
+    }
 }
 
 /// The frames that are read ahead. Kept, as it need not be cleared for each batch.
 type RunBuffer = [Run; READ_AHEAD];
 
 impl Run {
-    const EMPTY: Self = Self { dst: Hashed::NONE, src: Hashed::NONE, refused: None, frames: 0 };
+    const EMPTY: Self =
+        Self { dst: Hashed::NONE, src: Hashed::NONE, vlan: Vlan::NONE, refused: None, frames: 0 };
 }
 
 /// What is the same for all frames of a batch. `INSPECTS` where the port has policies that look into frames: two ways, so that
@@ -216,13 +243,13 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         Verdicts { verdicts, runs }: &mut Verdicts,
     ) -> Option<u32> {
         let mut not_learned = 0;
+        if INSPECTS && self.port.policy.remembers() {
+            self.memory.state()?;
+        }
         loop {
             let count = self.read_ahead(frames.by_ref().take(READ_AHEAD), runs);
             for run in &runs[..count] {
-                let decision = match run.refused {
-                    Some(reason) => self.refuse(run, reason)?,
-                    None => self.switch(run.dst, run.src, None)?,
-                };
+                let decision = self.conclude(run)?;
                 not_learned += u32::from(decision.not_learned) * run.frames;
                 verdicts.extend(iter::repeat_n(decision.verdict, run.frames as usize));
             }
@@ -237,17 +264,17 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     /// with 65,536 destinations in random order. Says how many runs there are.
     #[inline]
     fn read_ahead<'f>(
-        &self,
+        &mut self,
         frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
         runs: &mut RunBuffer,
     ) -> usize {
         let (mut last, mut count, mut touched) = (Run::EMPTY, 0, 0);
         for frame in frames {
-            let (dst, src, refused) = self.addresses(frame.borrow());
-            if (dst, src, refused) == (last.dst.key, last.src.key, last.refused) && count != 0 {
+            let reading = self.read(frame.borrow());
+            if reading.is_of(&last) && count != 0 {
                 last.frames += 1;
             } else {
-                last = self.begin_run(dst, src, refused, &last, &mut touched);
+                last = self.begin_run(reading, &last, &mut touched);
                 count += 1;
             }
             runs[(count - 1) % READ_AHEAD] = last;
@@ -258,15 +285,9 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
 
     /// A run of one frame; what its addresses share with the run before need not be hashed and touched again.
     #[inline]
-    fn begin_run(
-        &self,
-        dst: Key,
-        src: Key,
-        refused: Option<DropReason>,
-        last: &Run,
-        touched: &mut u64,
-    ) -> Run {
-        let mut run = Run { refused, frames: 1, ..*last };
+    fn begin_run(&self, reading: Reading, last: &Run, touched: &mut u64) -> Run {
+        let Reading { dst, src, vlan, refused } = reading;
+        let mut run = Run { vlan, refused, frames: 1, ..*last };
         if dst != last.dst.key {
             run.dst = self.table().hashed(dst);
             *touched ^= self.table().touch(run.dst);
@@ -278,20 +299,33 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         run
     }
 
-    /// The frame's addresses, destination first, and why it does not pass where a policy of the port refuses it; or why it
-    /// does not whatever the port, with no addresses.
     #[inline]
-    fn addresses(&self, frame: &FrameIn<'_>) -> (Key, Key, Option<DropReason>) {
-        let (none, len) = (Hashed::NONE.key, frame.len as usize);
+    fn read(&mut self, frame: &FrameIn<'_>) -> Reading {
         match frame.header.first_chunk() {
-            Some(_) if !self.port.fits(frame.len, frame.header) => (none, none, Some(DropReason::Oversize)),
-            Some(header) if len >= ethernet::HEADER_LEN => {
+            Some(_) if !self.port.fits(frame.len, frame.header) => Reading::none(DropReason::Oversize),
+            Some(header) if frame.len as usize >= ethernet::HEADER_LEN => {
                 let (dst, src) = Key::pair(header);
-                let refused = if INSPECTS { guards::refusal(&self.port.policy, frame.header) } else { None };
-                (dst, src, refused)
+                if INSPECTS || is_tagged(header) {
+                    self.inspect(dst, src, frame.header)
+                } else {
+                    Reading { dst, src, vlan: Vlan::NONE, refused: None }
+                }
             }
-            _ => (none, none, Some(DropReason::Runt)),
+            _ => Reading::none(DropReason::Runt),
         }
+    }
+
+    /// Finds the VLAN of a frame, and looks into the frame where the port has policies that want it.
+    #[inline]
+    fn inspect(&mut self, dst: Key, src: Key, header: &[u8]) -> Reading {
+        let vlan = match self.port.vlans.classify(header) {
+            Ok(vlan) => vlan,
+            Err(reason) => return Reading { dst, src, vlan: Vlan::NONE, refused: Some(reason) },
+        };
+        let learned_in = self.snapshot.learns_in(vlan.id());
+        let looks = INSPECTS && self.port.policy.inspects();
+        let refused = if looks { guards::refusal(&self.port.policy, header) } else { None };
+        Reading { dst: dst.in_vlan(learned_in), src: src.in_vlan(learned_in), vlan, refused }
     }
 
     #[inline]
@@ -299,65 +333,81 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         self.memory.table()
     }
 
-    /// What comes of frames that are at fault whatever their addresses, or that a policy refuses.
+    /// What comes of the frames of a run. `None` where it takes writing that may not be done. A policy that refuses a frame
+    /// comes after what is wrong with its addresses, and before its source is learned.
     #[inline]
-    fn refuse(&mut self, run: &Run, reason: DropReason) -> Option<Decision> {
-        if !INSPECTS || matches!(reason, DropReason::Runt | DropReason::Oversize) {
+    fn conclude(&mut self, run: &Run) -> Option<Decision> {
+        let Run { dst, src, refused, .. } = *run;
+        if let Some(reason @ (DropReason::Runt | DropReason::Oversize)) = refused {
             return Some(Decision::drop(reason));
         }
-        self.switch(run.dst, run.src, Some(reason))
-    }
-
-    /// `None` where it takes writing that may not be done. A policy that refuses a frame comes after what is wrong with its
-    /// addresses, and before its source is learned.
-    #[inline]
-    fn switch(&mut self, dst: Hashed, src: Hashed, refused: Option<DropReason>) -> Option<Decision> {
         if !src.key.is_valid_source() {
             return Some(Decision::drop(DropReason::InvalidSource));
         }
         self.memory.note(Step::Addresses { destination: dst.key.mac(), source: src.key.mac() });
         if self.port.guarded {
-            return Some(self.switch_guarded(dst, src, refused));
+            return Some(self.conclude_guarded(run));
         }
         let source = self.memory.source(src);
         self.memory.note(Step::Source(source.port()));
-        if let Source::Fixed(pinned_to) = source {
+        if let Some(pinned_to) = self.fixed_at(source, run) {
             let (mac, claimed_by) = (src.key.mac(), self.ingress);
             self.memory.tell(EngineEvent::PinConflict { mac, pinned_to, claimed_by })?;
             return Some(Decision::drop(DropReason::MacPinnedElsewhere));
         }
-        if self.is_reserved(dst) {
-            return Some(Decision::drop(DropReason::ReservedMulticast));
-        }
-        self.note_policies(refused);
-        if let Some(reason) = refused {
+        if let Some(reason) = self.refusal(run) {
             return Some(Decision::drop(reason));
         }
         let not_learned = !self.learn(src, source)?;
-        Some(Decision { verdict: self.way_to(dst), not_learned })
+        Some(Decision { verdict: self.way_to(run), not_learned })
     }
 
     /// The same for a guarded port, which does not learn.
     #[inline]
-    fn switch_guarded(&mut self, dst: Hashed, src: Hashed, refused: Option<DropReason>) -> Decision {
-        let passes = self.port.may_send_from(src.key);
+    fn conclude_guarded(&mut self, run: &Run) -> Decision {
+        let passes = self.port.may_send_from(run.src.key);
         self.memory.note(Step::Guard { passes });
         if !passes {
             return Decision::drop(DropReason::SpoofedMac);
         }
-        if self.is_reserved(dst) {
-            return Decision::drop(DropReason::ReservedMulticast);
-        }
-        self.note_policies(refused);
-        let verdict = refused.map_or_else(|| self.way_to(dst), Verdict::Drop);
+        let refused = self.refusal(run);
+        let verdict = refused.map_or_else(|| self.way_to(run), Verdict::Drop);
         Decision { verdict, not_learned: false }
     }
 
+    /// The port that the source is fixed to, in the VLAN or, on a trunk that has the VLAN, in every one.
     #[inline]
-    fn note_policies(&mut self, refused: Option<DropReason>) {
-        if INSPECTS {
+    fn fixed_at(&mut self, source: Source, run: &Run) -> Option<PortIndex> {
+        match source {
+            Source::Fixed(port) => Some(port),
+            _ if self.snapshot.has_fixed_on_trunks() => {
+                let everywhere = self.table().hashed(run.src.key.in_vlan(EVERY_VLAN));
+                let port = self.memory.look_up(everywhere)?;
+                self.snapshot.is_in(port, run.vlan.id()).then_some(port)
+            }
+            _ => None,
+        }
+    }
+
+    /// Why the port's policies, in their order, do not let the frames in.
+    #[inline]
+    fn refusal(&mut self, run: &Run) -> Option<DropReason> {
+        let refused = run.refused;
+        let by_vlan =
+            refused.filter(|reason| matches!(reason, DropReason::VlanNotAllowed | DropReason::DoubleTag));
+        if self.port.vlans.is_of_interest() || by_vlan.is_some() {
+            self.memory.note(Step::Vlan(by_vlan.map_or(Ok(run.vlan.id()), Err)));
+        }
+        if by_vlan.is_some() {
+            return by_vlan;
+        }
+        if self.is_reserved(run.dst) {
+            return Some(DropReason::ReservedMulticast);
+        }
+        if INSPECTS && self.port.policy.inspects() {
             self.memory.note(Step::Policies { refused });
         }
+        refused
     }
 
     #[inline]
@@ -381,24 +431,41 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     }
 
     #[inline]
-    fn way_to(&mut self, dst: Hashed) -> Verdict {
-        if dst.key.is_group() {
+    fn way_to(&mut self, run: &Run) -> Verdict {
+        if run.dst.key.is_group() {
             self.memory.note(Step::Group);
-            return self.flood(Flood::Group);
+            return self.flood(Flood::Group, run.vlan);
         }
-        let known = self.memory.look_up(dst);
+        let known = self.look_up(run);
         self.memory.note(Step::Destination(known));
         match known {
-            None => self.flood(Flood::Unknown),
+            None => self.flood(Flood::Unknown, run.vlan),
             Some(port) if port == self.ingress => Verdict::Drop(DropReason::Hairpin),
-            Some(port) if self.snapshot.is_up(port) => Verdict::Forward(port),
+            Some(port) if !run.vlan.is_none() && !self.snapshot.is_in(port, run.vlan.id()) => {
+                self.memory.note(Step::NotInVlan(port));
+                Verdict::DropAt(port, DropReason::VlanFiltered)
+            }
+            Some(port) if self.snapshot.is_up(port) => Verdict::Forward(port, run.vlan),
             Some(port) => Verdict::DropAt(port, DropReason::PortDown),
         }
     }
 
-    fn flood(&self, which: Flood) -> Verdict {
-        if self.snapshot.floods_to_any(self.ingress, which) {
-            Verdict::Flood(which)
+    /// The port of the destination: where it is fixed on a trunk that has the VLAN, else what the VLAN's own entry says.
+    #[inline]
+    fn look_up(&mut self, run: &Run) -> Option<PortIndex> {
+        if self.snapshot.has_fixed_on_trunks() {
+            let everywhere = self.table().hashed(run.dst.key.in_vlan(EVERY_VLAN));
+            let on_trunk = self.memory.look_up(everywhere);
+            if let Some(port) = on_trunk.filter(|port| self.snapshot.is_in(*port, run.vlan.id())) {
+                return Some(port);
+            }
+        }
+        self.memory.look_up(run.dst)
+    }
+
+    fn flood(&self, which: Flood, vlan: Vlan) -> Verdict {
+        if self.snapshot.flood(self.ingress, which, vlan).next().is_some() {
+            Verdict::Flood(which, vlan)
         } else {
             Verdict::Drop(DropReason::NoDestination)
         }

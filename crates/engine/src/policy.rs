@@ -1,6 +1,7 @@
 //! What one port may do.
 
 use alloc::vec::Vec;
+use model::policy::vlan::{Trunk, VlanMode};
 use wire::MacAddr;
 
 /// A port of one switch: a small dense number.
@@ -36,6 +37,10 @@ pub struct PortPolicy {
     pub dhcp_guard: bool,
     /// Neither router advertisements nor redirects may be sent from this vNIC. An uplink has no such guard, whatever is set here.
     pub router_guard: bool,
+    /// In which VLANs the port is.
+    pub vlan: VlanMode,
+    /// The priority in a frame's tag is kept. That of frames from and to an uplink is, whatever is set here.
+    pub trust_priority: bool,
     /// The most addresses that may be learned on a vNIC at once. An uplink has no limit but the table: at a full one it
     /// takes the place of what is oldest, like everybody.
     pub learn_limit: u32,
@@ -46,9 +51,9 @@ pub struct PortPolicy {
 }
 
 impl PortPolicy {
-    /// A port as it is unless told otherwise: up, MTU 1500; a vNIC is guarded.
+    /// A port as it is unless told otherwise: up, MTU 1500; a vNIC is guarded and in no VLAN, an uplink is in all.
     #[must_use]
-    pub const fn new(role: Role) -> Self {
+    pub fn new(role: Role) -> Self {
         Self {
             role,
             mac: None,
@@ -57,6 +62,11 @@ impl PortPolicy {
             allow_reserved: 0,
             dhcp_guard: false,
             router_guard: false,
+            vlan: match role {
+                Role::Uplink => VlanMode::Trunk(Trunk::all()),
+                Role::Vnic => VlanMode::Untagged,
+            },
+            trust_priority: false,
             learn_limit: model::DEFAULT_LEARN_LIMIT,
             mtu: 1500,
             up: true,
@@ -67,6 +77,12 @@ impl PortPolicy {
     #[must_use]
     pub const fn is_guarded(&self) -> bool {
         self.guard && matches!(self.role, Role::Vnic)
+    }
+
+    /// True where a policy remembers something of the port's frames.
+    #[must_use]
+    pub const fn remembers(&self) -> bool {
+        false
     }
 
     /// True where it has to be known what frames carry.

@@ -1,16 +1,20 @@
 //! The policies of all ports of a switch, prepared for the hot path.
 
-use crate::{PortIndex, PortPolicy, Role, key::Key};
-use alloc::vec::Vec;
-use model::MacKind;
+use crate::{
+    PortIndex, PortPolicy, Retag, Role, Vlan,
+    key::{EVERY_VLAN, Key},
+    vlan::{Members, Membership},
+};
+use alloc::{collections::BTreeMap, vec::Vec};
+use model::{DropReason, MacKind, policy::vlan::VlanMode};
 use wire::{MacAddr, ethernet, vlan};
 
 /// What a flooded frame is, which decides who gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flood {
-    /// Broadcast or multicast: every other port gets it.
+    /// Broadcast or multicast: every other port of the VLAN gets it.
     Group,
-    /// Unicast to an address that nobody has: the uplink and the ports without guard get it. A guarded port's
+    /// Unicast to an address that nobody has: the uplink and the ports without guard of the VLAN get it. A guarded port's
     /// addresses are all in the MAC table, so such a frame cannot be for it.
     Unknown,
 }
@@ -20,9 +24,16 @@ pub enum Flood {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     ports: Vec<Option<Port>>,
-    /// One list for all ingress ports: a list each would take memory in the square of the ports.
+    /// Who gets frames without VLAN. One list for all ingress ports: a list each would take memory in the square of the ports.
     group: Vec<PortIndex>,
     unknown: Vec<PortIndex>,
+    /// The same for frames of a VLAN.
+    group_members: Members,
+    unknown_members: Members,
+    /// The primary VLAN of each secondary one.
+    primaries: BTreeMap<u16, u16>,
+    /// An address is fixed to a trunk.
+    has_fixed_on_trunks: bool,
 }
 
 /// A policy and what the hot path wants to know of it.
@@ -30,25 +41,27 @@ pub struct Snapshot {
 pub(crate) struct Port {
     pub(crate) policy: PortPolicy,
     pub(crate) guarded: bool,
-    /// Frames that come in have to be looked into.
+    /// Frames that come in have to be looked into, or get a VLAN though they have no tag.
     pub(crate) inspects: bool,
+    pub(crate) vlans: Membership,
     /// The addresses that a guarded port may use, sorted.
     sources: Vec<Key>,
 }
 
 impl Port {
     fn new(policy: PortPolicy) -> Self {
-        let (guarded, inspects) = (policy.is_guarded(), policy.inspects());
+        let vlans = Membership::new(&policy);
+        let (guarded, inspects) = (policy.is_guarded(), policy.inspects() || vlans.untagged != 0);
         let mut sources: Vec<_> =
             policy.mac.iter().chain(&policy.allow_macs).map(|mac| Key::of(*mac)).collect();
         sources.sort_unstable();
-        Self { policy, guarded, inspects, sources }
+        Self { policy, guarded, inspects, vlans, sources }
     }
 
-    /// True where the guard lets `source` pass.
+    /// True where the guard lets `source` pass, whatever its VLAN.
     #[inline]
     pub(crate) fn may_send_from(&self, source: Key) -> bool {
-        self.sources.binary_search(&source).is_ok()
+        self.sources.binary_search(&source.in_vlan(0)).is_ok()
     }
 
     /// True where `destination` is reserved for the link itself (IEEE 802.1Q, table 8-1) and may not be sent to.
@@ -99,13 +112,24 @@ impl Snapshot {
             by_index[at] = Some(Port::new(policy));
         }
         let mut snapshot = Self { ports: by_index, ..Self::default() };
-        snapshot.group = snapshot.up_ports(|_| true);
-        snapshot.unknown = snapshot.up_ports(|port| !port.guarded);
+        (snapshot.group, snapshot.group_members) = snapshot.up_ports(|_| true);
+        (snapshot.unknown, snapshot.unknown_members) = snapshot.up_ports(|port| !port.guarded);
+        snapshot.primaries = snapshot.ports().flat_map(|(_, port)| secondaries(&port.policy.vlan)).collect();
+        let on_trunk = snapshot.ports().any(|(_, port)| port.guarded && port.vlans.is_trunk());
+        snapshot.has_fixed_on_trunks = on_trunk;
         snapshot
     }
 
-    fn up_ports(&self, wanted: impl Fn(&Port) -> bool) -> Vec<PortIndex> {
-        self.ports().filter(|(_, port)| port.policy.up && wanted(port)).map(|(index, _)| index).collect()
+    /// The ports that are up: those that get frames without VLAN, and those that get frames of one.
+    fn up_ports(&self, wanted: impl Fn(&Port) -> bool) -> (Vec<PortIndex>, Members) {
+        let (mut without, mut members) = (Vec::new(), Members::default());
+        for (index, port) in self.ports().filter(|(_, port)| port.policy.up && wanted(port)) {
+            if port.vlans.has(0) {
+                without.push(index);
+            }
+            members.add(index, &port.vlans);
+        }
+        (without, members)
     }
 
     pub(crate) fn ports(&self) -> impl Iterator<Item = (PortIndex, &Port)> {
@@ -134,26 +158,62 @@ impl Snapshot {
         self.port(port).map(|p| &p.policy)
     }
 
-    /// The ports that get a flooded frame from `ingress`, in the order of their numbers: only ports that are up, never
-    /// the ingress.
+    /// The ports that get a flooded frame of a VLAN from `ingress`: only ports that are up and in the VLAN, never the
+    /// ingress. Of frames without VLAN, in the order of their numbers.
     #[inline]
-    pub fn flood(&self, ingress: PortIndex, which: Flood) -> impl Iterator<Item = PortIndex> + '_ {
-        self.flood_list(which).iter().copied().filter(move |port| *port != ingress)
+    pub fn flood(
+        &self,
+        ingress: PortIndex,
+        which: Flood,
+        vlan: Vlan,
+    ) -> impl Iterator<Item = PortIndex> + '_ {
+        let (listed, wide) = self.flood_lists(which, vlan.id());
+        let wide = wide.iter().filter(move |port| self.is_in(**port, vlan.id()));
+        listed.iter().chain(wide).copied().filter(move |port| *port != ingress)
     }
 
-    /// True where a flooded frame from `ingress` would reach somebody.
-    pub(crate) fn floods_to_any(&self, ingress: PortIndex, which: Flood) -> bool {
-        match self.flood_list(which) {
-            [] => false,
-            [only] => *only != ingress,
-            _ => true,
+    /// Those that surely get it, and those that do if they are in the VLAN.
+    fn flood_lists(&self, which: Flood, vlan: u16) -> (&[PortIndex], &[PortIndex]) {
+        match (which, vlan) {
+            (Flood::Group, 0) => (&self.group, &[]),
+            (Flood::Unknown, 0) => (&self.unknown, &[]),
+            (Flood::Group, vlan) => self.group_members.of(vlan),
+            (Flood::Unknown, vlan) => self.unknown_members.of(vlan),
         }
     }
 
-    fn flood_list(&self, which: Flood) -> &[PortIndex] {
-        match which {
-            Flood::Group => &self.group,
-            Flood::Unknown => &self.unknown,
+    /// True where frames of that VLAN leave on the port.
+    #[inline]
+    pub(crate) fn is_in(&self, port: PortIndex, vlan: u16) -> bool {
+        self.port(port).is_some_and(|port| port.vlans.has(vlan))
+    }
+
+    /// The VLAN under which is learned what is seen in `vlan`: the primary one of a private VLAN.
+    #[inline]
+    pub(crate) fn learns_in(&self, vlan: u16) -> u16 {
+        if self.primaries.is_empty() { vlan } else { *self.primaries.get(&vlan).unwrap_or(&vlan) }
+    }
+
+    /// True where an address may be in the MAC table for every VLAN.
+    #[inline]
+    pub(crate) const fn has_fixed_on_trunks(&self) -> bool {
+        self.has_fixed_on_trunks
+    }
+
+    /// What becomes of the tag of a frame in `vlan` that came from `ingress`, begins with `header` and leaves on `port`.
+    ///
+    /// # Errors
+    /// Without its tag it would get into another VLAN.
+    pub fn retag(
+        &self,
+        ingress: PortIndex,
+        port: PortIndex,
+        vlan: Vlan,
+        header: &[u8],
+    ) -> Result<Retag, DropReason> {
+        match (self.port(ingress), self.port(port)) {
+            (Some(from), Some(to)) if !vlan.is_none() => to.vlans.retag(&from.vlans, vlan, header),
+            _ => Ok(Retag::Keep),
         }
     }
 
@@ -166,13 +226,26 @@ impl Snapshot {
     }
 
     /// The entries of the MAC table that follow from the policies: a guarded port's MAC is pinned to it, its allow
-    /// list is static.
-    pub(crate) fn fixed_entries(&self) -> impl Iterator<Item = (MacAddr, PortIndex, MacKind)> + '_ {
+    /// list is static. Those of a trunk are so in every VLAN.
+    pub(crate) fn fixed_entries(&self) -> impl Iterator<Item = (Key, PortIndex, MacKind)> + '_ {
         self.ports().filter(|(_, port)| port.guarded).flat_map(|(index, port)| {
+            let vlan = match port.vlans.is_trunk() {
+                true => EVERY_VLAN,
+                false => self.learns_in(port.vlans.untagged),
+            };
             let pinned = port.policy.mac.iter().map(|mac| (*mac, MacKind::Pinned));
             let allowed = port.policy.allow_macs.iter().map(|mac| (*mac, MacKind::Static));
             let valid = pinned.chain(allowed).filter(|(mac, _)| mac.is_valid_source());
-            valid.map(move |(mac, kind)| (mac, index, kind))
+            valid.map(move |(mac, kind)| (Key::of(mac).in_vlan(vlan), index, kind))
         })
+    }
+}
+
+/// The secondary VLANs that a port names, each with its primary.
+fn secondaries(mode: &VlanMode) -> Vec<(u16, u16)> {
+    match mode {
+        VlanMode::Isolated(vlan) | VlanMode::Community(vlan) => [(vlan.secondary, vlan.primary)].into(),
+        VlanMode::Promiscuous(vlan) => vlan.secondaries.iter().map(|id| (id, vlan.primary)).collect(),
+        VlanMode::Untagged | VlanMode::Access(_) | VlanMode::Trunk(_) => Vec::new(),
     }
 }

@@ -19,6 +19,8 @@ pub enum Step {
         /// Whether the source is the port's MAC or on its allow list.
         passes: bool,
     },
+    /// In which VLAN it is: 0 is none; or why it is not let in.
+    Vlan(Result<u16, DropReason>),
     /// The port has policies that look into frames: DHCP guard, router guard.
     Policies {
         /// Why they do not let it in.
@@ -32,4 +34,6 @@ pub enum Step {
     Group,
     /// It is for one address: where the MAC table has that.
     Destination(Option<PortIndex>),
+    /// That port is not in its VLAN.
+    NotInVlan(PortIndex),
 }

@@ -1,8 +1,8 @@
 //! One switch: its MAC table, its snapshot, its events.
 
 use crate::{
-    EngineEvent, Entry, Millis, PortIndex, Snapshot, TableConfig, events::Events, mac_table::MacTable,
-    snapshot::Port,
+    EngineEvent, Entry, Millis, PortIndex, PortPolicy, Snapshot, TableConfig, events::Events,
+    mac_table::MacTable, snapshot::Port, state::PortState,
 };
 use alloc::{sync::Arc, vec::Vec};
 
@@ -12,22 +12,42 @@ pub struct Switch {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) table: MacTable,
     pub(crate) events: Events,
+    /// By port.
+    pub(crate) states: Vec<PortState>,
 }
 
 impl Switch {
     /// A switch without ports. `seed` has to be random and secret: see `hash.rs`.
     #[must_use]
     pub fn new(config: TableConfig, seed: [u64; 2]) -> Self {
-        Self { snapshot: Arc::default(), table: MacTable::new(config, seed), events: Events::default() }
+        Self {
+            snapshot: Arc::default(),
+            table: MacTable::new(config, seed),
+            events: Events::default(),
+            states: Vec::new(),
+        }
     }
 
     /// Takes a new snapshot. Pinned and static entries follow it; what was learned on ports that are gone or guarded now
-    /// is forgotten, and so are a port's oldest entries above a limit that was lowered.
+    /// is forgotten, and so are a port's oldest entries above a limit that was lowered, and all of a port whose VLANs changed.
     pub fn install(&mut self, snapshot: Arc<Snapshot>, now: Millis) {
         self.table.advance(now);
+        for (index, former) in self.snapshot.ports() {
+            let moves = |port: &Port| port.vlans != former.vlans;
+            if snapshot.port(index).is_some_and(moves) {
+                self.table.flush(index);
+            }
+        }
         let limit = |port| snapshot.port(port).map_or(0, Port::learn_limit);
         let fixed: Vec<_> = snapshot.fixed_entries().collect();
         self.table.install(snapshot.port_slots(), limit, &fixed);
+        self.states.resize_with(snapshot.port_slots(), PortState::default);
+        for (index, state) in self.states.iter_mut().enumerate() {
+            let port = snapshot.policy(PortIndex(index as u16));
+            if !port.is_some_and(PortPolicy::remembers) {
+                *state = PortState::default();
+            }
+        }
         self.snapshot = snapshot;
     }
 

@@ -2,6 +2,7 @@
 
 use engine::{
     Flood, FrameIn, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict, Verdicts,
+    Vlan,
 };
 use model::DropReason;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ fn verdict(guards: [bool; 2], packet: &[u8]) -> Option<DropReason> {
     let mut switch = switch(vm, policy(Role::Vnic, NONE), policy(Role::Uplink, NONE));
     match send(&mut switch, VM, VM_MAC, packet) {
         Verdict::Drop(reason) => Some(reason),
-        Verdict::Flood(Flood::Group) => None,
+        Verdict::Flood(Flood::Group, Vlan::NONE) => None,
         other => panic!("{other:?}"),
     }
 }
@@ -159,7 +160,7 @@ fn an_uplink_has_no_guards() {
     let mut switch = switch(policy(Role::Vnic, NONE), policy(Role::Vnic, NONE), policy(Role::Uplink, BOTH));
     let server = MacAddr([6, 0, 0, 0, 0, 1]);
     for packet in [dhcp(67, 68, 2), v6(58, &[134, 0])] {
-        assert_eq!(send(&mut switch, UPLINK, server, &packet), Verdict::Flood(Flood::Group));
+        assert_eq!(send(&mut switch, UPLINK, server, &packet), Verdict::Flood(Flood::Group, Vlan::NONE));
     }
 }
 
@@ -186,7 +187,7 @@ fn a_guard_that_is_set_applies_from_the_next_batch_on() {
     let mut changing = switch(policy(Role::Vnic, NONE), policy(Role::Vnic, NONE), policy(Role::Uplink, NONE));
     let (packet, mac) = (v6(58, &[134, 0]), MacAddr([2, 0, 0, 0, 0, 9]));
     for (guards, expected) in
-        [(NONE, Verdict::Flood(Flood::Group)), (ROUTER, Verdict::Drop(DropReason::RouterGuard))]
+        [(NONE, Verdict::Flood(Flood::Group, Vlan::NONE)), (ROUTER, Verdict::Drop(DropReason::RouterGuard))]
     {
         let open = |role, guards| PortPolicy { guard: false, ..policy(role, guards) };
         let ports = vec![(VM, open(Role::Vnic, guards)), (OTHER, open(Role::Vnic, NONE))];

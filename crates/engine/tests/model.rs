@@ -4,8 +4,9 @@ mod naive;
 
 use engine::{
     EngineEvent, Entry, Flood, FrameIn, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig,
-    Verdict, Verdicts,
+    Verdict, Verdicts, Vlan,
 };
+use model::policy::vlan::{Trunk, VlanMode};
 use naive::{Frame, NaiveSwitch};
 use proptest::{collection::vec, prelude::*, sample::select};
 use std::sync::Arc;
@@ -45,24 +46,52 @@ fn frame() -> impl Strategy<Value = Frame> {
         &[0x81, 0x00, 0x00, 0x07, 0x08, 0x00, 0x45, 0x00, 0x00, 0x00],
         &[0x88, 0xa8, 0x00, 0x07, 0x81, 0x00, 0x00, 0x08, 0x08, 0x00],
     ]);
+    let tag = (select(vec![0, 1, 10, 20, 100, 101, 102, 103, 4094, 4095]), select(vec![0u16, 1, 7, 15]));
+    let tag = tag
+        .prop_map(|(vlan, priority): (u16, _)| [[0x81, 0], (priority << 12 | vlan).to_be_bytes()].concat());
+    let tags = vec(tag, 0..3).prop_map(|tags| tags.concat());
     let rest = prop_oneof![1 => rest.prop_map(<[u8]>::to_vec), 2 => naive::packets::packet()];
     let copied = prop_oneof![9 => Just(usize::MAX), 1 => 0..22usize];
     let len = prop_oneof![9 => Just(60u32), 1 => select(vec![0, 13, 14, 1514, 1515, 1518, 1519, 1522, 1523])];
-    (any_mac(), any_mac(), rest, copied, len).prop_map(|(dst, src, rest, copied, len)| {
-        let mut header = [&dst.0[..], &src.0, &rest].concat();
+    (any_mac(), any_mac(), tags, rest, copied, len).prop_map(|(dst, src, tags, rest, copied, len)| {
+        let mut header = [&dst.0[..], &src.0, &tags, &rest].concat();
         header.truncate(copied);
         Frame { header, len }
     })
+}
+
+fn vlan() -> impl Strategy<Value = VlanMode> {
+    let modes = [
+        "access=10",
+        "access=20",
+        "trunk=all",
+        "trunk=10,20,100-103",
+        "isolated=100,101",
+        "community=100,102",
+        "community=100,103",
+        "promiscuous=100,101-103",
+        "promiscuous=100,101",
+    ];
+    let modes = modes.map(|mode| mode.parse().unwrap()).to_vec();
+    let trunk = |allowed: &str, native, prune: &str| {
+        let (allowed, prune) = (allowed.parse().unwrap(), prune.parse().unwrap());
+        VlanMode::Trunk(Trunk { allowed, native, prune })
+    };
+    let native = vec![trunk("all", 10, "20-99"), trunk("20,100", 1, ""), trunk("10-20", 20, "11")];
+    prop_oneof![1 => Just(VlanMode::Untagged), 1 => select(modes), 1 => select(native)]
 }
 
 fn policy() -> impl Strategy<Value = PortPolicy> {
     let role = prop_oneof![1 => Just(Role::Uplink), 3 => Just(Role::Vnic)];
     let limit = select(vec![0, 1, 3, 10, 4096]);
     let guards = (any::<bool>(), any::<bool>(), any::<bool>());
-    (role, prop::option::of(unicast()), guards, vec(any_mac(), 0..3), any::<u16>(), limit, any::<u8>())
-        .prop_map(|(role, mac, guards, allow_macs, allow_reserved, learn_limit, up)| PortPolicy {
+    let vlan = (prop::option::weighted(0.7, vlan()), any::<bool>());
+    (role, prop::option::of(unicast()), guards, vec(any_mac(), 0..3), any::<u16>(), limit, any::<u8>(), vlan)
+        .prop_map(|(role, mac, guards, allow_macs, allow_reserved, learn_limit, up, vlan)| PortPolicy {
             role,
             mac,
+            vlan: vlan.0.unwrap_or_else(|| PortPolicy::new(role).vlan),
+            trust_priority: vlan.1,
             guard: guards.0,
             allow_macs,
             allow_reserved,
@@ -208,7 +237,11 @@ proptest! {
             let Op::Install(ports) = op else { continue };
             let snapshot = Snapshot::new(ports.clone());
             for (ingress, which) in (0..PORTS).flat_map(|i| [(PortIndex(i), Flood::Group), (PortIndex(i), Flood::Unknown)]) {
-                prop_assert_eq!(snapshot.flood(ingress, which).collect::<Vec<_>>(), naive.flood(ingress, which));
+                for vlan in [0, 1, 10, 20, 100, 101, 102, 103, 104, 4094] {
+                    let mut reached: Vec<_> = snapshot.flood(ingress, which, Vlan::new(vlan, false)).collect();
+                    reached.sort();
+                    prop_assert_eq!(reached, naive.flood(ingress, which, vlan));
+                }
             }
         }
     }
@@ -237,6 +270,19 @@ proptest! {
                 prop_assert_eq!((known, out.to_vec()), written);
             }
         }
+    }
+
+    #[test]
+    fn a_frame_leaves_with_the_tag_that_the_modes_of_both_ports_ask_for(
+        from in policy(),
+        to in policy(),
+        frame in frame(),
+    ) {
+        let Ok(vlan) = naive::vlans::classify(&from, &[&frame.header[..], &[0; 14]].concat()) else { return Ok(()) };
+        prop_assume!(frame.header.len() >= 18 && naive::vlans::has(&to, vlan.id()));
+        let snapshot = Snapshot::new(vec![(PortIndex(0), from.clone()), (PortIndex(1), to.clone())]);
+        let retagged = snapshot.retag(PortIndex(0), PortIndex(1), vlan, &frame.header);
+        prop_assert_eq!(retagged, naive::vlans::retag(&from, &to, vlan, &frame.header));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use engine::{
     EngineEvent, Flood, FrameIn, MAX_EVENTS, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch,
-    TableConfig, Verdict, Verdicts,
+    TableConfig, Verdict, Verdicts, Vlan,
 };
 use model::{DropReason, MacKind};
 use std::sync::Arc;
@@ -113,8 +113,8 @@ fn a_guarded_port_sends_from_its_own_addresses_only_and_learns_none() {
     let mut bench = Bench::new();
     bench.change(GUARDED, |policy| policy.allow_macs = vec![mac(7)]);
     let to = mac_of(OTHER_GUARDED);
-    assert_eq!(bench.send(GUARDED, mac_of(GUARDED), to), Verdict::Forward(OTHER_GUARDED));
-    assert_eq!(bench.send(GUARDED, mac(7), to), Verdict::Forward(OTHER_GUARDED));
+    assert_eq!(bench.send(GUARDED, mac_of(GUARDED), to), Verdict::Forward(OTHER_GUARDED, Vlan::NONE));
+    assert_eq!(bench.send(GUARDED, mac(7), to), Verdict::Forward(OTHER_GUARDED, Vlan::NONE));
     assert_eq!(bench.send(GUARDED, mac(8), to), dropped(DropReason::SpoofedMac));
     assert_eq!(bench.send(GUARDED, mac_of(OTHER_GUARDED), to), dropped(DropReason::SpoofedMac));
     assert_eq!(bench.learned_on(GUARDED), []);
@@ -145,7 +145,10 @@ fn nobody_else_can_claim_a_pinned_or_static_address() {
     for (port, claimed) in [(UPLINK, mac_of(GUARDED)), (OPEN, mac_of(GUARDED)), (OPEN, mac(7))] {
         assert_eq!(bench.send(port, claimed, MacAddr::BROADCAST), dropped(DropReason::MacPinnedElsewhere));
         assert_eq!(bench.learned_on(port), []);
-        assert_eq!(bench.send(OTHER_GUARDED, mac_of(OTHER_GUARDED), claimed), Verdict::Forward(GUARDED));
+        assert_eq!(
+            bench.send(OTHER_GUARDED, mac_of(OTHER_GUARDED), claimed),
+            Verdict::Forward(GUARDED, Vlan::NONE)
+        );
     }
     let conflict =
         |claimed_by| EngineEvent::PinConflict { mac: mac_of(GUARDED), pinned_to: GUARDED, claimed_by };
@@ -158,10 +161,13 @@ fn an_address_that_becomes_pinned_leaves_the_port_that_it_was_learned_on() {
     bench.learn(UPLINK, 7..8);
     bench.change(GUARDED, |policy| policy.mac = Some(mac(7)));
     assert_eq!(bench.learned_on(UPLINK), []);
-    assert_eq!(bench.send(OTHER_GUARDED, mac_of(OTHER_GUARDED), mac(7)), Verdict::Forward(GUARDED));
+    assert_eq!(
+        bench.send(OTHER_GUARDED, mac_of(OTHER_GUARDED), mac(7)),
+        Verdict::Forward(GUARDED, Vlan::NONE)
+    );
     assert_eq!(
         bench.send(OTHER_GUARDED, mac_of(OTHER_GUARDED), mac_of(GUARDED)),
-        Verdict::Flood(Flood::Unknown)
+        Verdict::Flood(Flood::Unknown, Vlan::NONE)
     );
 }
 
@@ -170,8 +176,14 @@ fn an_open_port_learns_up_to_its_limit_and_forwards_beyond_it() {
     let mut bench = Bench::new();
     bench.change(OPEN, |policy| policy.learn_limit = 3);
     assert_eq!(bench.learn(OPEN, 0..3), 0);
-    assert_eq!(bench.send_counting(OPEN, mac(3), MacAddr::BROADCAST), (Verdict::Flood(Flood::Group), 1));
-    assert_eq!(bench.send_counting(OPEN, mac(2), MacAddr::BROADCAST), (Verdict::Flood(Flood::Group), 0));
+    assert_eq!(
+        bench.send_counting(OPEN, mac(3), MacAddr::BROADCAST),
+        (Verdict::Flood(Flood::Group, Vlan::NONE), 1)
+    );
+    assert_eq!(
+        bench.send_counting(OPEN, mac(2), MacAddr::BROADCAST),
+        (Verdict::Flood(Flood::Group, Vlan::NONE), 0)
+    );
     assert_eq!(bench.learned_on(OPEN), [mac(0), mac(1), mac(2)]);
     assert_eq!(bench.learn(UPLINK, 100..5200), 0, "an uplink's limit is the table's");
 }
@@ -194,10 +206,10 @@ fn expired_entries_do_not_count_towards_the_limit() {
 fn an_open_ports_own_mac_is_learned_and_not_pinned() {
     let mut bench = Bench::new();
     bench.change(OPEN, |policy| policy.mac = Some(mac(7)));
-    assert_eq!(bench.way_to(mac(7)), Verdict::Flood(Flood::Unknown));
-    assert_eq!(bench.send(UPLINK, mac(7), MacAddr::BROADCAST), Verdict::Flood(Flood::Group));
+    assert_eq!(bench.way_to(mac(7)), Verdict::Flood(Flood::Unknown, Vlan::NONE));
+    assert_eq!(bench.send(UPLINK, mac(7), MacAddr::BROADCAST), Verdict::Flood(Flood::Group, Vlan::NONE));
     bench.learn(OPEN, 7..8);
-    assert_eq!(bench.way_to(mac(7)), Verdict::Forward(OPEN));
+    assert_eq!(bench.way_to(mac(7)), Verdict::Forward(OPEN, Vlan::NONE));
 }
 
 #[test]
@@ -206,7 +218,7 @@ fn a_learned_address_moves_and_the_move_is_told() {
     bench.learn(OPEN, 0..1);
     assert_eq!(bench.events(), []);
     bench.learn(OTHER_OPEN, 0..1);
-    assert_eq!(bench.way_to(mac(0)), Verdict::Forward(OTHER_OPEN));
+    assert_eq!(bench.way_to(mac(0)), Verdict::Forward(OTHER_OPEN, Vlan::NONE));
     assert_eq!(bench.events(), [EngineEvent::Moved { mac: mac(0), from: OPEN, to: OTHER_OPEN }]);
     assert_eq!(bench.learned_on(OPEN), []);
 }
@@ -217,7 +229,7 @@ fn an_address_does_not_move_to_a_port_at_its_limit() {
     bench.change(OTHER_OPEN, |policy| policy.learn_limit = 0);
     bench.learn(OPEN, 0..1);
     assert_eq!(bench.learn(OTHER_OPEN, 0..1), 1);
-    assert_eq!(bench.way_to(mac(0)), Verdict::Forward(OPEN));
+    assert_eq!(bench.way_to(mac(0)), Verdict::Forward(OPEN, Vlan::NONE));
 }
 
 #[test]
@@ -226,9 +238,10 @@ fn an_entry_expires_to_the_millisecond_swept_or_not() {
         let mut bench = Bench::new();
         bench.now = Millis(500);
         bench.learn(OPEN, 0..1);
-        for (now, verdict) in
-            [(AGEING + 499, Verdict::Forward(OPEN)), (AGEING + 500, Verdict::Flood(Flood::Unknown))]
-        {
+        for (now, verdict) in [
+            (AGEING + 499, Verdict::Forward(OPEN, Vlan::NONE)),
+            (AGEING + 500, Verdict::Flood(Flood::Unknown, Vlan::NONE)),
+        ] {
             bench.now = Millis(now);
             if sweep {
                 bench.switch.age(bench.now, 10);
@@ -246,7 +259,7 @@ fn a_source_that_is_seen_again_does_not_expire() {
         bench.now = Millis(minute * 60_000);
         bench.learn(OPEN, 0..1);
     }
-    assert_eq!(bench.way_to(mac(0)), Verdict::Forward(OPEN));
+    assert_eq!(bench.way_to(mac(0)), Verdict::Forward(OPEN, Vlan::NONE));
     let ages: Vec<_> = bench.switch.entries(bench.now).filter(|e| e.port == OPEN).map(|e| e.age_ms).collect();
     assert_eq!(ages, [0]);
 }
@@ -292,7 +305,7 @@ fn a_table_full_of_pinned_entries_learns_nothing_and_says_so() {
 fn known_unicast_goes_to_its_port_only_and_never_back() {
     let mut bench = Bench::new();
     bench.learn(UPLINK, 0..2);
-    assert_eq!(bench.send(GUARDED, mac_of(GUARDED), mac(0)), Verdict::Forward(UPLINK));
+    assert_eq!(bench.send(GUARDED, mac_of(GUARDED), mac(0)), Verdict::Forward(UPLINK, Vlan::NONE));
     assert_eq!(bench.send(UPLINK, mac(1), mac(0)), dropped(DropReason::Hairpin));
     assert_eq!(bench.send(GUARDED, mac_of(GUARDED), mac_of(GUARDED)), dropped(DropReason::Hairpin));
 }
@@ -307,9 +320,10 @@ fn known_unicast_to_a_port_that_is_down_is_dropped_there() {
 #[test]
 fn unknown_unicast_goes_to_the_uplink_and_to_open_ports() {
     let mut bench = Bench::new();
-    assert_eq!(bench.send(OPEN, mac(0), mac(1)), Verdict::Flood(Flood::Unknown));
-    let flood =
-        |bench: &Bench, ingress| bench.switch.snapshot().flood(ingress, Flood::Unknown).collect::<Vec<_>>();
+    assert_eq!(bench.send(OPEN, mac(0), mac(1)), Verdict::Flood(Flood::Unknown, Vlan::NONE));
+    let flood = |bench: &Bench, ingress| {
+        bench.switch.snapshot().flood(ingress, Flood::Unknown, Vlan::NONE).collect::<Vec<_>>()
+    };
     assert_eq!(flood(&bench, OPEN), [UPLINK, OTHER_OPEN]);
     assert_eq!(flood(&bench, GUARDED), [UPLINK, OPEN, OTHER_OPEN]);
     bench.change(OTHER_OPEN, |policy| policy.up = false);
@@ -323,9 +337,9 @@ fn broadcast_and_multicast_go_to_every_other_port() {
     let mut bench = Bench::new();
     let solicited_node = MacAddr([0x33, 0x33, 0xff, 0, 0, 1]);
     for group in [MacAddr::BROADCAST, solicited_node, MacAddr([0x01, 0, 0x5e, 0, 0, 1])] {
-        assert_eq!(bench.send(GUARDED, mac_of(GUARDED), group), Verdict::Flood(Flood::Group));
+        assert_eq!(bench.send(GUARDED, mac_of(GUARDED), group), Verdict::Flood(Flood::Group, Vlan::NONE));
     }
-    let reached: Vec<_> = bench.switch.snapshot().flood(GUARDED, Flood::Group).collect();
+    let reached: Vec<_> = bench.switch.snapshot().flood(GUARDED, Flood::Group, Vlan::NONE).collect();
     assert_eq!(reached, [UPLINK, OTHER_GUARDED, OPEN, OTHER_OPEN]);
     bench.policies.truncate(1);
     bench.install();
@@ -338,10 +352,17 @@ fn reserved_multicast_stops_at_the_vnic_unless_it_is_allowed() {
     bench.change(GUARDED, |policy| policy.allow_reserved = 1 << 2 | 1 << 14);
     for n in 0..=0x10 {
         let passes = matches!(n, 2 | 14 | 0x10);
-        let expected =
-            if passes { Verdict::Flood(Flood::Group) } else { dropped(DropReason::ReservedMulticast) };
+        let expected = if passes {
+            Verdict::Flood(Flood::Group, Vlan::NONE)
+        } else {
+            dropped(DropReason::ReservedMulticast)
+        };
         assert_eq!(bench.send(GUARDED, mac_of(GUARDED), reserved(n)), expected, "{n:x}");
-        assert_eq!(bench.send(UPLINK, mac(0), reserved(n)), Verdict::Flood(Flood::Group), "{n:x}");
+        assert_eq!(
+            bench.send(UPLINK, mac(0), reserved(n)),
+            Verdict::Flood(Flood::Group, Vlan::NONE),
+            "{n:x}"
+        );
     }
     assert_eq!(bench.send(OPEN, mac(5), reserved(0)), dropped(DropReason::ReservedMulticast));
     assert_eq!(bench.learned_on(OPEN), [], "what is not switched is not learned from");
@@ -354,7 +375,7 @@ fn runts_and_invalid_sources_are_dropped() {
     assert_eq!(bench.process(UPLINK, &header, 13).0, dropped(DropReason::Runt));
     assert_eq!(bench.process(UPLINK, &header[..13], 60).0, dropped(DropReason::Runt));
     assert_eq!(bench.process(UPLINK, &[], 0).0, dropped(DropReason::Runt));
-    assert_eq!(bench.process(UPLINK, &header, 14).0, Verdict::Flood(Flood::Unknown));
+    assert_eq!(bench.process(UPLINK, &header, 14).0, Verdict::Flood(Flood::Unknown, Vlan::NONE));
     for src in [MacAddr::default(), MacAddr::BROADCAST, MacAddr([3, 0, 0, 0, 0, 1])] {
         assert_eq!(bench.send(UPLINK, src, mac(0)), dropped(DropReason::InvalidSource));
     }
@@ -364,13 +385,14 @@ fn runts_and_invalid_sources_are_dropped() {
 #[test]
 fn frames_longer_than_the_mtu_allows_are_dropped_and_tags_do_not_count() {
     let mut bench = Bench::new();
+    bench.change(OPEN, |policy| policy.vlan = "trunk=5".parse().unwrap());
     let untagged: &[u8] = &[0x08, 0x00];
     let tagged: &[u8] = &[0x81, 0, 0, 5, 0x08, 0x00];
     let twice: &[u8] = &[0x88, 0xa8, 0, 5, 0x81, 0, 0, 5];
     let thrice: &[u8] = &[0x88, 0xa8, 0, 5, 0x81, 0, 0, 5, 0x81, 0, 0, 5];
     for (rest, longest) in [(untagged, 1514), (tagged, 1518), (twice, 1522), (thrice, 1522)] {
         let header = [&mac(0).0[..], &mac(1).0, rest].concat();
-        assert_eq!(bench.process(UPLINK, &header, longest).0, Verdict::Flood(Flood::Unknown));
+        assert!(matches!(bench.process(UPLINK, &header, longest).0, Verdict::Flood(Flood::Unknown, _)));
         assert_eq!(bench.process(UPLINK, &header, longest + 1).0, dropped(DropReason::Oversize));
         let snapshot = bench.switch.snapshot();
         assert!(snapshot.fits(OPEN, longest, &header) && !snapshot.fits(OPEN, longest + 1, &header));
@@ -509,7 +531,7 @@ fn a_table_that_churns_finds_exactly_what_it_lists() {
     let listed = bench.learned_on(UPLINK);
     assert_eq!(listed.len(), 4094);
     for n in 0..20_000 {
-        let known = bench.send(GUARDED, mac_of(GUARDED), mac(n)) == Verdict::Forward(UPLINK);
+        let known = bench.send(GUARDED, mac_of(GUARDED), mac(n)) == Verdict::Forward(UPLINK, Vlan::NONE);
         assert_eq!(known, listed.binary_search(&mac(n)).is_ok(), "{n}");
     }
 }

@@ -13,6 +13,8 @@
 //! of each, and of frames above the MTU a batch takes only [`BATCH_BYTES`]. The heads of frames in pieces lie close
 //! together, 12 KiB in all, so that they stay in the level 1 cache.
 
+mod retag;
+
 use crate::{
     arena::Arena,
     parts::Parts,
@@ -34,6 +36,8 @@ pub const BATCH_BYTES: usize = 192 * 1024;
 /// As much of a frame in pieces is copied before anything is decided.
 pub const HEAD_BYTES: usize = 128;
 
+/// Destination and source MAC, behind which a tag goes (IEEE 802.1Q, 9.3).
+const ADDRESSES: usize = 12;
 /// Room in front for a VLAN tag that the kernel took out of the frame and that goes back in.
 const TAG: usize = 4;
 /// A TCP segment's payload comes behind 10 bytes of vnet header and 66 of Ethernet, IPv4 and TCP with timestamps: it begins
@@ -45,12 +49,16 @@ const _: () = assert!(TAG <= HEADROOM && HEADROOM + VNET_HDR_LEN + MAX_FRAME <= 
 /// A head begins a cache line, with its vnet header at the end of the line before.
 const HEAD_STRIDE: usize = 64 + HEAD_BYTES;
 const HEADS: usize = STRIDE * BATCH_FRAMES;
-const ARENA: usize = HEADS + HEAD_STRIDE * BATCH_FRAMES;
+/// Behind the heads lie those of other forms of frames.
+const OTHER_HEADS: usize = HEADS + HEAD_STRIDE * BATCH_FRAMES;
+const ARENA: usize = OTHER_HEADS + retag::ROOM;
 
 /// Received frames and the memory they lie in.
 pub struct Batch {
     arena: Arena<ARENA>,
+    /// Those received, and behind them other forms of some of them.
     frames: Vec<Frame>,
+    other_forms: usize,
     tails: Vec<Piece>,
     /// Keeps alive what the pieces lie in.
     owners: Vec<Arc<dyn Any + Send + Sync>>,
@@ -85,6 +93,7 @@ impl Default for Batch {
         Self {
             arena: Arena::new(),
             frames: Vec::with_capacity(BATCH_FRAMES),
+            other_forms: 0,
             tails: Vec::with_capacity(BATCH_FRAMES),
             owners: Vec::new(),
             bytes: 0,
@@ -96,6 +105,7 @@ impl Batch {
     /// Forgets all frames.
     pub fn clear(&mut self) {
         self.frames.clear();
+        self.other_forms = 0;
         self.tails.clear();
         self.owners.clear();
         self.bytes = 0;
@@ -115,10 +125,10 @@ impl Batch {
         self.push(with_vnet.len());
     }
 
-    /// Number of frames.
+    /// Number of frames received.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.frames.len()
+        self.frames.len() - self.other_forms
     }
 
     /// True without frames.
@@ -148,7 +158,7 @@ impl Batch {
     /// Bytes of all frames.
     #[must_use]
     pub fn frame_bytes(&self) -> usize {
-        self.bytes - self.frames.len() * VNET_HDR_LEN
+        self.bytes - self.len() * VNET_HDR_LEN
     }
 
     /// How long a frame is.
@@ -363,12 +373,10 @@ impl Batch {
 
     /// Like [`Batch::push`], and puts back the VLAN tag that the kernel took out of the frame.
     pub fn push_tagged(&mut self, len: usize, tpid: u16, tci: u16) {
-        /// The two MAC addresses, behind which the tag goes (IEEE 802.1Q, 9.3).
-        const MACS: usize = 12;
         let start = self.frames.len() * STRIDE + HEADROOM;
         self.push(len);
-        let tag_at = start + VNET_HDR_LEN + MACS - TAG;
-        self.arena.copy_within(start..start + VNET_HDR_LEN + MACS, start - TAG);
+        let tag_at = start + VNET_HDR_LEN + ADDRESSES - TAG;
+        self.arena.copy_within(start..start + VNET_HDR_LEN + ADDRESSES, start - TAG);
         self.arena[tag_at..tag_at + 2].copy_from_slice(&tpid.to_be_bytes());
         self.arena[tag_at + 2..tag_at + 4].copy_from_slice(&tci.to_be_bytes());
         if let Some(frame) = self.frames.last_mut() {
@@ -383,14 +391,7 @@ impl Batch {
     /// The offsets in the vnet header count from the frame's first byte, which a tag has moved by four.
     fn move_offsets(&mut self, vnet_at: usize) {
         let Some(bytes) = self.arena[vnet_at..].first_chunk_mut::<VNET_HDR_LEN>() else { return };
-        let mut vnet = VnetHdr::from_bytes(bytes);
-        if vnet.needs_checksum() {
-            vnet.csum_start = vnet.csum_start.saturating_add(4);
-        }
-        if vnet.gso_type != 0 {
-            vnet.hdr_len = vnet.hdr_len.saturating_add(4);
-        }
-        *bytes = vnet.to_bytes();
+        *bytes = VnetHdr::from_bytes(bytes).moved_by(TAG as i16).to_bytes();
     }
 }
 

@@ -45,12 +45,18 @@ drop_reasons! {
     SpoofedMac = "spoofed_mac",
     /// The source MAC is pinned to another port.
     MacPinnedElsewhere = "mac_pinned_elsewhere",
+    /// The port may not send in the VLAN of the frame's tag, or may not send frames with tags.
+    VlanNotAllowed = "vlan_not_allowed",
+    /// Without its first tag the frame would get into the VLAN of its second one.
+    DoubleTag = "double_tag",
     /// The destination is reserved for the link itself (01-80-C2-00-00-00 to -0F) and the port may not send to it.
     ReservedMulticast = "reserved_multicast",
     /// The port may not serve DHCP and the frame carries a DHCP server's message, or hides what it carries.
     DhcpGuard = "dhcp_guard",
     /// The port may not act as a router and the frame carries a router advertisement or a redirect, or hides what it carries.
     RouterGuard = "router_guard",
+    /// The port of the destination is not in the VLAN of the frame, or is kept apart from its sender in a private VLAN.
+    VlanFiltered = "vlan_filtered",
     /// The destination is on the port that the frame came from.
     Hairpin = "hairpin",
     /// No port could get the frame.

@@ -12,6 +12,7 @@ mod counters;
 mod event;
 mod explain;
 mod name;
+pub mod policy;
 mod status;
 mod validate;
 

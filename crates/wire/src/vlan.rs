@@ -62,7 +62,7 @@ pub(crate) fn was_tpid(ethertype: u16) -> bool {
 ///
 /// AF_PACKET hands the outer tag over beside the frame (PACKET_AUXDATA); reading each frame four bytes into its
 /// buffer makes putting it back cheap. Where a vnet header came with the frame, its offsets move too:
-/// [`VnetHdr::behind_inserted`](crate::VnetHdr::behind_inserted).
+/// [`VnetHdr::moved_by`](crate::VnetHdr::moved_by).
 #[inline]
 pub fn insert(frame: &mut [u8], tpid: u16, tci: u16) -> Result<(), Truncated> {
     let head: &mut [u8; TAG_LEN + ADDRESSES_LEN] = frame.first_chunk_mut().ok_or(Truncated)?;

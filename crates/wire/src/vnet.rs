@@ -69,15 +69,15 @@ impl VnetHdr {
         self.flags & Self::NEEDS_CSUM != 0
     }
 
-    /// The header of the same frame with `bytes` more before what is checksummed, as [`crate::vlan::insert`] puts
-    /// there. The offsets of a header that has none stay zero.
+    /// The header of the same frame with so many bytes more, or less, before what is checksummed: [`crate::vlan::insert`] puts
+    /// some there. The offsets of a header that has none stay zero.
     #[must_use]
-    pub const fn behind_inserted(mut self, bytes: u16) -> Self {
+    pub const fn moved_by(mut self, bytes: i16) -> Self {
         if self.needs_checksum() {
-            self.csum_start = self.csum_start.saturating_add(bytes);
+            self.csum_start = self.csum_start.saturating_add_signed(bytes);
         }
         if self.hdr_len != 0 {
-            self.hdr_len = self.hdr_len.saturating_add(bytes);
+            self.hdr_len = self.hdr_len.saturating_add_signed(bytes);
         }
         self
     }
@@ -115,8 +115,9 @@ mod tests {
     #[test]
     fn an_inserted_tag_moves_the_offsets_that_are_set() {
         let hdr = VnetHdr { flags: 1, hdr_len: 54, csum_start: 34, csum_offset: 16, ..VnetHdr::default() };
-        let moved = hdr.behind_inserted(4);
+        let moved = hdr.moved_by(4);
         assert_eq!((moved.hdr_len, moved.csum_start, moved.csum_offset), (58, 38, 16));
-        assert_eq!(VnetHdr::default().behind_inserted(4), VnetHdr::default());
+        assert_eq!(moved.moved_by(-4), hdr);
+        assert_eq!(VnetHdr::default().moved_by(4), VnetHdr::default());
     }
 }

@@ -207,6 +207,6 @@ fn inside_vxlan() -> Case {
     let mut frame = outer.frame();
     let udp_checksum = outer.csum_start() + 6;
     frame[udp_checksum..udp_checksum + 2].fill(0);
-    let hdr = inner.checksum_hdr().behind_inserted(outer.header_len() as u16 + 8);
+    let hdr = inner.checksum_hdr().moved_by(outer.header_len() as i16 + 8);
     Case { name: "inside VXLAN".into(), frame, hdr }
 }

@@ -7,6 +7,7 @@ use crate::{
     EngineEvent, Millis, PortIndex, Step,
     events::Events,
     mac_table::{Hashed, Learned, MacTable, Source},
+    state::PortState,
 };
 use alloc::vec::Vec;
 
@@ -24,6 +25,9 @@ pub(super) trait Memory {
 
     fn tell(&mut self, event: EngineEvent) -> Option<()>;
 
+    /// What the policies of the port that the frames came from remember.
+    fn state(&mut self) -> Option<&mut PortState>;
+
     /// What a stage found. Nobody wants to know, as a rule, and the compiler leaves it out.
     #[inline]
     fn note(&mut self, _: Step) {}
@@ -33,6 +37,7 @@ pub(super) trait Memory {
 pub(super) struct Writable<'a> {
     pub(super) table: &'a mut MacTable,
     pub(super) events: &'a mut Events,
+    pub(super) state: Option<&'a mut PortState>,
 }
 
 impl Memory for Writable<'_> {
@@ -59,6 +64,10 @@ impl Memory for Writable<'_> {
     fn tell(&mut self, event: EngineEvent) -> Option<()> {
         self.events.tell(event, self.table.now());
         Some(())
+    }
+
+    fn state(&mut self) -> Option<&mut PortState> {
+        self.state.as_deref_mut()
     }
 }
 
@@ -94,11 +103,16 @@ impl Memory for ReadOnly<'_> {
     fn tell(&mut self, event: EngineEvent) -> Option<()> {
         self.events.place_for(event, self.now).is_none().then_some(())
     }
+
+    fn state(&mut self) -> Option<&mut PortState> {
+        None
+    }
 }
 
 /// For one frame that is only asked about: learning changes a copy of the table, which the look-up after it has to see.
 pub(super) struct Explaining<'a> {
     pub(super) table: MacTable,
+    pub(super) state: PortState,
     pub(super) steps: &'a mut Vec<Step>,
 }
 
@@ -121,6 +135,10 @@ impl Memory for Explaining<'_> {
 
     fn tell(&mut self, _: EngineEvent) -> Option<()> {
         Some(())
+    }
+
+    fn state(&mut self) -> Option<&mut PortState> {
+        Some(&mut self.state)
     }
 
     fn note(&mut self, step: Step) {

@@ -3,8 +3,9 @@
 
 mod guards;
 pub mod packets;
+pub mod vlans;
 
-use engine::{EngineEvent, Entry, Flood, Millis, PortIndex, PortPolicy, Role, TableConfig, Verdict};
+use engine::{EngineEvent, Entry, Flood, Millis, PortIndex, PortPolicy, Role, TableConfig, Verdict, Vlan};
 use model::{DropReason, MacKind};
 use std::collections::BTreeMap;
 use wire::MacAddr;
@@ -17,6 +18,8 @@ pub struct Frame {
 
 #[derive(Clone, Copy)]
 struct Seen {
+    /// Under which VLAN it was learned.
+    vlan: u16,
     mac: MacAddr,
     port: PortIndex,
     at: u64,
@@ -32,7 +35,8 @@ pub struct NaiveSwitch {
     config: TableConfig,
     ports: BTreeMap<PortIndex, PortPolicy>,
     now: u64,
-    fixed: Vec<(MacAddr, PortIndex, MacKind)>,
+    /// Each in a VLAN, or in every one.
+    fixed: Vec<((Option<u16>, MacAddr), PortIndex, MacKind)>,
     /// Least recently stamped first.
     learned: Vec<Seen>,
     told: Vec<Told>,
@@ -55,7 +59,12 @@ impl NaiveSwitch {
 
     pub fn install(&mut self, ports: &[(PortIndex, PortPolicy)], now: Millis) {
         self.advance(now);
-        self.ports = ports.iter().cloned().collect();
+        let former = std::mem::replace(&mut self.ports, ports.iter().cloned().collect());
+        for (index, policy) in former {
+            if self.ports.get(&index).is_some_and(|new| vlans::differ(new, &policy)) {
+                self.learned.retain(|seen| seen.port != index);
+            }
+        }
         for index in 0..=64 {
             while self.held_by(PortIndex(index)) > self.limit(PortIndex(index)) {
                 self.forget_oldest_of(PortIndex(index));
@@ -64,21 +73,36 @@ impl NaiveSwitch {
         self.fixed.clear();
         for (index, policy) in self.ports.clone() {
             if is_guarded(&policy) {
-                policy.mac.iter().for_each(|mac| self.fix(*mac, index, MacKind::Pinned));
-                policy.allow_macs.iter().for_each(|mac| self.fix(*mac, index, MacKind::Static));
+                let vlan = (!vlans::is_trunk(&policy)).then(|| self.learns_in(vlans::untagged(&policy)));
+                policy.mac.iter().for_each(|mac| self.fix((vlan, *mac), index, MacKind::Pinned));
+                policy.allow_macs.iter().for_each(|mac| self.fix((vlan, *mac), index, MacKind::Static));
             }
         }
     }
 
-    fn fix(&mut self, mac: MacAddr, port: PortIndex, kind: MacKind) {
-        if mac == MacAddr::default() || mac.0[0] & 1 == 1 || self.fixed.iter().any(|(m, ..)| *m == mac) {
+    fn learns_in(&self, vlan: u16) -> u16 {
+        vlans::primary_of(self.ports.values(), vlan).unwrap_or(vlan)
+    }
+
+    fn fix(&mut self, address: (Option<u16>, MacAddr), port: PortIndex, kind: MacKind) {
+        let mac = address.1;
+        if mac == MacAddr::default() || mac.0[0] & 1 == 1 || self.fixed.iter().any(|(a, ..)| *a == address) {
             return;
         }
-        self.learned.retain(|seen| seen.mac != mac);
+        self.learned.retain(|seen| (Some(seen.vlan), seen.mac) != address);
         if self.is_full() {
             self.evict();
         }
-        self.fixed.push((mac, port, kind));
+        self.fixed.push((address, port, kind));
+    }
+
+    /// The port that an address is fixed to, in a VLAN or on a trunk that has it.
+    fn fixed_at(&self, mac: MacAddr, vlan: u16, trunks_first: bool) -> Option<PortIndex> {
+        let of =
+            |vlan| self.fixed.iter().find(move |(address, ..)| *address == (vlan, mac)).map(|(_, at, _)| *at);
+        let here = of(Some(self.learns_in(vlan)));
+        let on_trunk = of(None).filter(|port| vlans::has(&self.ports[port], vlan));
+        if trunks_first { on_trunk.or(here) } else { here.or(on_trunk) }
     }
 
     pub fn set_table(&mut self, config: TableConfig, now: Millis) {
@@ -97,12 +121,13 @@ impl NaiveSwitch {
 
     pub fn entries(&self, now: Millis) -> Vec<Entry> {
         let now = self.now.max(now.0);
-        let fixed = self.fixed.iter().map(|(mac, port, kind)| (*mac, *port, *kind, 0));
+        let fixed = self.fixed.iter().map(|(address, port, kind)| (*address, *port, *kind, 0));
         let lasting = self.learned.iter().filter(|seen| now - seen.at < self.config.ageing_ms);
-        let learned = lasting.map(|seen| (seen.mac, seen.port, MacKind::Learned, now - seen.at));
+        let learned =
+            lasting.map(|seen| ((Some(seen.vlan), seen.mac), seen.port, MacKind::Learned, now - seen.at));
         let mut all: Vec<_> = fixed
             .chain(learned)
-            .map(|(mac, port, kind, age_ms)| Entry { mac, vlan: 0, port, kind, age_ms })
+            .map(|((vlan, mac), port, kind, age_ms)| Entry { mac, vlan, port, kind, age_ms })
             .collect();
         all.sort();
         all
@@ -118,10 +143,11 @@ impl NaiveSwitch {
             .collect()
     }
 
-    pub fn flood(&self, ingress: PortIndex, which: Flood) -> Vec<PortIndex> {
+    pub fn flood(&self, ingress: PortIndex, which: Flood, vlan: u16) -> Vec<PortIndex> {
         let gets_it = |policy: &PortPolicy| which == Flood::Group || !is_guarded(policy);
         let others = self.ports.iter().filter(|(index, _)| **index != ingress);
-        others.filter(|(_, policy)| policy.up && gets_it(policy)).map(|(index, _)| *index).collect()
+        let gets_it = |policy: &PortPolicy| policy.up && gets_it(policy) && vlans::has(policy, vlan);
+        others.filter(|(_, policy)| gets_it(policy)).map(|(index, _)| *index).collect()
     }
 
     /// The verdict, and whether the frame passed without being learned from.
@@ -134,20 +160,28 @@ impl NaiveSwitch {
         if !fits(&policy, frame) {
             return dropped(DropReason::Oversize);
         }
+        let vlan = vlans::classify(&policy, &frame.header);
+        if vlan == Err(DropReason::Runt) {
+            return dropped(DropReason::Runt);
+        }
         let dst = MacAddr::from_prefix(&frame.header).unwrap();
         let src = MacAddr::from_prefix(&frame.header[6..]).unwrap();
         if src.0[0] & 1 == 1 || src == MacAddr::default() {
             return dropped(DropReason::InvalidSource);
         }
+        let id = vlan.map_or(0, Vlan::id);
         let guarded = is_guarded(&policy);
         if guarded && policy.mac != Some(src) && !policy.allow_macs.contains(&src) {
             return dropped(DropReason::SpoofedMac);
         }
-        if let Some((_, pinned_to, _)) = self.fixed.iter().find(|(mac, ..)| *mac == src && !guarded).copied()
-        {
+        if let Some(pinned_to) = self.fixed_at(src, id, false).filter(|_| !guarded) {
             self.tell(EngineEvent::PinConflict { mac: src, pinned_to, claimed_by: ingress });
             return dropped(DropReason::MacPinnedElsewhere);
         }
+        let vlan = match vlan {
+            Ok(vlan) => vlan,
+            Err(reason) => return dropped(reason),
+        };
         let reserved = dst.0[..5] == [0x01, 0x80, 0xc2, 0, 0] && dst.0[5] < 16;
         if reserved && policy.role == Role::Vnic && policy.allow_reserved & (1 << dst.0[5]) == 0 {
             return dropped(DropReason::ReservedMulticast);
@@ -158,41 +192,46 @@ impl NaiveSwitch {
         if policy.role == Role::Vnic && policy.router_guard && guards::router_guard_drops(&frame.header) {
             return dropped(DropReason::RouterGuard);
         }
-        let not_learned = !guarded && !self.learn(src, ingress);
-        (self.way_to(dst, ingress), not_learned)
+        let not_learned = !guarded && !self.learn(src, self.learns_in(id), ingress);
+        (self.way_to(dst, vlan, ingress), not_learned)
     }
 
-    fn way_to(&self, dst: MacAddr, ingress: PortIndex) -> Verdict {
+    fn way_to(&self, dst: MacAddr, vlan: Vlan, ingress: PortIndex) -> Verdict {
         let group = dst.0[0] & 1 == 1;
-        let fixed = self.fixed.iter().find(|(mac, ..)| *mac == dst).map(|(_, port, _)| *port);
-        let learned = self.learned.iter().find(|seen| seen.mac == dst).map(|seen| seen.port);
-        match fixed.or(learned) {
+        let learned_in = self.learns_in(vlan.id());
+        let learned = self.learned.iter().find(|seen| (seen.vlan, seen.mac) == (learned_in, dst));
+        let known = self.fixed_at(dst, vlan.id(), true).or(learned.map(|seen| seen.port));
+        match known {
             Some(port) if !group && port == ingress => Verdict::Drop(DropReason::Hairpin),
+            Some(port) if !group && !vlans::has(&self.ports[&port], vlan.id()) => {
+                Verdict::DropAt(port, DropReason::VlanFiltered)
+            }
             Some(port) if !group && !self.ports[&port].up => Verdict::DropAt(port, DropReason::PortDown),
-            Some(port) if !group => Verdict::Forward(port),
+            Some(port) if !group => Verdict::Forward(port, vlan),
             _ => {
                 let which = if group { Flood::Group } else { Flood::Unknown };
-                let nobody = self.flood(ingress, which).is_empty();
-                if nobody { Verdict::Drop(DropReason::NoDestination) } else { Verdict::Flood(which) }
+                let nobody = self.flood(ingress, which, vlan.id()).is_empty();
+                if nobody { Verdict::Drop(DropReason::NoDestination) } else { Verdict::Flood(which, vlan) }
             }
         }
     }
 
-    fn learn(&mut self, mac: MacAddr, port: PortIndex) -> bool {
-        let known = self.learned.iter().position(|seen| seen.mac == mac);
-        let fresh = Seen { mac, port, at: self.now };
+    fn learn(&mut self, mac: MacAddr, vlan: u16, port: PortIndex) -> bool {
+        let is_it = |seen: &Seen| (seen.vlan, seen.mac) == (vlan, mac);
+        let known = self.learned.iter().position(is_it);
+        let fresh = Seen { vlan, mac, port, at: self.now };
         match known.map(|at| self.learned[at]) {
             Some(seen) if seen.port == port => {
                 let grain = (self.config.ageing_ms / 256).clamp(1, 1000);
                 if self.now - seen.at >= grain {
-                    self.learned.retain(|seen| seen.mac != mac);
+                    self.learned.retain(|seen| !is_it(seen));
                     self.learned.push(fresh);
                 }
                 true
             }
             _ if self.held_by(port) >= self.limit(port) => false,
             Some(seen) => {
-                self.learned.retain(|seen| seen.mac != mac);
+                self.learned.retain(|seen| !is_it(seen));
                 self.learned.push(fresh);
                 self.tell(EngineEvent::Moved { mac, from: seen.port, to: port });
                 true

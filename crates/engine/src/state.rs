@@ -1,0 +1,6 @@
+//! What the policies of a port remember of its frames.
+
+/// What the policies of one port remember, where [they do](crate::PortPolicy::remembers). Whoever decides on frames of such a
+/// port has the switch for himself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PortState {}
