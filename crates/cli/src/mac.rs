@@ -63,7 +63,8 @@ fn list_text(entries: &[MacEntry], style: Style) -> String {
     for entry in entries {
         let age = if entry.kind == MacKind::Learned { format!("{} s", entry.age_s) } else { "-".into() };
         let (mac, port) = (entry.mac.into(), (&entry.port).into());
-        table.row([mac, entry.vlan.into(), port, entry.kind.as_str().into(), age.into()]);
+        let vlan = entry.vlan.map_or_else(|| "all".into(), |vlan| vlan.to_string());
+        table.row([mac, vlan.into(), port, entry.kind.as_str().into(), age.into()]);
     }
     if table.is_empty() { "The MAC table is empty.".into() } else { table.render(style) }
 }
@@ -82,7 +83,7 @@ mod tests {
     fn a_mac_table_is_a_table() {
         let entry = |mac: &str, port: &str, kind, age_s| MacEntry {
             mac: mac.parse().unwrap(),
-            vlan: 0,
+            vlan: Some(0),
             port: port.parse().unwrap(),
             kind,
             age_s,

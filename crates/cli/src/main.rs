@@ -8,6 +8,7 @@ mod explain;
 mod failure;
 mod mac;
 mod place;
+mod policies;
 mod port;
 mod qemu;
 mod state;

@@ -2,10 +2,11 @@
 
 use crate::{
     answer::Answer,
-    args::{Io, OnOff},
+    args::Io,
     client::Client,
     failure::Failure,
-    place::{self, Macs, PortPlace},
+    place::{self, PortPlace},
+    policies::{self, Policies, on_vnic},
     qemu,
     stats::drop_lines,
     style::{self, Style},
@@ -15,8 +16,8 @@ use crate::{
 use clap::{Args, Subcommand};
 use hyper::Method;
 use model::{
-    Attachment, ChangePort, DEFAULT_LEARN_LIMIT, IfName, MacAddr, Name, NameError, PortConfig, PortStatus,
-    SwitchStatus, VhostRole, VhostUser,
+    Attachment, ChangePort, IfName, Name, NameError, PortConfig, PortStatus, SwitchStatus, VhostRole,
+    VhostUser,
 };
 use serde_json::json;
 
@@ -73,6 +74,8 @@ Examples:
   vmswitch port set lan/vm1 --allow-mac 02:00:00:00:00:aa,02:00:00:00:00:bb
   vmswitch port set lan/vm1 --allow-mac ''   # empties the list
   vmswitch port set lan/vm1 --dhcp-guard on --router-guard on
+  vmswitch port set lan/vm1 --vlan access=10
+  vmswitch port set lan/fw --vlan trunk=10,20-29 --native-vlan 10
   vmswitch port set lan/vm3 --vhost-role client
   vmswitch port set lan/wan --io af-packet")]
     Set(Box<SetArgs>),
@@ -167,36 +170,6 @@ impl From<Role> for VhostRole {
     }
 }
 
-/// Policies of a port.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Policies")]
-struct Policies {
-    /// The vNIC's MAC
-    #[arg(long, value_name = "MAC", value_parser = place::vnic_mac)]
-    mac: Option<MacAddr>,
-    /// MAC spoofing protection [default: on]
-    #[arg(long)]
-    guard: Option<OnOff>,
-    /// Further source MACs that the guard lets in; replaces the list
-    #[arg(long, value_name = "MAC[,MAC...]", value_parser = place::vnic_macs)]
-    allow_mac: Option<Macs>,
-    /// Reserved multicast addresses (01:80:c2:00:00:00 to :0f) that may come in; replaces the list
-    #[arg(long, value_name = "MAC[,MAC...]", value_parser = place::reserved_macs)]
-    allow_reserved: Option<Macs>,
-    /// Drop what only DHCP servers say where it comes from this vNIC [default: off]
-    #[arg(long)]
-    dhcp_guard: Option<OnOff>,
-    /// Drop what only routers say (router advertisements, redirects) where it comes from this vNIC [default: off]
-    #[arg(long)]
-    router_guard: Option<OnOff>,
-    /// The most addresses learned on the port at once while its guard is off
-    #[arg(long, value_name = "N")]
-    learn_limit: Option<u32>,
-    /// Bytes of the largest layer 3 packet
-    #[arg(long, value_name = "BYTES")]
-    mtu: Option<u32>,
-}
-
 /// Arguments of `port set`.
 #[derive(Debug, Args)]
 pub struct SetArgs {
@@ -243,45 +216,27 @@ impl AddArgs {
         let attach = self.attach.attachment(&self.port, &self.ifname, self.vhost_role);
         let attach = attach.map_err(|e| format!("{e}; give the interface another name: --host IFNAME"))?;
         let new = PortConfig::new(self.port.clone(), attach.ok_or("say what the port is attached to")?);
-        let policies = &self.policies;
-        let macs = |macs: &Option<Macs>| macs.clone().unwrap_or_default().0;
-        Ok(PortConfig {
-            mac: policies.mac,
-            guard: policies.guard.is_none_or(bool::from),
-            allow_macs: macs(&policies.allow_mac),
-            allow_reserved: macs(&policies.allow_reserved),
-            dhcp_guard: policies.dhcp_guard.is_some_and(bool::from),
-            router_guard: policies.router_guard.is_some_and(bool::from),
-            learn_limit: policies.learn_limit.unwrap_or(DEFAULT_LEARN_LIMIT),
-            mtu: policies.mtu,
-            queues: self.queues,
-            io: self.io.map(Into::into).unwrap_or_default(),
-            ..new
-        })
+        let mut config =
+            PortConfig { queues: self.queues, io: self.io.map(Into::into).unwrap_or_default(), ..new };
+        self.policies.add_to(&mut config)?;
+        Ok(config)
     }
 }
 
 impl SetArgs {
     pub fn changes_nothing(&self) -> bool {
-        self.change() == ChangePort::default()
+        self.change() == Ok(ChangePort::default())
     }
 
-    fn change(&self) -> ChangePort {
-        let policies = &self.policies;
-        let macs = |macs: &Option<Macs>| macs.clone().map(|macs| macs.0);
-        ChangePort {
-            mac: policies.mac,
-            guard: policies.guard.map(bool::from),
-            allow_macs: macs(&policies.allow_mac),
-            allow_reserved: macs(&policies.allow_reserved),
-            dhcp_guard: policies.dhcp_guard.map(bool::from),
-            router_guard: policies.router_guard.map(bool::from),
-            learn_limit: policies.learn_limit,
-            mtu: policies.mtu,
+    fn change(&self) -> Result<ChangePort, String> {
+        let mut change = ChangePort {
             vhost_socket: self.vhost_user.clone(),
             vhost_role: self.vhost_role.map(Into::into),
             io: self.io.map(Into::into),
-        }
+            ..ChangePort::default()
+        };
+        self.policies.add_to_change(&mut change)?;
+        Ok(change)
     }
 }
 
@@ -320,7 +275,8 @@ async fn add(args: &AddArgs, client: &Client) -> Result<Answer, Failure> {
 }
 
 async fn set(args: &SetArgs, client: &Client, style: Style) -> Result<Answer, Failure> {
-    let port = client.send(Method::PATCH, &args.place.path(), &args.change()).await?;
+    let port =
+        client.send(Method::PATCH, &args.place.path(), &args.change().map_err(Failure::Answer)?).await?;
     Answer::new(&port, format!("Port '{}' is changed.\n\n{}", args.place, show_text(&port, style)))
 }
 
@@ -373,15 +329,6 @@ const fn guard_text(port: &PortStatus) -> &'static str {
     on_vnic(port, port.config.guard)
 }
 
-/// Whether a policy is on, which an uplink does not have.
-const fn on_vnic(port: &PortStatus, on: bool) -> &'static str {
-    match (&port.config.attach, on) {
-        (Attachment::Uplink(_), _) => "-",
-        (_, true) => "on",
-        (_, false) => "off",
-    }
-}
-
 fn list_text(ports: &[PortStatus], style: Style) -> String {
     let mut table = Table::new(&["PORT", "ATTACHED TO", "MAC", "STATE", "GUARD", ">MTU", "WHY"]);
     for port in ports {
@@ -405,21 +352,14 @@ fn list_text(ports: &[PortStatus], style: Style) -> String {
 fn show_text(port: &PortStatus, style: Style) -> String {
     let (config, stats) = (&port.config, &port.stats);
     let why = port.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    let macs =
-        |macs: &[MacAddr]| or_dash(&macs.iter().map(MacAddr::to_string).collect::<Vec<_>>().join(", "));
     let mut rows = vec![
         ("Port", format!("{}/{}", port.switch, port.name)),
         ("Attached to", attached_to(port)),
         ("State", style.paint(port.state.as_str(), Some(style::of_state(port.state))) + &why),
         ("MAC", mac_text(port)),
         ("MTU", port.mtu.to_string()),
-        ("Guard", guard_text(port).into()),
-        ("Allowed MACs", macs(&config.allow_macs)),
-        ("Allowed reserved", macs(&config.allow_reserved)),
-        ("DHCP guard", on_vnic(port, config.dhcp_guard).into()),
-        ("Router guard", on_vnic(port, config.router_guard).into()),
-        ("Learn limit", config.learn_limit.to_string()),
     ];
+    rows.extend(policies::rows(port));
     if let Some(vhost) = &port.vhost {
         rows.push(("Queue pairs", format!("{} in use, of {}", vhost.queue_pairs, config.queues())));
         rows.push(("Driver uses", or_dash(&vhost.features.join(", "))));

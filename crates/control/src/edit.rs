@@ -168,6 +168,8 @@ impl Editor {
         port.guard = change.guard.unwrap_or(port.guard);
         port.dhcp_guard = change.dhcp_guard.unwrap_or(port.dhcp_guard);
         port.router_guard = change.router_guard.unwrap_or(port.router_guard);
+        port.vlan = change.vlan.or_else(|| port.vlan.take());
+        port.trust_priority = change.trust_priority.unwrap_or(port.trust_priority);
         port.mtu = change.mtu.or(port.mtu);
         port.learn_limit = change.learn_limit.unwrap_or(port.learn_limit);
         port.io = change.io.unwrap_or(port.io);

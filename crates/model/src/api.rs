@@ -1,6 +1,6 @@
 //! What the REST API takes and answers beside configuration and status.
 
-use crate::{IfName, IoChoice, Name, SwitchKind, VhostRole};
+use crate::{IfName, IoChoice, Name, SwitchKind, VhostRole, policy::vlan::VlanMode};
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
@@ -91,6 +91,12 @@ pub struct ChangePort {
     /// Whether router advertisements and redirects from this vNIC are dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router_guard: Option<bool>,
+    /// In which VLANs the port is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<VlanMode>,
+    /// Whether the priority in tags is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_priority: Option<bool>,
     /// The most addresses that may be learned on the port at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learn_limit: Option<u32>,

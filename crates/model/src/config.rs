@@ -1,6 +1,9 @@
 //! Desired state: what the state file, `apply` and `export` hold.
 
-use crate::{IfName, Name};
+use crate::{
+    IfName, Name,
+    policy::vlan::{Trunk, VlanMode},
+};
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
@@ -132,6 +135,13 @@ pub struct PortConfig {
     /// guard.
     #[serde(default)]
     pub router_guard: bool,
+    /// In which VLANs the port is. Unset: untagged, and an uplink is a trunk of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<VlanMode>,
+    /// Keeps the priority in the tags of frames from and to this vNIC, which is reset to 0 otherwise. That of an uplink is
+    /// always kept.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub trust_priority: bool,
     /// The most addresses that may be learned on the port at once while its guard is off.
     #[serde(default = "default_learn_limit")]
     pub learn_limit: u32,
@@ -160,11 +170,22 @@ impl PortConfig {
             allow_reserved: Vec::new(),
             dhcp_guard: false,
             router_guard: false,
+            vlan: None,
+            trust_priority: false,
             learn_limit: DEFAULT_LEARN_LIMIT,
             mtu: None,
             queues: None,
             io: IoChoice::Auto,
         }
+    }
+
+    /// In which VLANs the port is.
+    #[must_use]
+    pub fn vlan(&self) -> VlanMode {
+        self.vlan.clone().unwrap_or_else(|| match self.attach {
+            Attachment::Uplink(_) => VlanMode::Trunk(Trunk::all()),
+            _ => VlanMode::Untagged,
+        })
     }
 
     /// Queues, each for both directions.

@@ -196,8 +196,8 @@ pub struct MacEntry {
     /// The address.
     #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub mac: MacAddr,
-    /// The VLAN; 0 is the untagged one.
-    pub vlan: u16,
+    /// The VLAN; 0 is none. Null for the address of a guarded trunk port, which has it in every one.
+    pub vlan: Option<u16>,
     /// Where frames to the address go.
     pub port: Name,
     /// How it came here.

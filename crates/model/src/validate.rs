@@ -1,8 +1,10 @@
 //! Validation: the one way from input to something that can be installed.
 
+mod private_vlans;
+
 use crate::{
     Attachment, DesiredState, IfName, IoChoice, MAX_MAC_TABLE_SIZE, MAX_PORTS, MAX_QUEUES, Name, PortConfig,
-    STATE_VERSION, SwitchConfig, SwitchKind,
+    STATE_VERSION, SwitchConfig, SwitchKind, policy::vlan::BadVlan,
 };
 use alloc::{collections::BTreeMap, collections::BTreeSet, string::String, string::ToString};
 use core::ops::RangeInclusive;
@@ -67,6 +69,14 @@ pub enum Invalid {
         "port '{port}' is attached to {kind} and has no choice of io '{}': leave it out, only an uplink and a netdev have one", io.as_str()
     )]
     NoIoChoice { port: Name, kind: &'static str, io: IoChoice },
+    #[error("port '{port}': {why}")]
+    BadVlan { port: Name, why: BadVlan },
+    #[error(
+        "VLAN {vlan} of port '{port}' is the {role} of private VLAN {primary} on port '{other}': use another number for one of them"
+    )]
+    PrivateVlanClash { port: Name, vlan: u16, role: &'static str, primary: u16, other: Name },
+    #[error("port '{port}' is an uplink and always keeps the priority in tags: leave trust_priority out")]
+    UplinkIsTrusted { port: Name },
     #[error("'{path}' on port '{port}' is no path of a socket: use an absolute path of at most 107 bytes")]
     BadPath { port: Name, path: String },
 }
@@ -118,6 +128,7 @@ fn check_switch(switch: &SwitchConfig) -> Result<(), Invalid> {
         return Err(Invalid::TooManyPorts(switch.name.clone()));
     }
     check_kind(switch)?;
+    private_vlans::check(switch)?;
     let mut names = BTreeSet::new();
     let mut macs = BTreeMap::new();
     for port in &switch.ports {
@@ -162,6 +173,7 @@ fn check_port(port: &PortConfig) -> Result<(), Invalid> {
     if !port.io.is_auto() && !port.attach.has_io_choice() {
         return Err(no_io_choice(port));
     }
+    port.vlan().check().map_err(|why| Invalid::BadVlan { port: port.name.clone(), why })?;
     if let Some(mtu) = port.mtu {
         in_range("MTU", &port.name, mtu, &MTUS)?;
     }
@@ -195,6 +207,9 @@ fn check_uplink(port: &PortConfig) -> Result<(), Invalid> {
     }
     if port.mac.is_some() || !port.allow_macs.is_empty() {
         return refused("MAC");
+    }
+    if port.trust_priority {
+        return Err(Invalid::UplinkIsTrusted { port: port.name.clone() });
     }
     for (what, on) in [("DHCP", port.dhcp_guard), ("router", port.router_guard)] {
         if on {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::api::Refused;
 use engine::{Learned, PortIndex, Step};
-use model::{ExplainFrame, ExplainedDrop, ExplainedStep, Explanation, Name};
+use model::{DropReason, ExplainFrame, ExplainedDrop, ExplainedStep, Explanation, Name};
 
 impl Core {
     pub fn explain(&self, switch: &str, port: &str, asked: &ExplainFrame) -> Result<Explanation, Refused> {
@@ -37,6 +37,12 @@ fn sentence(live: &LiveSwitch, port: &Name, step: &Step) -> ExplainedStep {
         Step::Addresses { destination, source } => ("addresses", format!("from {source} to {destination}")),
         Step::Guard { passes: true } => ("guard", format!("{port} may send from this address")),
         Step::Guard { passes: false } => ("guard", format!("{port} may not send from this address")),
+        Step::Vlan(Ok(0)) => ("vlan", "the frame is in no VLAN".into()),
+        Step::Vlan(Ok(vlan)) => ("vlan", format!("the frame is in VLAN {vlan}")),
+        Step::Vlan(Err(DropReason::DoubleTag)) => {
+            ("vlan", "behind a tag without VLAN comes one that has one".into())
+        }
+        Step::Vlan(Err(_)) => ("vlan", format!("{port} may not send with this tag")),
         Step::Policies { refused: None } => ("policies", format!("{port} may send what the frame carries")),
         Step::Policies { refused: Some(_) } => {
             ("policies", format!("{port} may not send what the frame carries or hides"))
@@ -52,11 +58,12 @@ fn sentence(live: &LiveSwitch, port: &Name, step: &Step) -> ExplainedStep {
         Step::Learned(Learned::No) => {
             ("learn", "the source is not learned: the port or the table is at its limit".into())
         }
-        Step::Group => ("destination", "a group: every other port gets it".into()),
+        Step::Group => ("destination", "a group: every other port of the VLAN gets it".into()),
         Step::Destination(Some(at)) => ("destination", format!("is known on {}", name_of(*at))),
         Step::Destination(None) => {
-            ("destination", "is not known: uplinks and ports without guard get it".into())
+            ("destination", "is not known: uplinks and ports without guard of the VLAN get it".into())
         }
+        Step::NotInVlan(at) => ("destination", format!("{} does not get frames of this VLAN", name_of(*at))),
     };
     ExplainedStep { stage: stage.into(), finding }
 }

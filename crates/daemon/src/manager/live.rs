@@ -106,6 +106,8 @@ impl LivePort {
             allow_reserved: self.config.allow_reserved.iter().map(bit).fold(0, |all, one| all | one),
             dhcp_guard: self.config.dhcp_guard,
             router_guard: self.config.router_guard,
+            vlan: self.config.vlan(),
+            trust_priority: self.config.trust_priority,
             learn_limit: self.config.learn_limit,
             mtu: self.mtu,
             up: self.state == PortState::Up,

@@ -174,7 +174,7 @@ impl Backend for Memory {
     fn macs(&self, switch: &str) -> Result<Vec<MacEntry>, Refused> {
         let ports = self.config(switch)?.ports;
         let entry = |p: PortConfig| {
-            p.mac.map(|mac| MacEntry { mac, vlan: 0, port: p.name, kind: MacKind::Pinned, age_s: 0 })
+            p.mac.map(|mac| MacEntry { mac, vlan: Some(0), port: p.name, kind: MacKind::Pinned, age_s: 0 })
         };
         Ok(ports.into_iter().filter_map(entry).collect())
     }

@@ -8,6 +8,9 @@ use lab::{HOST_IPV4, NIC, NIC_MAC, WorldOptions, wait_until};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+/// A VM that may send in every VLAN, and whose priorities are kept.
+pub const TRUNK: &[&str] = &["--vlan", "trunk=all", "--trust-priority", "on"];
+
 /// Every kind of frame that fits an MTU of 1500.
 pub fn of_every_kind(to: &str, from: &str) -> Vec<Vec<u8>> {
     let (to, from) = (frames::mac(to), frames::mac(from));
@@ -47,8 +50,8 @@ pub fn one_way(from: &str, to: &str, frames: &[Vec<u8>]) -> Round {
 #[test]
 fn root_a_frame_leaves_the_nic_unmodified() -> Result<()> {
     let mut lan = Lan::external(&[])?;
-    lan.vm("vm1", VM1, &[])?;
-    lan.vm("vm2", VM2, &[])?;
+    lan.vm("vm1", VM1, TRUNK)?;
+    lan.vm("vm2", VM2, TRUNK)?;
     lan.run(one_way("vm1", NIC, &of_every_kind(NOBODY, VM1)))?;
     lan.finish()
 }
@@ -56,8 +59,8 @@ fn root_a_frame_leaves_the_nic_unmodified() -> Result<()> {
 #[test]
 fn root_a_frame_comes_in_unmodified() -> Result<()> {
     let mut lan = Lan::external(&[])?;
-    lan.vm("vm1", VM1, &[])?;
-    lan.vm("vm2", VM2, &[])?;
+    lan.vm("vm1", VM1, TRUNK)?;
+    lan.vm("vm2", VM2, TRUNK)?;
     lan.run(one_way(NIC, "vm1", &of_every_kind(VM1, OUTSIDE)))?;
     lan.run(one_way("vm2", "vm1", &of_every_kind(VM1, VM2)))?;
     lan.finish()
@@ -68,7 +71,7 @@ fn root_a_jumbo_frame_passes_unmodified_where_the_mtu_allows() -> Result<()> {
     let options = WorldOptions { mtu: 9000, host_addresses: false, ..WorldOptions::default() };
     let mut lan = Lan::in_world(&options, &["--external", NIC])?;
     lan.watch_uplink()?;
-    lan.vm("vm1", VM1, &[])?;
+    lan.vm("vm1", VM1, TRUNK)?;
     let jumbo = |to, from| {
         let frame = frames::of_length(frames::mac(to), frames::mac(from), EXPERIMENT, 9014);
         [frames::tagged(&frame, 2, 100), frame]
@@ -81,7 +84,7 @@ fn root_a_jumbo_frame_passes_unmodified_where_the_mtu_allows() -> Result<()> {
 #[test]
 fn root_the_physical_switch_learns_the_vm_and_the_nic_only_when_the_host_speaks() -> Result<()> {
     let mut lan = Lan::in_world(&WorldOptions::default(), &["--external", NIC])?;
-    lan.vm("vm1", VM1, &[])?;
+    lan.vm("vm1", VM1, TRUNK)?;
     assert_eq!(lan.world.phys_fdb()?.get(NIC_MAC), None, "taking the NIC over made it speak");
     lan.run(Round::default().sends("vm1", &frame(NOBODY, VM1)).reaches(&[NIC]))?;
     wait_until("the VM learned outside", Duration::from_secs(5), || {

@@ -1,0 +1,99 @@
+//! Policies of a port: what is given with `port add` and `port set`, and what `port show` says. A file for each.
+
+mod vlan;
+
+use crate::{
+    args::OnOff,
+    place::{self, Macs},
+    switch::or_dash,
+};
+use clap::Args;
+use model::{Attachment, ChangePort, MacAddr, PortConfig, PortStatus};
+
+/// Policies of a port.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Policies")]
+pub struct Policies {
+    /// The vNIC's MAC
+    #[arg(long, value_name = "MAC", value_parser = place::vnic_mac)]
+    mac: Option<MacAddr>,
+    /// MAC spoofing protection [default: on]
+    #[arg(long)]
+    guard: Option<OnOff>,
+    /// Further source MACs that the guard lets in; replaces the list
+    #[arg(long, value_name = "MAC[,MAC...]", value_parser = place::vnic_macs)]
+    allow_mac: Option<Macs>,
+    /// Reserved multicast addresses (01:80:c2:00:00:00 to :0f) that may come in; replaces the list
+    #[arg(long, value_name = "MAC[,MAC...]", value_parser = place::reserved_macs)]
+    allow_reserved: Option<Macs>,
+    /// Drop what only DHCP servers say where it comes from this vNIC [default: off]
+    #[arg(long)]
+    dhcp_guard: Option<OnOff>,
+    /// Drop what only routers say (router advertisements, redirects) where it comes from this vNIC [default: off]
+    #[arg(long)]
+    router_guard: Option<OnOff>,
+    #[command(flatten)]
+    vlan: vlan::VlanArgs,
+    /// The most addresses learned on the port at once while its guard is off
+    #[arg(long, value_name = "N")]
+    learn_limit: Option<u32>,
+    /// Bytes of the largest layer 3 packet
+    #[arg(long, value_name = "BYTES")]
+    mtu: Option<u32>,
+}
+
+impl Policies {
+    /// Sets what was given, in a new port.
+    pub fn add_to(&self, port: &mut PortConfig) -> Result<(), String> {
+        let macs = |macs: &Option<Macs>| macs.clone().unwrap_or_default().0;
+        port.mac = self.mac;
+        port.guard = self.guard.is_none_or(bool::from);
+        port.allow_macs = macs(&self.allow_mac);
+        port.allow_reserved = macs(&self.allow_reserved);
+        port.dhcp_guard = self.dhcp_guard.is_some_and(bool::from);
+        port.router_guard = self.router_guard.is_some_and(bool::from);
+        port.learn_limit = self.learn_limit.unwrap_or(port.learn_limit);
+        port.mtu = self.mtu;
+        self.vlan.add_to(port)
+    }
+
+    /// Asks for what was given.
+    pub fn add_to_change(&self, change: &mut ChangePort) -> Result<(), String> {
+        let macs = |macs: &Option<Macs>| macs.clone().map(|macs| macs.0);
+        change.mac = self.mac;
+        change.guard = self.guard.map(bool::from);
+        change.allow_macs = macs(&self.allow_mac);
+        change.allow_reserved = macs(&self.allow_reserved);
+        change.dhcp_guard = self.dhcp_guard.map(bool::from);
+        change.router_guard = self.router_guard.map(bool::from);
+        change.learn_limit = self.learn_limit;
+        change.mtu = self.mtu;
+        self.vlan.add_to_change(change)
+    }
+}
+
+/// What `port show` says of a port's policies.
+pub fn rows(port: &PortStatus) -> Vec<(&'static str, String)> {
+    let config = &port.config;
+    let macs =
+        |macs: &[MacAddr]| or_dash(&macs.iter().map(MacAddr::to_string).collect::<Vec<_>>().join(", "));
+    let mut rows = vec![
+        ("Guard", on_vnic(port, config.guard).into()),
+        ("Allowed MACs", macs(&config.allow_macs)),
+        ("Allowed reserved", macs(&config.allow_reserved)),
+        ("DHCP guard", on_vnic(port, config.dhcp_guard).into()),
+        ("Router guard", on_vnic(port, config.router_guard).into()),
+    ];
+    rows.extend(vlan::rows(config));
+    rows.push(("Learn limit", config.learn_limit.to_string()));
+    rows
+}
+
+/// Whether a policy is on, which an uplink does not have.
+pub const fn on_vnic(port: &PortStatus, on: bool) -> &'static str {
+    match (&port.config.attach, on) {
+        (Attachment::Uplink(_), _) => "-",
+        (_, true) => "on",
+        (_, false) => "off",
+    }
+}
