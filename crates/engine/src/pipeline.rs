@@ -395,7 +395,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         let refused = run.refused;
         let by_vlan =
             refused.filter(|reason| matches!(reason, DropReason::VlanNotAllowed | DropReason::DoubleTag));
-        if self.port.vlans.is_of_interest() || by_vlan.is_some() {
+        if !run.vlan.is_none() || by_vlan.is_some() {
             self.memory.note(Step::Vlan(by_vlan.map_or(Ok(run.vlan.id()), Err)));
         }
         if by_vlan.is_some() {

@@ -1,4 +1,4 @@
-//! Policies of ports: DHCP guard and router guard.
+//! Policies of ports.
 
 #[path = "policies/evasions.rs"]
 mod evasions;
@@ -7,8 +7,12 @@ mod evasions;
 mod lan;
 #[path = "policies/partial.rs"]
 mod partial;
+#[path = "policies/private_vlans.rs"]
+mod private_vlans;
 #[allow(dead_code, reason = "the tests of frames use more of it")]
 #[path = "frames/round.rs"]
 mod round;
 #[path = "policies/servers.rs"]
 mod servers;
+#[path = "policies/vlans.rs"]
+mod vlans;
