@@ -260,23 +260,17 @@ impl Fabric {
             first = frames.end;
             let mut send = |to: PortIndex, vlan: Vlan| {
                 let slot = &mut ports[usize::from(to.0)];
-                let was_empty = slot.leaving.is_empty();
+                let before = slot.leaving.len();
                 for frame in frames.clone() {
-                    let mut departure =
-                        match snapshot.fits(to, wire_lens[usize::from(frame)].get(), batch.head(frame)) {
-                            true => Ok(frame),
-                            false => Err(DropReason::Oversize),
-                        };
-                    if !vlan.is_none() {
-                        departure = departure
-                            .and_then(|frame| in_form(snapshot, (ingress, to), vlan, frame, batch, forms));
-                    }
-                    match departure {
-                        Ok(frame) => slot.leaving.push(frame),
-                        Err(reason) => slot.counters.drops.add(reason, 1),
+                    match snapshot.fits(to, wire_lens[usize::from(frame)].get(), batch.head(frame)) {
+                        true => slot.leaving.push(frame),
+                        false => slot.counters.drops.add(DropReason::Oversize, 1),
                     }
                 }
-                if was_empty && !slot.leaving.is_empty() {
+                if !vlan.is_none() {
+                    slot.retag(before, |frame| in_form(snapshot, (ingress, to), vlan, frame, batch, forms));
+                }
+                if before == 0 && !slot.leaving.is_empty() {
                     touched.push(to);
                 }
             };
@@ -306,7 +300,6 @@ impl Fabric {
 }
 
 /// A frame of a VLAN, with the tag that it leaves with.
-#[inline(never)]
 fn in_form(
     snapshot: &Snapshot,
     (from, to): (PortIndex, PortIndex),
@@ -320,6 +313,22 @@ fn in_form(
 }
 
 impl Slot {
+    /// Gives the frames that leave here, from one place of the list on, their form; drops those that have none.
+    #[inline(never)]
+    fn retag(&mut self, first: usize, mut form: impl FnMut(u16) -> Result<u16, DropReason>) {
+        let mut kept = first;
+        for at in first..self.leaving.len() {
+            match form(self.leaving[at]) {
+                Ok(frame) => {
+                    self.leaving[kept] = frame;
+                    kept += 1;
+                }
+                Err(reason) => self.counters.drops.add(reason, 1),
+            }
+        }
+        self.leaving.truncate(kept);
+    }
+
     /// Sends what is on the list, counts what became of it, and says how many frames that made.
     fn deliver(&mut self, batch: &Batch) -> Result<u64, PortError> {
         let Self { share, counters, leaving, .. } = self;

@@ -306,7 +306,9 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             Some(header) if frame.len as usize >= ethernet::HEADER_LEN => {
                 let (dst, src) = Key::pair(header);
                 if INSPECTS || is_tagged(header) {
-                    self.inspect(dst, src, frame.header)
+                    let (vlan, refused) = self.inspect(frame.header);
+                    let learned_in = self.snapshot.learns_in(vlan.id());
+                    Reading { dst: dst.in_vlan(learned_in), src: src.in_vlan(learned_in), vlan, refused }
                 } else {
                     Reading { dst, src, vlan: Vlan::NONE, refused: None }
                 }
@@ -315,17 +317,15 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         }
     }
 
-    /// Finds the VLAN of a frame, and looks into the frame where the port has policies that want it.
-    #[inline]
-    fn inspect(&mut self, dst: Key, src: Key, header: &[u8]) -> Reading {
+    /// Finds the VLAN of a frame, and looks into the frame where the port has policies that want it; says why it is refused.
+    #[inline(never)]
+    fn inspect(&mut self, header: &[u8]) -> (Vlan, Option<DropReason>) {
         let vlan = match self.port.vlans.classify(header) {
             Ok(vlan) => vlan,
-            Err(reason) => return Reading { dst, src, vlan: Vlan::NONE, refused: Some(reason) },
+            Err(reason) => return (Vlan::NONE, Some(reason)),
         };
-        let learned_in = self.snapshot.learns_in(vlan.id());
         let looks = INSPECTS && self.port.policy.inspects();
-        let refused = if looks { guards::refusal(&self.port.policy, header) } else { None };
-        Reading { dst: dst.in_vlan(learned_in), src: src.in_vlan(learned_in), vlan, refused }
+        (vlan, if looks { guards::refusal(&self.port.policy, header) } else { None })
     }
 
     #[inline]
