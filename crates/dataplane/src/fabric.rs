@@ -51,6 +51,8 @@ pub struct Fabric {
     wire_lens: [Cell<u32>; BATCH_FRAMES],
     /// Frames of the batch at hand with other tags.
     forms: Forms,
+    /// A frame that lay in pieces.
+    gathered: Vec<u8>,
     /// Ports that got frames of the batch at hand, each once.
     touched: Vec<PortIndex>,
     link_changes: Vec<(PortIndex, Link)>,
@@ -82,6 +84,7 @@ impl Fabric {
             retired: SwitchCounters::default(),
             wire_lens: [const { Cell::new(0) }; BATCH_FRAMES],
             forms: Forms::default(),
+            gathered: Vec::new(),
             touched: Vec::with_capacity(BATCH_FRAMES),
             link_changes: Vec::new(),
         }
@@ -209,6 +212,9 @@ impl Fabric {
         settle_checksums(batch);
         self.decide(ingress, batch, now);
         self.sort(ingress, batch);
+        if self.desk.snapshot().learns_leases() {
+            self.hear_leases(ingress, batch, now);
+        }
         self.deliver(batch, stopped);
         if let Some(port) = self.port(ingress) {
             port.complete();
@@ -288,6 +294,27 @@ impl Fabric {
         }
     }
 
+    /// Has the tables hear what passes between clients and servers of DHCP, for ports whose IP guard learns from it: what such a
+    /// port sent, and what is about to be delivered to one. Judged by whole frames, of which the rest may lie in a guest's
+    /// memory: each is copied once.
+    #[inline(never)]
+    fn hear_leases(&mut self, ingress: PortIndex, batch: &Batch, now: Millis) {
+        let Self { tables, desk, ports, touched, gathered, .. } = self;
+        let snapshot = desk.snapshot();
+        if snapshot.learns_leases_of(ingress) {
+            let passed = (0..).zip(desk.verdicts()).filter(|(_, verdict)| verdict.passes());
+            for (frame, _) in passed.filter(|(frame, _)| may_be_dhcp(batch, *frame)) {
+                tables.hear_sent(ingress, batch.whole(frame, gathered), now);
+            }
+        }
+        for to in touched.iter().copied().filter(|to| snapshot.learns_leases_of(*to)) {
+            let leaving = ports[usize::from(to.0)].leaving.iter().copied();
+            for frame in leaving.filter(|frame| may_be_dhcp(batch, *frame)) {
+                tables.hear_delivered(ingress, to, batch.whole(frame, gathered), now);
+            }
+        }
+    }
+
     fn deliver(&mut self, batch: &Batch, stopped: &mut Vec<Stopped>) {
         while let Some(to) = self.touched.pop() {
             match self.ports[usize::from(to.0)].deliver(batch) {
@@ -298,6 +325,15 @@ impl Fabric {
         }
     }
 }
+
+/// True for what is worth being read as a message of DHCP: it fits an Ethernet frame with two tags.
+fn may_be_dhcp(batch: &Batch, frame: u16) -> bool {
+    let head = batch.head(frame);
+    batch.frame_len(frame) <= LONGEST_DHCP && wire::dhcp::is_likely(&head[..head.len().min(HEAD_BYTES)])
+}
+
+/// The longest frame on Ethernet, with two tags.
+const LONGEST_DHCP: usize = 1500 + 14 + 8;
 
 /// A frame of a VLAN, with the tag that it leaves with.
 fn in_form(

@@ -30,6 +30,7 @@
 //! frames never do. Both go the same way, with another [`Memory`]. The snapshot is immutable.
 
 mod memory;
+mod roaming;
 
 use crate::{
     EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan, guards,
@@ -64,6 +65,14 @@ pub enum Verdict {
     Forward(PortIndex, Vlan),
     /// Goes to each port of [`Snapshot::flood`], of which there is at least one.
     Flood(Flood, Vlan),
+}
+
+impl Verdict {
+    /// True for what goes on to some port.
+    #[must_use]
+    pub const fn passes(&self) -> bool {
+        matches!(self, Self::Forward(..) | Self::Flood(..))
+    }
 }
 
 /// A verdict, and whether the frame passed without its source being learned.
@@ -295,8 +304,9 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             *touched ^= self.table().touch(run.dst);
         }
         if src != last.src.key {
-            run.src = if self.port.guarded { Hashed::without_hash(src) } else { self.table().hashed(src) };
-            *touched ^= if self.port.guarded { 0 } else { self.table().touch(run.src) };
+            run.src =
+                if self.port.guarded_alone { Hashed::without_hash(src) } else { self.table().hashed(src) };
+            *touched ^= if self.port.guarded_alone { 0 } else { self.table().touch(run.src) };
         }
         run
     }
@@ -327,7 +337,15 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             Err(reason) => return (Vlan::NONE, Some(reason)),
         };
         let looks = INSPECTS && self.port.policy.inspects();
-        (vlan, if looks { guards::refusal(&self.port.policy, header) } else { None })
+        (vlan, if looks { self.look_into(header) } else { None })
+    }
+
+    /// Why the policies that look into frames refuse one, in their order.
+    #[inline]
+    fn look_into(&mut self, header: &[u8]) -> Option<DropReason> {
+        let policy = &self.port.policy;
+        let by_guards = if policy.has_guards() { guards::refusal(policy, header) } else { None };
+        by_guards.or_else(|| self.ip_refusal(header))
     }
 
     #[inline]
@@ -347,8 +365,11 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             return Some(Decision::drop(DropReason::InvalidSource));
         }
         self.memory.note(Step::Addresses { destination: dst.key.mac(), source: src.key.mac() });
-        if self.port.guarded {
+        if self.port.guarded_alone {
             return Some(self.conclude_guarded(run));
+        }
+        if INSPECTS && let Some(roaming) = &self.port.roaming {
+            return self.conclude_roaming(roaming, run);
         }
         let source = self.memory.source(src);
         self.memory.note(Step::Source(source.port()));
@@ -364,7 +385,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         Some(Decision { verdict: self.way_to(run), not_learned })
     }
 
-    /// The same for a guarded port, which does not learn.
+    /// The same for a guarded port that uses its own addresses only, and does not learn.
     #[inline]
     fn conclude_guarded(&mut self, run: &Run) -> Decision {
         let passes = self.port.may_send_from(run.src.key);
@@ -407,7 +428,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             return Some(DropReason::ReservedMulticast);
         }
         if INSPECTS && self.port.policy.inspects() {
-            self.memory.note(Step::Policies { refused });
+            self.note_policies(refused);
         }
         refused
     }

@@ -1,6 +1,9 @@
 //! What the REST API takes and answers beside configuration and status.
 
-use crate::{IfName, IoChoice, Name, SwitchKind, VhostRole, policy::vlan::VlanMode};
+use crate::{
+    IfName, IoChoice, Name, SwitchKind, VhostRole,
+    policy::{guard::ChangeGuardAlso, ip_guard::ChangeIpGuard, vlan::VlanMode},
+};
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
@@ -81,6 +84,9 @@ pub struct ChangePort {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<Vec<String>>))]
     pub allow_macs: Option<Vec<MacAddr>>,
+    /// What the guard lets in besides.
+    #[serde(default, skip_serializing_if = "ChangeGuardAlso::is_nothing")]
+    pub guard_also: ChangeGuardAlso,
     /// Reserved multicast addresses that may pass from this vNIC; replaces the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<Vec<String>>))]
@@ -91,6 +97,9 @@ pub struct ChangePort {
     /// Whether router advertisements and redirects from this vNIC are dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router_guard: Option<bool>,
+    /// Which IP addresses the vNIC may use.
+    #[serde(default, skip_serializing_if = "ChangeIpGuard::is_nothing")]
+    pub ip_guard: ChangeIpGuard,
     /// In which VLANs the port is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<VlanMode>,

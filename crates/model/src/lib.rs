@@ -30,4 +30,4 @@ pub use status::{
     IoMode, IoStatus, MacEntry, MacKind, PortState, PortStatus, RefusedMode, SwitchStatus, VhostStatus,
 };
 pub use validate::{Invalid, ValidState};
-pub use wire::MacAddr;
+pub use wire::{IpPrefix, MacAddr};

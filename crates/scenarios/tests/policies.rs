@@ -2,6 +2,8 @@
 
 #[path = "policies/evasions.rs"]
 mod evasions;
+#[path = "policies/ip_guard.rs"]
+mod ip_guard;
 #[allow(dead_code, reason = "the tests of frames use more of it")]
 #[path = "frames/lan.rs"]
 mod lan;
@@ -9,9 +11,13 @@ mod lan;
 mod partial;
 #[path = "policies/private_vlans.rs"]
 mod private_vlans;
+#[path = "policies/roaming.rs"]
+mod roaming;
 #[allow(dead_code, reason = "the tests of frames use more of it")]
 #[path = "frames/round.rs"]
 mod round;
+#[path = "policies/routers.rs"]
+mod routers;
 #[path = "policies/servers.rs"]
 mod servers;
 #[path = "policies/vlans.rs"]

@@ -1,9 +1,12 @@
 //! What of a switch lives in the data path, and the snapshot that follows from it.
 
 use dataplane::SwitchId;
-use engine::{PortIndex, PortPolicy, Role, Snapshot};
+use engine::{IpGuard, PortIndex, PortPolicy, Role, Snapshot};
 use io::VhostView;
-use model::{Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState};
+use model::{
+    Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState,
+    policy::{guard::GuardAlso, ip_guard::IpGuardMode},
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A switch at work.
@@ -66,7 +69,7 @@ impl LiveSwitch {
 
     /// The policies of all ports as they are now.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.ports.values().map(|port| (port.index, port.policy())).collect())
+        Snapshot::new(self.ports.values().map(|port| (port.index, self.policy(port))).collect())
     }
 
     /// The uplink's port.
@@ -77,6 +80,16 @@ impl LiveSwitch {
     /// The MTU of the uplink.
     pub fn uplink_mtu(&self) -> Option<u32> {
         self.uplink().map(|p| p.mtu)
+    }
+}
+
+impl LiveSwitch {
+    /// The policy of a port, with the ports that it names.
+    fn policy(&self, port: &LivePort) -> PortPolicy {
+        let GuardAlso { vrrp, learn, ref team_with } = port.config.guard_also;
+        let team_with = team_with.iter().filter_map(|name| Some(self.ports.get(name)?.index)).collect();
+        let guard_also = engine::GuardAlso { vrrp, learn: u32::from(learn), team_with };
+        PortPolicy { guard_also, ..port.policy() }
     }
 }
 
@@ -106,11 +119,23 @@ impl LivePort {
             allow_reserved: self.config.allow_reserved.iter().map(bit).fold(0, |all, one| all | one),
             dhcp_guard: self.config.dhcp_guard,
             router_guard: self.config.router_guard,
+            ip_guard: self.ip_guard(),
             vlan: self.config.vlan(),
             trust_priority: self.config.trust_priority,
             learn_limit: self.config.learn_limit,
             mtu: self.mtu,
             up: self.state == PortState::Up,
+            ..PortPolicy::new(role)
         }
+    }
+
+    fn ip_guard(&self) -> Option<IpGuard> {
+        let guard = &self.config.ip_guard;
+        let most_leases = match guard.mode {
+            IpGuardMode::Off => return None,
+            IpGuardMode::On => 0,
+            IpGuardMode::Dhcp => guard.dhcp_limit,
+        };
+        Some(IpGuard { addresses: guard.addresses.clone(), most_leases })
     }
 }
