@@ -40,7 +40,7 @@ const TESTS: &[Package] = &[
     package("procps", "kernel settings of namespaces (sysctl)"),
     package("tcpdump", "an observer of frames that shares no code with this project"),
     package("dnsmasq-base", "the DHCP server and the router (only the program; no service is started)"),
-    package("python3-scapy", "frames that hide what they carry"),
+    package("python3-scapy", "frames that hide what they carry, and multicast hosts that lie"),
     package("strace", "kills vmswitchd at every system call of a kind"),
     package("qemu-system-x86", "real guests"),
     package("busybox-static", "what real guests run, and a DHCP client"),

@@ -1,6 +1,6 @@
 //! The command line as a whole. The arguments of each group of commands are in that group's file.
 
-use crate::{explain, mac, port, state, stats, switch};
+use crate::{explain, mac, multicast, port, state, stats, switch};
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
 use model::IoChoice;
@@ -69,6 +69,14 @@ Examples:
         #[command(subcommand)]
         command: mac::MacCommand,
     },
+    /// Look at multicast groups, where a switch snoops
+    #[command(after_help = "\
+Examples:
+  vmswitch multicast list lan")]
+    Multicast {
+        #[command(subcommand)]
+        command: multicast::MulticastCommand,
+    },
     /// Frames and bytes that passed, and every drop with its reason
     #[command(after_help = "\
 Examples:
@@ -77,7 +85,7 @@ Examples:
   vmswitch stats lan/vm1
 
 RX is what the switch received from a vNIC, TX what it delivered to it. \
-For each switch, received + copied = delivered + dropped.")]
+For each switch, received + copied + originated = delivered + dropped.")]
     Stats(stats::StatsArgs),
     /// Say what would become of a frame, stage by stage, without sending it
     #[command(after_help = "\

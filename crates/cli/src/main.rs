@@ -7,6 +7,7 @@ mod events;
 mod explain;
 mod failure;
 mod mac;
+mod multicast;
 mod place;
 mod policies;
 mod port;
@@ -48,6 +49,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Switch { command } => switch::run(command, &client).await?,
         Command::Port { command } => port::run(command, &client, style).await?,
         Command::Mac { command } => mac::run(command, &client).await?,
+        Command::Multicast { command } => multicast::run(command, &client).await?,
         Command::Explain(args) => explain::run(&args, &client).await?,
         Command::Stats(args) if args.watch => return stats::watch(args, &client, style).await,
         Command::Stats(args) => stats::show(args, &client).await?,

@@ -73,6 +73,7 @@ Examples:
   vmswitch port set lan/vm1 --mac 02:00:00:00:00:01
   vmswitch port set lan/vm1 --allow-mac 02:00:00:00:00:aa,02:00:00:00:00:bb
   vmswitch port set lan/vm1 --allow-mac ''   # empties the list
+  vmswitch port set lan/vm1 --allow-reserved lldp,lacp
   vmswitch port set lan/vm1 --dhcp-guard on --router-guard on
   vmswitch port set lan/vm1 --vlan access=10
   vmswitch port set lan/fw --vlan trunk=10,20-29 --native-vlan 10

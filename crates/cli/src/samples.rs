@@ -85,6 +85,7 @@ pub fn lan() -> SwitchStatus {
         mac_table_size: 65_536,
         mac_entries: 2,
         ageing_s: 300,
+        multicast: model::policy::multicast::MulticastConfig::default(),
         confirm_within_s: None,
         stats,
     }

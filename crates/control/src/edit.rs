@@ -5,7 +5,7 @@ use crate::mac_pool;
 use model::{
     Attachment, ChangePort, ChangeSwitch, DEFAULT_AGEING_S, DEFAULT_MAC_TABLE_SIZE, DesiredState, IfName,
     Invalid, IoChoice, MacAddr, Name, NameError, NewSwitch, PortConfig, SwitchConfig, SwitchKind, ValidState,
-    VhostRole,
+    VhostRole, policy::multicast::MulticastConfig,
 };
 use std::collections::BTreeSet;
 
@@ -77,8 +77,10 @@ impl Editor {
             kind: new.kind,
             mac_table_size: new.mac_table_size.unwrap_or(DEFAULT_MAC_TABLE_SIZE),
             ageing_s: new.ageing_s.unwrap_or(DEFAULT_AGEING_S),
+            multicast: MulticastConfig::default(),
             ports: new.uplinks.iter().map(uplink_port).collect::<Result<_, _>>()?,
         };
+        new.multicast.apply(&mut switch.multicast);
         choose_io(&mut switch, new.io)?;
         if new.host.unwrap_or(new.kind != SwitchKind::Private) {
             let host = self.host_port(&switch, new.host_ifname)?;
@@ -107,6 +109,7 @@ impl Editor {
         let mut switch = self.state.switches[place].clone();
         switch.mac_table_size = change.mac_table_size.unwrap_or(switch.mac_table_size);
         switch.ageing_s = change.ageing_s.unwrap_or(switch.ageing_s);
+        change.multicast.apply(&mut switch.multicast);
         let former = switch.kind;
         switch.kind =
             change.kind.unwrap_or(if change.uplinks.is_empty() { former } else { SwitchKind::External });
@@ -319,7 +322,8 @@ fn mac_of(state: &DesiredState, switch: &Name, port: &Name) -> Option<MacAddr> {
 }
 
 /// Every MAC that some port of some switch has.
-fn used_macs(state: &DesiredState) -> BTreeSet<MacAddr> {
+#[must_use]
+pub fn used_macs(state: &DesiredState) -> BTreeSet<MacAddr> {
     let ports = state.switches.iter().flat_map(|s| &s.ports);
     ports.flat_map(|p| p.mac.iter().chain(&p.allow_macs)).copied().collect()
 }

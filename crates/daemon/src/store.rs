@@ -213,6 +213,7 @@ mod tests {
             kind: SwitchKind::Private,
             mac_table_size: 64,
             ageing_s: 300,
+            multicast: model::policy::multicast::MulticastConfig::default(),
             ports: vec![],
         };
         DesiredState { switches: vec![switch], ..Default::default() }.validate().unwrap()

@@ -1,5 +1,7 @@
 //! One switch at work on one worker: its ports, its counters, and the way of a batch through it.
 
+mod originate;
+
 use crate::{
     forms::Forms,
     share::Share,
@@ -45,6 +47,8 @@ pub struct Fabric {
     desk: Desk,
     ports: Vec<Slot>,
     copies: u64,
+    /// Frames that the switch sent by itself.
+    originated: u64,
     /// What passed ports that are no more.
     retired: SwitchCounters,
     /// How long each frame of the batch at hand is on the wire: where it will be cut, its largest segment.
@@ -81,6 +85,7 @@ impl Fabric {
             desk: Desk::default(),
             ports: Vec::new(),
             copies: 0,
+            originated: 0,
             retired: SwitchCounters::default(),
             wire_lens: [const { Cell::new(0) }; BATCH_FRAMES],
             forms: Forms::default(),
@@ -164,6 +169,7 @@ impl Fabric {
         }
         let mut switch = self.retired;
         switch.copies = self.copies;
+        switch.originated = self.originated;
         let named = |index: &PortIndex| self.desk.snapshot().policy(*index).is_some();
         let ports = (0..).map(PortIndex).zip(&self.ports).filter(|(index, _)| named(index));
         let ports: Vec<_> = ports.map(|(index, slot)| (index, slot.counters)).collect();
@@ -287,6 +293,11 @@ impl Fabric {
                     let destinations = snapshot.flood(ingress, which, vlan);
                     let destinations = destinations.map(|to| send(to, vlan)).count() as u64;
                     *copies += count * (u64::max(destinations, 1) - 1);
+                }
+                Verdict::List(list, vlan) => {
+                    let destinations = desk.listed(list);
+                    destinations.iter().for_each(|to| send(*to, vlan));
+                    *copies += count * (u64::max(destinations.len() as u64, 1) - 1);
                 }
                 Verdict::Drop(reason) => ports[usize::from(ingress.0)].counters.drops.add(reason, count),
                 Verdict::DropAt(port, reason) => ports[usize::from(port.0)].counters.drops.add(reason, count),

@@ -7,7 +7,7 @@ use crate::{
     tables::{Explained, Tables},
     worker::{Clock, Worker},
 };
-use engine::{EngineEvent, Entry, Lease, Millis, PortIndex, Snapshot, TableConfig};
+use engine::{EngineEvent, Entry, Lease, Millis, MulticastReport, PortIndex, Snapshot, TableConfig};
 use io::{Link, Port, PortError, Waker};
 use std::{
     collections::HashMap,
@@ -207,6 +207,14 @@ impl Dataplane {
         if let Ok(tables) = self.tables(id) {
             tables.remember_lease(port, Lease { address, until }, now);
         }
+    }
+
+    /// What is known of multicast groups; `None` where the switch does not snoop.
+    ///
+    /// # Errors
+    /// The switch is gone.
+    pub fn multicast(&self, id: SwitchId) -> Result<Option<MulticastReport>, Gone> {
+        Ok(self.tables(id)?.multicast(self.clock.now()))
     }
 
     /// What would become of a frame of `len` bytes that begins with `header`, if it came in on `port` now. Nothing is learned,

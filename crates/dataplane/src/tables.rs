@@ -9,8 +9,8 @@
 
 use crate::sync::RwLock;
 use engine::{
-    EngineEvent, Entry, FrameIn, Lease, Millis, PortIndex, Snapshot, Step, Switch, TableConfig, Verdict,
-    Verdicts,
+    EngineEvent, Entry, FrameIn, Lease, List, Millis, MulticastReport, PortIndex, Question, Snapshot, Step,
+    Switch, TableConfig, Verdict, Verdicts,
 };
 use io::HEAD_BYTES;
 use model::DropReason;
@@ -41,6 +41,11 @@ impl Desk {
     /// One for each frame of the last batch.
     pub(crate) fn verdicts(&self) -> &[Verdict] {
         &self.verdicts
+    }
+
+    /// The ports that one of them lists.
+    pub(crate) fn listed(&self, list: List) -> &[PortIndex] {
+        self.verdicts.listed(list)
     }
 
     /// The snapshot that they are by.
@@ -95,7 +100,7 @@ impl Tables {
     fn decide_and_write<'f>(
         &self,
         ingress: PortIndex,
-        frames: impl Iterator<Item = FrameIn<'f>>,
+        frames: impl Iterator<Item = FrameIn<'f>> + Clone,
         now: Millis,
         desk: &mut Desk,
     ) -> u32 {
@@ -128,6 +133,26 @@ impl Tables {
         self.0.write().remember_lease(port, lease, now);
     }
 
+    /// True where the switch listens to what hosts say of multicast groups, and may have to ask them.
+    pub(crate) fn snoops(&self) -> bool {
+        self.0.read().snapshot().snoops()
+    }
+
+    /// The next query that the switch has to send now; `desk` has the snapshot to send it by.
+    pub(crate) fn next_question(&self, now: Millis, desk: &mut Desk) -> Option<Question> {
+        if !self.snoops() {
+            return None;
+        }
+        let mut switch = self.0.write();
+        desk.take_over(switch.snapshot());
+        switch.next_question(now)
+    }
+
+    /// What is known of multicast groups, where the switch snoops.
+    pub(crate) fn multicast(&self, now: Millis) -> Option<MulticastReport> {
+        self.0.read().multicast(now)
+    }
+
     /// Lets `desk` have the snapshot that is in force.
     pub(crate) fn show(&self, desk: &mut Desk) {
         desk.take_over(self.0.read().snapshot());
@@ -137,7 +162,8 @@ impl Tables {
     pub(crate) fn explain(&self, ingress: PortIndex, header: &[u8], len: u32, now: Millis) -> Explained {
         let header = &header[..header.len().min(HEAD_BYTES)];
         let switch = self.0.read();
-        let (steps, verdict) = switch.explain(ingress, FrameIn { header, len }, now);
+        let (steps, verdicts) = switch.explain(ingress, FrameIn { header, len }, now);
+        let verdict = verdicts.first().copied().unwrap_or(Verdict::Drop(DropReason::PortDown));
         let snapshot = switch.snapshot();
         let outcome = |to: PortIndex, vlan| match snapshot.fits(to, len, header) {
             true => snapshot.retag(ingress, to, vlan, header).map(|_| to).map_err(|reason| (to, reason)),
@@ -147,6 +173,7 @@ impl Tables {
             Verdict::Drop(reason) => vec![Err((ingress, reason))],
             Verdict::DropAt(port, reason) => vec![Err((port, reason))],
             Verdict::Forward(to, vlan) => vec![outcome(to, vlan)],
+            Verdict::List(list, vlan) => verdicts.listed(list).iter().map(|to| outcome(*to, vlan)).collect(),
             Verdict::Flood(which, vlan) => {
                 snapshot.flood(ingress, which, vlan).map(|to| outcome(to, vlan)).collect()
             }

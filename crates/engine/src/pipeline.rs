@@ -31,6 +31,9 @@
 
 mod memory;
 mod roaming;
+mod snooping;
+
+pub use snooping::List;
 
 use crate::{
     EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan, guards,
@@ -43,6 +46,7 @@ use alloc::vec::Vec;
 use core::{borrow::Borrow, iter, ops::Deref};
 use memory::{Explaining, Memory, ReadOnly, Writable};
 use model::DropReason;
+use snooping::{Knowledge, Snooping};
 use wire::ethernet;
 
 /// A frame as the engine sees it.
@@ -65,6 +69,8 @@ pub enum Verdict {
     Forward(PortIndex, Vlan),
     /// Goes to each port of [`Snapshot::flood`], of which there is at least one.
     Flood(Flood, Vlan),
+    /// Goes to each port of [`Verdicts::listed`], of which there is at least one: those that want a multicast group.
+    List(List, Vlan),
 }
 
 impl Verdict {
@@ -93,11 +99,12 @@ impl Decision {
 pub struct Verdicts {
     verdicts: Vec<Verdict>,
     runs: RunBuffer,
+    lists: Vec<PortIndex>,
 }
 
 impl Default for Verdicts {
     fn default() -> Self {
-        Self { verdicts: Vec::with_capacity(READ_AHEAD), runs: [Run::EMPTY; _] }
+        Self { verdicts: Vec::with_capacity(READ_AHEAD), runs: [Run::EMPTY; _], lists: Vec::new() }
     }
 }
 
@@ -117,14 +124,19 @@ impl Switch {
     pub fn process<'f>(
         &mut self,
         ingress: PortIndex,
-        frames: impl IntoIterator<Item: Borrow<FrameIn<'f>>>,
+        frames: impl IntoIterator<Item: Borrow<FrameIn<'f>>, IntoIter: Clone>,
         now: Millis,
         out: &mut Verdicts,
     ) -> u32 {
         self.table.advance(now);
-        let Self { snapshot, table, events, states } = self;
+        let (now, frames) = (self.table.now(), frames.into_iter());
+        let Self { snapshot, table, events, states, multicast } = self;
         let memory = Writable { table, events, state: states.get_mut(usize::from(ingress.0)) };
-        let decided = decide(snapshot, ingress, memory, frames.into_iter(), out);
+        let decided = decide(snapshot, ingress, memory, frames.clone(), out);
+        if let Some(multicast) = multicast {
+            let knowledge = Knowledge::Own(multicast);
+            Snooping { ingress, snapshot, knowledge, now }.narrow(frames, out, |_| ());
+        }
         decided.unwrap_or_default()
     }
 
@@ -133,28 +145,39 @@ impl Switch {
     pub fn process_known<'f>(
         &self,
         ingress: PortIndex,
-        frames: impl IntoIterator<Item: Borrow<FrameIn<'f>>>,
+        frames: impl IntoIterator<Item: Borrow<FrameIn<'f>>, IntoIter: Clone>,
         now: Millis,
         out: &mut Verdicts,
     ) -> Option<u32> {
-        let memory = ReadOnly { table: &self.table, events: &self.events, now: now.max(self.table.now()) };
-        decide(&self.snapshot, ingress, memory, frames.into_iter(), out)
+        let (now, frames) = (now.max(self.table.now()), frames.into_iter());
+        let memory = ReadOnly { table: &self.table, events: &self.events, now };
+        let decided = decide(&self.snapshot, ingress, memory, frames.clone(), out)?;
+        if let Some(multicast) = &self.multicast {
+            let (snapshot, knowledge) = (&self.snapshot, Knowledge::Shared(multicast));
+            Snooping { ingress, snapshot, knowledge, now }.narrow(frames, out, |_| ())?;
+        }
+        Some(decided)
     }
 }
 
 impl Switch {
-    /// What would become of one frame, and what each stage that it would come to finds. The same code decides as for frames that
+    /// What would become of one frame, and what each stage that it would come to finds: one verdict. The same code decides as for frames that
     /// pass, but on a copy of the MAC table, and nothing is told or counted.
     #[must_use]
-    pub fn explain(&self, ingress: PortIndex, frame: FrameIn<'_>, now: Millis) -> (Vec<Step>, Verdict) {
+    pub fn explain(&self, ingress: PortIndex, frame: FrameIn<'_>, now: Millis) -> (Vec<Step>, Verdicts) {
         let (mut steps, mut out) = (Vec::new(), Verdicts::default());
         let mut table = self.table.clone();
         table.advance(now);
         let state = self.states.get(usize::from(ingress.0)).cloned();
         let memory = Explaining { table, state: state.unwrap_or_default(), steps: &mut steps };
         decide(&self.snapshot, ingress, memory, [frame].into_iter(), &mut out);
-        let verdict = out.first().copied().unwrap_or(Verdict::Drop(DropReason::PortDown));
-        (steps, verdict)
+        if let Some(multicast) = &self.multicast {
+            let (snapshot, knowledge, now) =
+                (&self.snapshot, Knowledge::Asked(multicast), now.max(self.table.now()));
+            Snooping { ingress, snapshot, knowledge, now }
+                .narrow([frame].into_iter(), &mut out, |step| steps.push(step));
+        }
+        (steps, out)
     }
 }
 
@@ -249,7 +272,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     fn decide<'f>(
         mut self,
         mut frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
-        Verdicts { verdicts, runs }: &mut Verdicts,
+        Verdicts { verdicts, runs, .. }: &mut Verdicts,
     ) -> Option<u32> {
         let mut not_learned = 0;
         if INSPECTS && self.port.policy.remembers() {

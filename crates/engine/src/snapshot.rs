@@ -11,7 +11,10 @@ use alloc::{
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
-use model::{DropReason, MacKind, policy::vlan::VlanMode};
+use model::{
+    DropReason, MacKind,
+    policy::{multicast::MulticastConfig, vlan::VlanMode},
+};
 use wire::{MacAddr, ethernet, vlan};
 
 /// What a flooded frame is, which decides who gets it.
@@ -41,6 +44,8 @@ pub struct Snapshot {
     learns_leases: bool,
     /// An address is fixed to a trunk.
     has_fixed_on_trunks: bool,
+    /// What the switch does with multicast groups, where it snoops, and the address that it asks hosts from.
+    snooping: Option<(MulticastConfig, MacAddr)>,
 }
 
 /// A policy and what the hot path wants to know of it.
@@ -200,6 +205,23 @@ impl Snapshot {
         self.policy(port).is_some_and(|policy| policy.role == Role::Uplink || has_no_guard(policy))
     }
 
+    /// Has the switch do with multicast as `config` says, and ask hosts from `mac`.
+    #[must_use]
+    pub fn with_multicast(mut self, config: MulticastConfig, mac: MacAddr) -> Self {
+        self.snooping = config.snooping.then_some((config, mac));
+        self
+    }
+
+    pub(crate) const fn snooping(&self) -> Option<(MulticastConfig, MacAddr)> {
+        self.snooping
+    }
+
+    /// True where the switch listens to what hosts say of multicast groups, and may have to ask them.
+    #[must_use]
+    pub const fn snoops(&self) -> bool {
+        self.snooping.is_some()
+    }
+
     /// The ports that are up: those that get frames without VLAN, and those that get frames of one.
     fn up_ports(&self, wanted: impl Fn(&Port) -> bool) -> (Vec<PortIndex>, Members) {
         let (mut without, mut members) = (Vec::new(), Members::default());
@@ -250,6 +272,11 @@ impl Snapshot {
         let (listed, wide) = self.flood_lists(which, vlan.id());
         let wide = wide.iter().filter(move |port| self.is_in(**port, vlan.id()));
         listed.iter().chain(wide).copied().filter(move |port| *port != ingress)
+    }
+
+    /// The ports that get a frame of a VLAN that the switch sends by itself.
+    pub fn flood_from_switch(&self, vlan: Vlan) -> impl Iterator<Item = PortIndex> + '_ {
+        self.flood(PortIndex(u16::MAX), Flood::Group, vlan)
     }
 
     /// Those that surely get it, and those that do if they are in the VLAN.

@@ -1,6 +1,6 @@
 //! What a stage of the pipeline found, for whoever asks what becomes of a frame.
 
-use crate::{Learned, PortIndex};
+use crate::{Audience, Learned, PortIndex};
 use model::DropReason;
 use wire::MacAddr;
 
@@ -39,6 +39,8 @@ pub enum Step {
     Learned(Learned),
     /// It is for a group.
     Group,
+    /// The switch snoops: who gets it, of those that a flood would reach.
+    Audience(Audience),
     /// It is for one address: where the MAC table has that.
     Destination(Option<PortIndex>),
     /// That port is not in its VLAN.

@@ -1,10 +1,10 @@
 //! One switch: its MAC table, its snapshot, its events.
 
 use crate::{
-    EngineEvent, Entry, Millis, PortIndex, PortPolicy, Snapshot, TableConfig, events::Events, key::Key,
-    mac_table::MacTable, snapshot::Port, state::PortState,
+    EngineEvent, Entry, Millis, MulticastReport, PortIndex, PortPolicy, Question, Snapshot, TableConfig,
+    events::Events, key::Key, mac_table::MacTable, multicast::Multicast, snapshot::Port, state::PortState,
 };
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use model::MacKind;
 
 /// The tables of one switch and the policies in force.
@@ -15,6 +15,8 @@ pub struct Switch {
     pub(crate) events: Events,
     /// By port.
     pub(crate) states: Vec<PortState>,
+    /// Set while the switch snoops.
+    pub(crate) multicast: Option<Box<Multicast>>,
 }
 
 impl Switch {
@@ -26,6 +28,7 @@ impl Switch {
             table: MacTable::new(config, seed),
             events: Events::default(),
             states: Vec::new(),
+            multicast: None,
         }
     }
 
@@ -53,6 +56,7 @@ impl Switch {
             let former = self.snapshot.policy(PortIndex(index as u16));
             state.leases.follow(former, port);
         }
+        self.snoop(&snapshot);
         self.snapshot = snapshot;
     }
 
@@ -61,6 +65,32 @@ impl Switch {
         let stays = |key, at: &PortIndex| snapshot.port(*at).is_some_and(|port| port.may_have(key));
         let place = |key, owner| self.table.fixed_at(key).filter(|at| stays(key, at)).unwrap_or(owner);
         snapshot.fixed_entries().map(|(key, owner, kind)| (key, place(key, owner), kind)).collect()
+    }
+
+    fn snoop(&mut self, snapshot: &Snapshot) {
+        let now = self.table.now();
+        match (snapshot.snooping(), &mut self.multicast) {
+            (None, multicast) => *multicast = None,
+            (Some((config, mac)), None) => {
+                self.multicast = Some(Box::new(Multicast::new(config, mac, snapshot, now)));
+            }
+            (Some((config, mac)), Some(multicast)) => {
+                multicast.configure(config, mac);
+                multicast.follow(&self.snapshot, snapshot, now);
+            }
+        }
+    }
+
+    /// The next query of hosts for their multicast groups that the switch has to send now; to be called until there is none.
+    pub fn next_question(&mut self, now: Millis) -> Option<Question> {
+        self.table.advance(now);
+        self.multicast.as_mut()?.next_question(self.table.now())
+    }
+
+    /// What is known of multicast groups, where the switch snoops.
+    #[must_use]
+    pub fn multicast(&self, now: Millis) -> Option<MulticastReport> {
+        Some(self.multicast.as_ref()?.report(now.max(self.table.now())))
     }
 
     /// Changes the size or the ageing time of the MAC table. What does not fit goes, the oldest of the port that holds most

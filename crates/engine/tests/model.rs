@@ -181,7 +181,7 @@ fn process_shared(
     now: Millis,
     out: &mut Verdicts,
 ) -> u32 {
-    let explained = frames.first().map(|first| switch.explain(ingress, *first, now).1);
+    let explained = frames.first().map(|first| switch.explain(ingress, *first, now).1[0]);
     let known = switch.process_known(ingress, frames, now, out);
     let read = out.to_vec();
     let written = switch.process(ingress, frames, now, out);

@@ -2,7 +2,7 @@
 
 use crate::{
     IfName, IoChoice, Name, SwitchKind, VhostRole,
-    policy::{guard::ChangeGuardAlso, ip_guard::ChangeIpGuard, vlan::VlanMode},
+    policy::{guard::ChangeGuardAlso, ip_guard::ChangeIpGuard, multicast::ChangeMulticast, vlan::VlanMode},
 };
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,9 @@ pub struct NewSwitch {
     /// Seconds after which an unseen learned entry is forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ageing_s: Option<u32>,
+    /// What to do with multicast.
+    #[serde(default, skip_serializing_if = "ChangeMulticast::is_empty")]
+    pub multicast: ChangeMulticast,
     /// Roll the switch back by itself unless it is confirmed within so many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_s: Option<u64>,
@@ -63,6 +66,9 @@ pub struct ChangeSwitch {
     /// Seconds after which an unseen learned entry is forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ageing_s: Option<u32>,
+    /// What to do with multicast.
+    #[serde(default, skip_serializing_if = "ChangeMulticast::is_empty")]
+    pub multicast: ChangeMulticast,
     /// Roll the change back by itself unless it is confirmed within so many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_s: Option<u64>,

@@ -5,6 +5,7 @@ use crate::{
     policy::{
         guard::GuardAlso,
         ip_guard::IpGuardConfig,
+        multicast::MulticastConfig,
         vlan::{Trunk, VlanMode},
     },
 };
@@ -85,6 +86,9 @@ pub struct SwitchConfig {
     /// Seconds after which an unseen learned entry is forgotten.
     #[serde(default = "default_ageing_s")]
     pub ageing_s: u32,
+    /// What it does with multicast.
+    #[serde(default, skip_serializing_if = "MulticastConfig::is_default")]
+    pub multicast: MulticastConfig,
     /// Its ports; an external switch has exactly one uplink among them.
     #[serde(default, rename = "port", skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortConfig>,

@@ -1,7 +1,8 @@
 //! Status: what is, as `show` and `list` print it.
 
 use crate::{
-    Name, PortConfig, PortCounters, SwitchCounters, SwitchKind, VhostRole, policy::ip_guard::LeasedAddress,
+    Name, PortConfig, PortCounters, SwitchCounters, SwitchKind, VhostRole,
+    policy::{ip_guard::LeasedAddress, multicast::MulticastConfig},
 };
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,9 @@ pub struct SwitchStatus {
     pub mac_entries: u32,
     /// Seconds after which an unseen learned entry is forgotten.
     pub ageing_s: u32,
+    /// What it does with multicast.
+    #[serde(default)]
+    pub multicast: MulticastConfig,
     /// Seconds left to confirm the switch before it is rolled back; absent where nothing waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_within_s: Option<u64>,

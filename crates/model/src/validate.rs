@@ -8,6 +8,7 @@ use crate::{
     policy::{
         guard::{self, GuardError},
         ip_guard::{self, IpGuardError},
+        multicast::MulticastConfig,
         vlan::BadVlan,
     },
 };
@@ -62,6 +63,13 @@ pub enum Invalid {
     OwnUplink { switch: Name, nic: IfName, owner: Name },
     #[error("{what} {value} on '{place}' is out of range: {least} to {most}")]
     OutOfRange { what: &'static str, place: Name, value: u64, least: u64, most: u64 },
+    #[error(
+        "the multicast query times of switch '{switch}' do not fit: hosts get 1 to {} s to answer, less than there is between two \
+         queries, which is at most {} s",
+        MulticastConfig::MAX_RESPONSE_S,
+        MulticastConfig::MAX_INTERVAL_S
+    )]
+    QueryTimes { switch: Name },
     #[error("switch '{0}' has more than {MAX_PORTS} ports")]
     TooManyPorts(Name),
     #[error("port '{port}' is an uplink and has no {what} of its own")]
@@ -133,6 +141,9 @@ impl DesiredState {
 fn check_switch(switch: &SwitchConfig) -> Result<(), Invalid> {
     in_range("MAC table size", &switch.name, switch.mac_table_size, &TABLE_SIZES)?;
     in_range("ageing time in seconds", &switch.name, switch.ageing_s, &AGEING_S)?;
+    if !switch.multicast.has_valid_times() {
+        return Err(Invalid::QueryTimes { switch: switch.name.clone() });
+    }
     if switch.ports.len() > MAX_PORTS {
         return Err(Invalid::TooManyPorts(switch.name.clone()));
     }

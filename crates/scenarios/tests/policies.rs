@@ -7,10 +7,14 @@ mod ip_guard;
 #[allow(dead_code, reason = "the tests of frames use more of it")]
 #[path = "frames/lan.rs"]
 mod lan;
+#[path = "policies/listeners.rs"]
+mod listeners;
 #[path = "policies/partial.rs"]
 mod partial;
 #[path = "policies/private_vlans.rs"]
 mod private_vlans;
+#[path = "policies/reserved.rs"]
+mod reserved;
 #[path = "policies/roaming.rs"]
 mod roaming;
 #[allow(dead_code, reason = "the tests of frames use more of it")]
@@ -20,5 +24,7 @@ mod round;
 mod routers;
 #[path = "policies/servers.rs"]
 mod servers;
+#[path = "policies/snooping.rs"]
+mod snooping;
 #[path = "policies/vlans.rs"]
 mod vlans;

@@ -12,6 +12,7 @@ pub mod ethernet;
 pub mod inspect;
 pub mod ip;
 mod mac;
+pub mod multicast;
 mod partial;
 mod prefix;
 pub mod segment;

@@ -27,8 +27,8 @@ pub struct Policies {
     allow_mac: Option<Macs>,
     #[command(flatten)]
     guard_also: guard::GuardArgs,
-    /// Reserved multicast addresses (01:80:c2:00:00:00 to :0f) that may come in; replaces the list
-    #[arg(long, value_name = "MAC[,MAC...]", value_parser = place::reserved_macs)]
+    /// Reserved multicast that may come in: lldp, lacp, eapol, stp, or addresses (01:80:c2:00:00:00 to :0f); replaces the list
+    #[arg(long, value_name = "NAME[,NAME...]", value_parser = place::reserved_macs)]
     allow_reserved: Option<Macs>,
     /// Drop what only DHCP servers say where it comes from this vNIC [default: off]
     #[arg(long)]
@@ -91,7 +91,7 @@ pub fn rows(port: &PortStatus) -> Vec<(&'static str, String)> {
         ("Guard", on_vnic(port, config.guard).into()),
         ("Allowed MACs", macs(&config.allow_macs)),
         guard::row(config),
-        ("Allowed reserved", macs(&config.allow_reserved)),
+        ("Allowed reserved", reserved_text(&config.allow_reserved)),
         ("DHCP guard", on_vnic(port, config.dhcp_guard).into()),
         ("Router guard", on_vnic(port, config.router_guard).into()),
     ];
@@ -101,11 +101,31 @@ pub fn rows(port: &PortStatus) -> Vec<(&'static str, String)> {
     rows
 }
 
+/// Addresses by their names, as far as they have one.
+fn reserved_text(macs: &[MacAddr]) -> String {
+    let name = |mac: &MacAddr| {
+        model::policy::reserved::reserved_name(*mac).map_or_else(|| mac.to_string(), Into::into)
+    };
+    or_dash(&macs.iter().map(name).collect::<Vec<_>>().join(", "))
+}
+
 /// Whether a policy is on, which an uplink does not have.
 pub const fn on_vnic(port: &PortStatus, on: bool) -> &'static str {
     match (&port.config.attach, on) {
         (Attachment::Uplink(_), _) => "-",
         (_, true) => "on",
         (_, false) => "off",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_multicast_is_shown_by_name() {
+        let addresses = ["01:80:c2:00:00:0e", "01:80:c2:00:00:08", "01:80:c2:00:00:03"];
+        let text = reserved_text(&addresses.map(|mac| mac.parse().unwrap()));
+        assert_eq!(text, "lldp, 01:80:c2:00:00:08, eapol");
     }
 }

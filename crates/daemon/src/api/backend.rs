@@ -2,7 +2,7 @@
 
 use model::{
     ChangePort, ChangeSwitch, DesiredState, Event, ExplainFrame, Explanation, FlushMacs, MacEntry, NewSwitch,
-    Plan, PortConfig, PortStatus, SwitchStatus,
+    Plan, PortConfig, PortStatus, SwitchStatus, policy::multicast::MulticastStatus,
 };
 use tokio::sync::broadcast;
 
@@ -35,6 +35,8 @@ pub trait Backend: Send + Sync + 'static {
     fn macs(&self, switch: &str) -> Result<Vec<MacEntry>, Refused>;
     /// Forgets learned entries and says how many.
     fn flush_macs(&self, switch: &str, which: FlushMacs) -> Result<u64, Refused>;
+    /// What a switch knows of multicast groups.
+    fn multicast(&self, switch: &str) -> Result<MulticastStatus, Refused>;
     /// What would become of a frame that the port's vNIC sent.
     fn explain(&self, switch: &str, port: &str, asked: &ExplainFrame) -> Result<Explanation, Refused>;
     /// All switches as they should be.

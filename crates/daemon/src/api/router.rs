@@ -77,6 +77,7 @@ fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(routes::ports::explain))
         .routes(routes!(routes::macs::list))
         .routes(routes!(routes::macs::flush))
+        .routes(routes!(routes::multicast::list))
         .routes(routes!(routes::state::export, routes::state::apply))
         .routes(routes!(routes::events::follow))
         .routes(routes!(routes::version::version))

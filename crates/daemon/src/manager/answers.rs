@@ -23,6 +23,7 @@ impl Core {
             mac_table_size: config.mac_table_size,
             mac_entries: report.mac_entries as u32,
             ageing_s: config.ageing_s,
+            multicast: config.multicast,
             confirm_within_s,
             stats: report.switch,
         })

@@ -6,7 +6,7 @@ use super::{
     refuse::{no_port, no_switch},
 };
 use crate::api::Refused;
-use engine::{Learned, PortIndex, Roamed, Step};
+use engine::{Audience, Learned, PortIndex, Roamed, Step};
 use model::{DropReason, ExplainFrame, ExplainedDrop, ExplainedStep, Explanation, Name};
 
 impl Core {
@@ -70,6 +70,16 @@ fn sentence(live: &LiveSwitch, port: &Name, step: &Step) -> ExplainedStep {
             ("learn", "the source is not learned: the port or the table is at its limit".into())
         }
         Step::Group => ("destination", "a group: every other port of the VLAN gets it".into()),
+        Step::Audience(Audience::Everybody) => (
+            "multicast",
+            "nothing is filtered: it is for everybody, or nobody asks hosts for their groups".into(),
+        ),
+        Step::Audience(Audience::Members(group)) => {
+            ("multicast", format!("ports that have joined {group} and those of routers get it"))
+        }
+        Step::Audience(Audience::Routers(_)) => {
+            ("multicast", "it tells which groups a host wants: ports of routers get it".into())
+        }
         Step::Destination(Some(at)) => ("destination", format!("is known on {}", name_of(*at))),
         Step::Destination(None) => {
             ("destination", "is not known: uplinks and ports without guard of the VLAN get it".into())

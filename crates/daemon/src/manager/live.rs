@@ -5,7 +5,7 @@ use engine::{IpGuard, PortIndex, PortPolicy, Role, Snapshot};
 use io::VhostView;
 use model::{
     Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState,
-    policy::{guard::GuardAlso, ip_guard::IpGuardMode},
+    policy::{guard::GuardAlso, ip_guard::IpGuardMode, multicast::MulticastConfig},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct LiveSwitch {
     pub id: SwitchId,
     pub ports: BTreeMap<Name, LivePort>,
+    pub multicast: MulticastConfig,
+    /// The switch's own address, which it asks hosts for their multicast groups from.
+    mac: MacAddr,
 }
 
 /// A port at work, or waiting for what it is attached to.
@@ -39,8 +42,8 @@ pub struct LivePort {
 }
 
 impl LiveSwitch {
-    pub const fn new(id: SwitchId) -> Self {
-        Self { id, ports: BTreeMap::new() }
+    pub const fn new(id: SwitchId, multicast: MulticastConfig, mac: MacAddr) -> Self {
+        Self { id, ports: BTreeMap::new(), multicast, mac }
     }
 
     /// Makes a place for a port that waits to be attached.
@@ -69,7 +72,8 @@ impl LiveSwitch {
 
     /// The policies of all ports as they are now.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.ports.values().map(|port| (port.index, self.policy(port))).collect())
+        let ports = self.ports.values().map(|port| (port.index, self.policy(port))).collect();
+        Snapshot::new(ports).with_multicast(self.multicast, self.mac)
     }
 
     /// The uplink's port.

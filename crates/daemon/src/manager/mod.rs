@@ -10,6 +10,7 @@ mod explain;
 mod interfaces;
 mod leases;
 mod live;
+mod multicast;
 mod pending;
 mod ports;
 mod refuse;
@@ -26,7 +27,8 @@ use crate::{
 };
 use control::{
     diff::Change,
-    edit::{EditError, Editor},
+    edit::{EditError, Editor, used_macs},
+    mac_pool,
     reconcile::{Step, reconcile},
 };
 use dataplane::Dataplane;
@@ -35,6 +37,7 @@ use live::LiveSwitch;
 use model::{
     ChangePort, ChangeSwitch, DesiredState, Event, EventKind, ExplainFrame, Explanation, FlushMacs, MacEntry,
     Name, NewSwitch, Plan, PortConfig, PortStatus, SwitchConfig, SwitchStatus, ValidState,
+    policy::multicast::MulticastStatus,
 };
 use pending::Pending;
 use refuse::{no_port, no_switch, refused};
@@ -154,6 +157,11 @@ impl Core {
                 self.dataplane.set_table(id, table(*mac_table_size, *ageing_s));
                 Ok(())
             }
+            Step::Change(Change::ChangeMulticast { switch, multicast }) => {
+                self.live(switch)?.multicast = *multicast;
+                self.publish(switch);
+                Ok(())
+            }
             // What a kind allows was checked when the state was validated; the ports follow by steps of their own.
             Step::Change(Change::ConvertSwitch { .. }) => Ok(()),
             Step::Change(Change::AddPort { switch, port }) => self.add_port(switch, port),
@@ -165,7 +173,9 @@ impl Core {
     fn add_switch(&mut self, config: &SwitchConfig) -> Result<(), Refused> {
         let seed = [self.host.random()?, self.host.random()?];
         let id = self.dataplane.add_switch(table(config.mac_table_size, config.ageing_s), seed);
-        self.live.insert(config.name.clone(), LiveSwitch::new(id));
+        let mac = mac_pool::hand_out(self.host.random()?, &used_macs(self.state.desired()));
+        let mac = mac.ok_or_else(|| refused(EditError::PoolExhausted))?;
+        self.live.insert(config.name.clone(), LiveSwitch::new(id, config.multicast, mac));
         Ok(())
     }
 
@@ -193,9 +203,9 @@ impl Core {
             Step::Change(change) => match change {
                 Change::AddSwitch(config) => EventKind::SwitchAdded { switch: config.name },
                 Change::RemoveSwitch { switch } => EventKind::SwitchRemoved { switch },
-                Change::ConvertSwitch { switch, .. } | Change::ChangeSwitch { switch, .. } => {
-                    EventKind::SwitchChanged { switch }
-                }
+                Change::ConvertSwitch { switch, .. }
+                | Change::ChangeSwitch { switch, .. }
+                | Change::ChangeMulticast { switch, .. } => EventKind::SwitchChanged { switch },
                 Change::AddPort { switch, port } => EventKind::PortAdded { switch, port: port.name },
                 Change::RemovePort { switch, port } => EventKind::PortRemoved { switch, port },
                 Change::ChangePort { switch, port } => EventKind::PortChanged { switch, port: port.name },
@@ -311,6 +321,10 @@ impl Backend for Manager {
             |port: &Name| live.ports.get(port).map(|p| p.index).ok_or_else(|| no_port(switch, port.as_str()));
         let port = which.port.as_ref().map(index).transpose()?;
         core.dataplane.flush(live.id, port).map(|n| n as u64).map_err(refused)
+    }
+
+    fn multicast(&self, switch: &str) -> Result<MulticastStatus, Refused> {
+        self.core().multicast_status(switch)
     }
 
     fn explain(&self, switch: &str, port: &str, asked: &ExplainFrame) -> Result<Explanation, Refused> {

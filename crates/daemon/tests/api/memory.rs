@@ -5,6 +5,7 @@ use model::{
     Attachment, ChangePort, ChangeSwitch, DesiredState, Event, ExplainFrame, ExplainedStep, Explanation,
     FlushMacs, MacEntry, MacKind, NewSwitch, Plan, PortConfig, PortState, PortStatus, SwitchConfig,
     SwitchCounters, SwitchStatus,
+    policy::multicast::{MulticastConfig, MulticastStatus},
 };
 use std::{sync::Mutex, thread, time::Duration};
 use tokio::sync::broadcast;
@@ -54,6 +55,7 @@ fn status(switch: SwitchConfig) -> SwitchStatus {
         mac_table_size: switch.mac_table_size,
         mac_entries: 0,
         ageing_s: switch.ageing_s,
+        multicast: switch.multicast,
         confirm_within_s: None,
         stats: SwitchCounters::default(),
     }
@@ -102,7 +104,14 @@ impl Backend for Memory {
             PortConfig::new(name, Attachment::Uplink(nic.clone()))
         });
         let (name, kind, ports) = (new.name, new.kind, ports.collect());
-        let switch = SwitchConfig { name, kind, mac_table_size: 1024, ageing_s: 300, ports };
+        let switch = SwitchConfig {
+            name,
+            kind,
+            mac_table_size: 1024,
+            ageing_s: 300,
+            multicast: MulticastConfig::default(),
+            ports,
+        };
         self.edit(|state| {
             if state.switches.iter().any(|s| s.name == switch.name) {
                 return Err(Refused::new(
@@ -119,6 +128,7 @@ impl Backend for Memory {
         self.edit(|state| {
             let switch = find(state, name)?;
             switch.ageing_s = change.ageing_s.unwrap_or(switch.ageing_s);
+            change.multicast.apply(&mut switch.multicast);
             Ok(status(switch.clone()))
         })
     }
@@ -183,6 +193,11 @@ impl Backend for Memory {
     fn flush_macs(&self, switch: &str, which: FlushMacs) -> Result<u64, Refused> {
         self.config(switch)?;
         Ok(if which.port.is_some() { 1 } else { 7 })
+    }
+
+    fn multicast(&self, switch: &str) -> Result<MulticastStatus, Refused> {
+        let config = self.config(switch)?.multicast;
+        Ok(MulticastStatus { config, ..MulticastStatus::default() })
     }
 
     fn explain(&self, switch: &str, port: &str, asked: &ExplainFrame) -> Result<Explanation, Refused> {

@@ -148,6 +148,7 @@ mod tests {
 
     fn refusal(ports: &[PortConfig]) -> Option<GuardError> {
         let switch = SwitchConfig {
+            multicast: crate::policy::multicast::MulticastConfig::default(),
             name: name("lan"),
             kind: crate::SwitchKind::Private,
             mac_table_size: 1024,

@@ -193,7 +193,7 @@ impl Lan {
             stats["drops"].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum();
         let count = |name: &str| stats[name].as_u64().with_context(|| format!("no {name} in {stats}"));
         ensure!(
-            count("rx_frames")? + count("copies")? == count("tx_frames")? + drops,
+            count("rx_frames")? + count("copies")? + count("originated")? == count("tx_frames")? + drops,
             "not conserved: {stats}"
         );
         let watched: Vec<_> = self.ends.keys().cloned().collect();
