@@ -2,12 +2,15 @@
 
 mod answer;
 mod args;
+mod capture;
 mod client;
 mod events;
 mod explain;
 mod failure;
+mod listen;
 mod mac;
 mod multicast;
+mod packet;
 mod place;
 mod policies;
 mod port;
@@ -18,6 +21,7 @@ mod style;
 mod switch;
 mod table;
 mod tool;
+mod trace;
 
 use args::{Cli, Command};
 use client::Client;
@@ -55,6 +59,8 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Stats(args) => stats::show(args, &client).await?,
         Command::Apply(args) => state::apply(args, &client).await?,
         Command::Export => state::export(&client, cli.json).await?,
+        Command::Capture(args) => return capture::run(&args, &client, cli.json).await,
+        Command::Trace(args) => return trace::run(&args, &client, cli.json).await,
         Command::Events => return events::follow(&client, cli.json).await,
         Command::Completions { shell } => tool::completions(shell)?,
         Command::Version => tool::version(&client).await?,

@@ -51,6 +51,13 @@ impl fmt::Display for PortPlace {
     }
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let port = self.port.iter().map(|port| format!("/{port}")).collect::<String>();
+        write!(f, "{}{port}", self.switch)
+    }
+}
+
 impl PortPlace {
     /// Where the API has it.
     pub fn path(&self) -> String {

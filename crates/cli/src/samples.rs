@@ -26,6 +26,7 @@ fn port(port: &str, attach: Attachment, mac: &str, stats: PortCounters) -> PortS
         vhost: None,
         io: None,
         leases: Vec::new(),
+        mirror: None,
         config,
         stats,
     }

@@ -172,6 +172,7 @@ impl Editor {
         port.dhcp_guard = change.dhcp_guard.unwrap_or(port.dhcp_guard);
         port.router_guard = change.router_guard.unwrap_or(port.router_guard);
         port.vlan = change.vlan.or_else(|| port.vlan.take());
+        port.mirror = change.mirror.unwrap_or_else(|| std::mem::take(&mut port.mirror));
         port.trust_priority = change.trust_priority.unwrap_or(port.trust_priority);
         port.mtu = change.mtu.or(port.mtu);
         port.learn_limit = change.learn_limit.unwrap_or(port.learn_limit);

@@ -1,14 +1,17 @@
 //! One switch at work on one worker: its ports, its counters, and the way of a batch through it.
 
+mod mirror;
 mod originate;
 
 use crate::{
     forms::Forms,
+    observer::Observer,
     share::Share,
     tables::{Desk, Tables},
+    tap::Tap,
 };
 use engine::{EngineEvent, FrameIn, Millis, PortIndex, Snapshot, Verdict, Vlan};
-use io::{BATCH_FRAMES, Batch, HEAD_BYTES, Link, Port, PortError};
+use io::{BATCH_FRAMES, Batch, HEAD_BYTES, Link, Port, PortError, Sent};
 use model::{DropReason, PortCounters, SwitchCounters};
 use std::{cell::Cell, sync::Arc};
 use wire::checksum;
@@ -60,6 +63,9 @@ pub struct Fabric {
     /// Ports that got frames of the batch at hand, each once.
     touched: Vec<PortIndex>,
     link_changes: Vec<(PortIndex, Link)>,
+    observer: Observer,
+    /// For finding out who gets copies.
+    room: mirror::Room,
 }
 
 /// The place of a port: it stays while the port is away, and so do its counters.
@@ -92,6 +98,8 @@ impl Fabric {
             gathered: Vec::new(),
             touched: Vec::with_capacity(BATCH_FRAMES),
             link_changes: Vec::new(),
+            observer: Observer::default(),
+            room: mirror::Room::default(),
         }
     }
 
@@ -151,6 +159,11 @@ impl Fabric {
             slot.link = now.clone();
             self.link_changes.push((port, now));
         }
+    }
+
+    /// Shows `tap` every frame from now on.
+    pub(crate) fn listen(&mut self, tap: Arc<Tap>) {
+        self.observer.add(tap);
     }
 
     /// Takes out every port.
@@ -215,13 +228,18 @@ impl Fabric {
         if batch.is_empty() {
             return false;
         }
+        self.observer.begin();
         settle_checksums(batch);
         self.decide(ingress, batch, now);
         self.sort(ingress, batch);
         if self.desk.snapshot().learns_leases() {
             self.hear_leases(ingress, batch, now);
         }
+        if self.desk.snapshot().has_mirrors() {
+            self.mirror(ingress, batch);
+        }
         self.deliver(batch, stopped);
+        self.observer.end(ingress, batch);
         if let Some(port) = self.port(ingress) {
             port.complete();
         }
@@ -263,7 +281,7 @@ impl Fabric {
     }
 
     fn sort(&mut self, ingress: PortIndex, batch: &mut Batch) {
-        let Self { desk, ports, touched, copies, wire_lens, forms, .. } = self;
+        let Self { desk, ports, touched, copies, wire_lens, forms, observer, .. } = self;
         forms.clear();
         let snapshot = desk.snapshot();
         let mut first = 0;
@@ -276,11 +294,20 @@ impl Fabric {
                 for frame in frames.clone() {
                     match snapshot.fits(to, wire_lens[usize::from(frame)].get(), batch.head(frame)) {
                         true => slot.leaving.push(frame),
-                        false => slot.counters.drops.add(DropReason::Oversize, 1),
+                        false => {
+                            slot.counters.drops.add(DropReason::Oversize, 1);
+                            observer.dropped(frame..frame + 1, to, DropReason::Oversize);
+                        }
                     }
                 }
                 if !vlan.is_none() {
-                    slot.retag(before, |frame| in_form(snapshot, (ingress, to), vlan, frame, batch, forms));
+                    slot.retag(before, |frame| {
+                        let form = in_form(snapshot, (ingress, to), vlan, frame, batch, forms);
+                        if let Err(reason) = form {
+                            observer.dropped(frame..frame + 1, to, reason);
+                        }
+                        form
+                    });
                 }
                 if before == 0 && !slot.leaving.is_empty() {
                     touched.push(to);
@@ -299,8 +326,14 @@ impl Fabric {
                     destinations.iter().for_each(|to| send(*to, vlan));
                     *copies += count * (u64::max(destinations.len() as u64, 1) - 1);
                 }
-                Verdict::Drop(reason) => ports[usize::from(ingress.0)].counters.drops.add(reason, count),
-                Verdict::DropAt(port, reason) => ports[usize::from(port.0)].counters.drops.add(reason, count),
+                Verdict::Drop(reason) => {
+                    ports[usize::from(ingress.0)].counters.drops.add(reason, count);
+                    observer.refused(frames, reason);
+                }
+                Verdict::DropAt(port, reason) => {
+                    ports[usize::from(port.0)].counters.drops.add(reason, count);
+                    observer.dropped(frames, port, reason);
+                }
             }
         }
     }
@@ -328,10 +361,17 @@ impl Fabric {
 
     fn deliver(&mut self, batch: &Batch, stopped: &mut Vec<Stopped>) {
         while let Some(to) = self.touched.pop() {
-            match self.ports[usize::from(to.0)].deliver(batch) {
-                Ok(copies) => self.copies += copies,
-                Err(error) => stopped.push((to, error)),
+            let slot = &mut self.ports[usize::from(to.0)];
+            let sent = slot.deliver(batch).unwrap_or_else(|error| {
+                stopped.push((to, error));
+                None
+            });
+            self.copies += sent.map_or(0, |sent| sent.copies);
+            if self.observer.watches() {
+                let frames = slot.leaving.iter().map(|index| self.forms.origin(batch, *index));
+                self.observer.given(frames, to, sent);
             }
+            slot.leaving.clear();
             self.note_link(to);
         }
     }
@@ -376,20 +416,18 @@ impl Slot {
         self.leaving.truncate(kept);
     }
 
-    /// Sends what is on the list, counts what became of it, and says how many frames that made.
-    fn deliver(&mut self, batch: &Batch) -> Result<u64, PortError> {
+    /// Sends what is on the list, counts what became of it, and says so; `None` where nobody is there to take it.
+    fn deliver(&mut self, batch: &Batch) -> Result<Option<Sent>, PortError> {
         let Self { share, counters, leaving, .. } = self;
-        let given = leaving.len() as u64;
         let outcome = share.as_mut().map(|share| share.io.transmit(batch, leaving));
-        leaving.clear();
         let Some(Ok(sent)) = outcome else {
-            counters.drops.add(DropReason::PortDown, given);
-            return outcome.map_or(Ok(0), |failed| failed.map(|_| 0));
+            counters.drops.add(DropReason::PortDown, leaving.len() as u64);
+            return outcome.transpose();
         };
         counters.tx_frames += sent.frames;
         counters.tx_bytes += sent.bytes;
         sent.drops().into_iter().for_each(|(reason, frames)| counters.drops.add(reason, frames));
-        Ok(sent.copies)
+        Ok(Some(sent))
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
     share::{self, Share},
     sync::Mutex,
     tables::{Explained, Tables},
+    tap::Tap,
     worker::{Clock, Worker},
 };
 use engine::{EngineEvent, Entry, Lease, Millis, MulticastReport, PortIndex, Snapshot, TableConfig};
@@ -60,6 +61,7 @@ pub(crate) enum Command {
     Attach(SwitchId, PortIndex, Share, mpsc::Sender<std::io::Result<()>>),
     Detach(SwitchId, PortIndex, mpsc::Sender<Option<Share>>),
     Report(SwitchId, mpsc::Sender<SwitchReport>),
+    Listen(SwitchId, Arc<Tap>, mpsc::Sender<()>),
 }
 
 /// The data path: all workers.
@@ -224,6 +226,15 @@ impl Dataplane {
     /// The switch is gone.
     pub fn explain(&self, id: SwitchId, port: PortIndex, header: &[u8], len: u32) -> Result<Explained, Gone> {
         Ok(self.tables(id)?.explain(port, header, len, self.clock.now()))
+    }
+
+    /// Shows `tap` every frame from now on, until its reader is dropped.
+    ///
+    /// # Errors
+    /// The switch is gone.
+    pub fn listen(&self, id: SwitchId, tap: &Arc<Tap>) -> Result<(), Gone> {
+        self.tables(id)?;
+        self.ask_all(|reply| Command::Listen(id, Arc::clone(tap), reply)).collect()
     }
 
     /// Forgets learned entries, of one port or of all, and says how many.

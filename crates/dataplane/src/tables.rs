@@ -162,14 +162,14 @@ impl Tables {
     pub(crate) fn explain(&self, ingress: PortIndex, header: &[u8], len: u32, now: Millis) -> Explained {
         let header = &header[..header.len().min(HEAD_BYTES)];
         let switch = self.0.read();
-        let (steps, verdicts) = switch.explain(ingress, FrameIn { header, len }, now);
+        let (mut steps, verdicts) = switch.explain(ingress, FrameIn { header, len }, now);
         let verdict = verdicts.first().copied().unwrap_or(Verdict::Drop(DropReason::PortDown));
         let snapshot = switch.snapshot();
         let outcome = |to: PortIndex, vlan| match snapshot.fits(to, len, header) {
             true => snapshot.retag(ingress, to, vlan, header).map(|_| to).map_err(|reason| (to, reason)),
             false => Err((to, DropReason::Oversize)),
         };
-        let outcomes = match verdict {
+        let mut outcomes = match verdict {
             Verdict::Drop(reason) => vec![Err((ingress, reason))],
             Verdict::DropAt(port, reason) => vec![Err((port, reason))],
             Verdict::Forward(to, vlan) => vec![outcome(to, vlan)],
@@ -178,6 +178,14 @@ impl Tables {
                 snapshot.flood(ingress, which, vlan).map(|to| outcome(to, vlan)).collect()
             }
         };
+        let (left_on, mut copies): (Vec<_>, _) = (outcomes.iter().flatten().copied().collect(), Vec::new());
+        snapshot.copies(ingress, &left_on, &mut copies);
+        steps.extend(copies.iter().copied().map(Step::Mirrored));
+        let fits = |to: PortIndex| match snapshot.fits(to, len, header) {
+            true => Ok(to),
+            false => Err((to, DropReason::Oversize)),
+        };
+        outcomes.extend(copies.into_iter().map(fits));
         Explained { steps, outcomes }
     }
 

@@ -253,6 +253,10 @@ impl Worker {
             }),
             Command::Attach(id, port, share, reply) => drop(reply.send(self.attach(id, port, share))),
             Command::Detach(id, port, reply) => drop(reply.send(self.detach(id, port))),
+            Command::Listen(id, tap, reply) => self.with(id, |fabric| {
+                fabric.listen(tap);
+                let _ = reply.send(());
+            }),
             Command::Report(id, reply) => self.with(id, |fabric| drop(reply.send(fabric.report()))),
         }
     }

@@ -1,6 +1,6 @@
 //! What one port may do.
 
-use crate::{GuardAlso, IpGuard};
+use crate::{GuardAlso, IpGuard, Mirror};
 use alloc::vec::Vec;
 use model::policy::vlan::{Trunk, VlanMode};
 use wire::MacAddr;
@@ -46,6 +46,8 @@ pub struct PortPolicy {
     pub vlan: VlanMode,
     /// The priority in a frame's tag is kept. That of frames from and to an uplink is, whatever is set here.
     pub trust_priority: bool,
+    /// Copies of the port's frames.
+    pub mirror: Option<Mirror>,
     /// The most addresses that may be learned on a vNIC at once. An uplink has no limit but the table: at a full one it
     /// takes the place of what is oldest, like everybody.
     pub learn_limit: u32,
@@ -74,6 +76,7 @@ impl PortPolicy {
                 Role::Vnic => VlanMode::Untagged,
             },
             trust_priority: false,
+            mirror: None,
             learn_limit: model::DEFAULT_LEARN_LIMIT,
             mtu: 1500,
             up: true,

@@ -46,6 +46,8 @@ pub struct Snapshot {
     has_fixed_on_trunks: bool,
     /// What the switch does with multicast groups, where it snoops, and the address that it asks hosts from.
     snooping: Option<(MulticastConfig, MacAddr)>,
+    /// A port is mirrored.
+    pub(crate) has_mirrors: bool,
 }
 
 /// A policy and what the hot path wants to know of it.
@@ -167,6 +169,8 @@ impl Snapshot {
         snapshot.primaries = snapshot.ports().flat_map(|(_, port)| secondaries(&port.policy.vlan)).collect();
         let on_trunk = snapshot.ports().any(|(_, port)| port.guarded && port.vlans.is_trunk());
         snapshot.has_fixed_on_trunks = on_trunk;
+        let has_mirrors = snapshot.ports().any(|(_, port)| port.policy.mirror.is_some());
+        snapshot.has_mirrors = has_mirrors;
         snapshot
     }
 

@@ -45,6 +45,8 @@ pub enum Step {
     Destination(Option<PortIndex>),
     /// That port is not in its VLAN.
     NotInVlan(PortIndex),
+    /// A copy goes to that port.
+    Mirrored(PortIndex),
 }
 
 /// What comes of a source that a guard let in besides.

@@ -105,6 +105,7 @@ fn policy() -> impl Strategy<Value = PortPolicy> {
             mac,
             vlan: vlan.0.unwrap_or_else(|| PortPolicy::new(role).vlan),
             trust_priority: vlan.1,
+            mirror: None,
             guard: guards.0,
             guard_also: guards.3,
             ip_guard: None,

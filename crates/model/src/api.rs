@@ -2,7 +2,10 @@
 
 use crate::{
     IfName, IoChoice, Name, SwitchKind, VhostRole,
-    policy::{guard::ChangeGuardAlso, ip_guard::ChangeIpGuard, multicast::ChangeMulticast, vlan::VlanMode},
+    policy::{
+        guard::ChangeGuardAlso, ip_guard::ChangeIpGuard, mirror::MirrorConfig, multicast::ChangeMulticast,
+        vlan::VlanMode,
+    },
 };
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
@@ -112,6 +115,9 @@ pub struct ChangePort {
     /// Whether the priority in tags is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust_priority: Option<bool>,
+    /// Copies of the port's frames; replaces what was set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorConfig>,
     /// The most addresses that may be learned on the port at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learn_limit: Option<u32>,

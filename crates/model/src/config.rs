@@ -5,6 +5,7 @@ use crate::{
     policy::{
         guard::GuardAlso,
         ip_guard::IpGuardConfig,
+        mirror::MirrorConfig,
         multicast::MulticastConfig,
         vlan::{Trunk, VlanMode},
     },
@@ -156,6 +157,9 @@ pub struct PortConfig {
     /// always kept.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub trust_priority: bool,
+    /// Copies of the port's frames.
+    #[serde(default, skip_serializing_if = "MirrorConfig::is_off")]
+    pub mirror: MirrorConfig,
     /// The most addresses that may be learned on the port at once while its guard is off.
     #[serde(default = "default_learn_limit")]
     pub learn_limit: u32,
@@ -187,6 +191,7 @@ impl PortConfig {
             router_guard: false,
             ip_guard: IpGuardConfig::default(),
             vlan: None,
+            mirror: MirrorConfig::default(),
             trust_priority: false,
             learn_limit: DEFAULT_LEARN_LIMIT,
             mtu: None,

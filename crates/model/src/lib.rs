@@ -12,6 +12,7 @@ mod counters;
 mod event;
 mod explain;
 mod name;
+mod observe;
 pub mod policy;
 mod status;
 mod validate;
@@ -26,8 +27,10 @@ pub use counters::{DropCounts, DropReason, PortCounters, SwitchCounters};
 pub use event::{Event, EventKind};
 pub use explain::{ExplainFrame, ExplainedDrop, ExplainedStep, Explanation, FrameBytes, FrameBytesError};
 pub use name::{IfName, Name, NameError};
+pub use observe::{CaptureRequest, MAX_FILTER_LEN, TraceLine, TraceRequest, TracedDrop, TracedFrame};
 pub use status::{
-    IoMode, IoStatus, MacEntry, MacKind, PortState, PortStatus, RefusedMode, SwitchStatus, VhostStatus,
+    IoMode, IoStatus, MacEntry, MacKind, MirrorStatus, PortState, PortStatus, RefusedMode, SwitchStatus,
+    VhostStatus,
 };
 pub use validate::{Invalid, ValidState};
 pub use wire::{IpPrefix, MacAddr};

@@ -95,10 +95,30 @@ pub struct PortStatus {
     /// The addresses that the vNIC leases, as far as its IP guard has learned them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leases: Vec<LeasedAddress>,
+    /// Of a port that is mirrored to a collector: what became of the copies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorStatus>,
     /// The port as it should be.
     pub config: PortConfig,
     /// What passed it.
     pub stats: PortCounters,
+}
+
+/// What became of copies for a collector.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct MirrorStatus {
+    /// Those sent.
+    pub sent: u64,
+    /// Of these, those that were cut to fit the path.
+    pub truncated: u64,
+    /// Those that the host's network did not take.
+    pub unsent: u64,
+    /// Frames that were mirrored slower than they came: there are no copies of them.
+    pub lost: u64,
+    /// Why the last one was not sent, if it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// A vhost-user port as it is.

@@ -1,5 +1,6 @@
 //! Validation: the one way from input to something that can be installed.
 
+mod mirrors;
 mod private_vlans;
 
 use crate::{
@@ -94,6 +95,8 @@ pub enum Invalid {
     Guard(#[from] GuardError),
     #[error(transparent)]
     IpGuard(#[from] IpGuardError),
+    #[error("frames of port '{port}' cannot be mirrored to '{to}': {why}")]
+    Mirror { port: Name, to: Name, why: &'static str },
     #[error("'{path}' on port '{port}' is no path of a socket: use an absolute path of at most 107 bytes")]
     BadPath { port: Name, path: String },
 }
@@ -149,6 +152,7 @@ fn check_switch(switch: &SwitchConfig) -> Result<(), Invalid> {
     }
     check_kind(switch)?;
     private_vlans::check(switch)?;
+    mirrors::check(switch)?;
     let mut names = BTreeSet::new();
     let mut macs = BTreeMap::new();
     for port in &switch.ports {

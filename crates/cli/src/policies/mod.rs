@@ -2,7 +2,10 @@
 
 mod guard;
 mod ip_guard;
+mod mirror;
 mod vlan;
+
+pub use mirror::copies_row;
 
 use crate::{
     args::OnOff,
@@ -40,6 +43,8 @@ pub struct Policies {
     ip_guard: ip_guard::IpGuardArgs,
     #[command(flatten)]
     vlan: vlan::VlanArgs,
+    #[command(flatten)]
+    mirror: mirror::MirrorArgs,
     /// The most addresses learned on the port at once while its guard is off
     #[arg(long, value_name = "N")]
     learn_limit: Option<u32>,
@@ -62,6 +67,7 @@ impl Policies {
         port.mtu = self.mtu;
         self.guard_also.add_to(port);
         self.ip_guard.add_to(port);
+        self.mirror.add_to(port);
         self.vlan.add_to(port)
     }
 
@@ -78,6 +84,7 @@ impl Policies {
         change.mtu = self.mtu;
         self.guard_also.add_to_change(change);
         self.ip_guard.add_to_change(change);
+        self.mirror.add_to_change(change);
         self.vlan.add_to_change(change)
     }
 }
@@ -97,6 +104,7 @@ pub fn rows(port: &PortStatus) -> Vec<(&'static str, String)> {
     ];
     rows.extend(ip_guard::rows(port));
     rows.extend(vlan::rows(config));
+    rows.push(mirror::row(config));
     rows.push(("Learn limit", config.learn_limit.to_string()));
     rows
 }

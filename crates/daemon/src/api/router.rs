@@ -78,6 +78,8 @@ fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(routes::macs::list))
         .routes(routes!(routes::macs::flush))
         .routes(routes!(routes::multicast::list))
+        .routes(routes!(routes::observe::capture))
+        .routes(routes!(routes::observe::trace))
         .routes(routes!(routes::state::export, routes::state::apply))
         .routes(routes!(routes::events::follow))
         .routes(routes!(routes::version::version))

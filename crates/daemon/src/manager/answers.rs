@@ -72,6 +72,7 @@ impl Core {
             vhost: self.vhost_status(switch, port),
             io: port.io_status(),
             leases: self.leases_of(switch, port),
+            mirror: self.mirror_status(switch, &port.config.name),
             config: port.config.clone(),
             stats,
         }

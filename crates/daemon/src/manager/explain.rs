@@ -84,6 +84,7 @@ fn sentence(live: &LiveSwitch, port: &Name, step: &Step) -> ExplainedStep {
         Step::Destination(None) => {
             ("destination", "is not known: uplinks and ports without guard of the VLAN get it".into())
         }
+        Step::Mirrored(to) => ("mirror", format!("a copy goes to {}", name_of(*to))),
         Step::NotInVlan(at) => ("destination", format!("{} does not get frames of this VLAN", name_of(*at))),
     };
     ExplainedStep { stage: stage.into(), finding }

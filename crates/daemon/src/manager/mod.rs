@@ -10,11 +10,13 @@ mod explain;
 mod interfaces;
 mod leases;
 mod live;
+mod mirrors;
 mod multicast;
 mod pending;
 mod ports;
 mod refuse;
 mod restore;
+mod taps;
 mod vhost;
 mod watch;
 
@@ -24,6 +26,7 @@ use crate::{
     host::Host,
     reaper::Reaper,
     store::Store,
+    tap::{Tapped, Wanted},
 };
 use control::{
     diff::Change,
@@ -180,7 +183,9 @@ impl Core {
     }
 
     fn remove_switch(&mut self, switch: &Name) -> Result<(), Refused> {
-        let id = self.live(switch)?.id;
+        let live = self.live(switch)?;
+        live.end_taps();
+        let id = live.id;
         self.dataplane.remove_switch(id);
         self.live.remove(switch);
         Ok(())
@@ -195,6 +200,7 @@ impl Core {
         if let Some(live) = self.live.get(switch) {
             self.dataplane.install(live.id, Arc::new(live.snapshot()));
         }
+        self.follow_mirrors(switch);
     }
 
     fn tell(&self, step: &Step) {
@@ -329,6 +335,10 @@ impl Backend for Manager {
 
     fn explain(&self, switch: &str, port: &str, asked: &ExplainFrame) -> Result<Explanation, Refused> {
         self.core().explain(switch, port, asked)
+    }
+
+    fn listen(&self, switch: &str, wanted: Wanted) -> Result<Tapped, Refused> {
+        self.core().listen(switch, wanted)
     }
 
     fn export(&self) -> DesiredState {

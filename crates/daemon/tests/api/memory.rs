@@ -1,6 +1,11 @@
 //! A backend that keeps its switches in memory and has no host.
 
-use daemon::api::{Backend, Refused, RefusedKind};
+use daemon::{
+    api::{Backend, Refused, RefusedKind},
+    tap::{Tapped, Wanted},
+};
+use dataplane::tap::{Fate, Form, Outcome, Selection, Tap};
+use engine::PortIndex;
 use model::{
     Attachment, ChangePort, ChangeSwitch, DesiredState, Event, ExplainFrame, ExplainedStep, Explanation,
     FlushMacs, MacEntry, MacKind, NewSwitch, Plan, PortConfig, PortState, PortStatus, SwitchConfig,
@@ -73,6 +78,7 @@ fn port_status(switch: &SwitchConfig, port: &PortConfig) -> PortStatus {
         vhost: None,
         io: None,
         leases: Vec::new(),
+        mirror: None,
         config: port.clone(),
         stats: Default::default(),
     }
@@ -205,6 +211,23 @@ impl Backend for Memory {
         let finding = format!("{} of {} bytes", asked.frame, asked.length.unwrap_or_default());
         let steps = vec![ExplainedStep { stage: "addresses".into(), finding }];
         Ok(Explanation { steps, leaves: leaves.collect(), drops: Vec::new() })
+    }
+
+    /// A switch on which nothing passes but one frame, at once.
+    fn listen(&self, switch: &str, wanted: Wanted) -> Result<Tapped, Refused> {
+        let ports = self.config(switch)?.ports;
+        let (listener, woken) = wanted.listener(Selection::default());
+        let (tap, reader) = Tap::new(listener, wanted.filter);
+        (0..).zip(&ports).for_each(|(at, port)| tap.name(PortIndex(at), port.name.as_str().into()));
+        let outcome = Outcome { port: PortIndex(1), fate: Fate::Passed, form: Form::AsItCame };
+        tap.put_frame_of(
+            1_700_000_000_123_456_789,
+            PortIndex(0),
+            None,
+            &[outcome],
+            &[&[2; 12][..], b"\x08\x06", &[0; 46]].concat(),
+        );
+        Ok(Tapped { reader, woken })
     }
 
     fn export(&self) -> DesiredState {

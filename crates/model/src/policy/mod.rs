@@ -3,6 +3,7 @@
 
 pub mod guard;
 pub mod ip_guard;
+pub mod mirror;
 pub mod multicast;
 pub mod reserved;
 pub mod vlan;
