@@ -27,7 +27,7 @@
 //! Nothing here is locked: who shares a switch between workers does that. [`Switch::process`] takes the switch for itself
 //! and always decides. [`Switch::process_known`] only reads, so several may do so at once; it decides a batch unless that
 //! takes writing: a source to be learned or stamped anew (once a second for each), an event to be told. A guarded port's
-//! frames never do. Both go the same way, with another [`Memory`]. The snapshot is immutable.
+//! frames never do, unless its guard lets more in than its own addresses (`crate::guard`). Both go the same way, with another [`Memory`]. The snapshot is immutable.
 
 mod memory;
 mod roaming;
