@@ -1,8 +1,9 @@
 //! What of a switch lives in the data path, and the snapshot that follows from it.
 
+use super::retry::Retry;
 use dataplane::SwitchId;
 use engine::{PortIndex, PortPolicy, Role, Snapshot};
-use io::VhostView;
+use io::{Port, VhostView};
 use model::{Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +34,10 @@ pub struct LivePort {
     pub vhost: Option<VhostView>,
     /// How frames pass the port's interface, since it was opened last.
     pub io: Option<IoStatus>,
+    /// An interface that was opened before its take-over began, to see whether it can be.
+    pub opened: Option<Box<dyn Port>>,
+    /// When the port is tried again that could not be opened.
+    pub retry: Retry,
 }
 
 impl LiveSwitch {
@@ -56,6 +61,8 @@ impl LiveSwitch {
             link: None,
             vhost: None,
             io: None,
+            opened: None,
+            retry: Retry::default(),
         };
         self.ports.entry(config.name.clone()).insert_entry(port).into_mut()
     }

@@ -13,6 +13,7 @@ mod pending;
 mod ports;
 mod refuse;
 mod restore;
+mod retry;
 mod vhost;
 mod watch;
 
