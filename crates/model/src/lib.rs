@@ -28,6 +28,7 @@ pub use explain::{ExplainFrame, ExplainedDrop, ExplainedStep, Explanation, Frame
 pub use name::{IfName, Name, NameError};
 pub use status::{
     IoMode, IoStatus, MacEntry, MacKind, PortState, PortStatus, RefusedMode, SwitchStatus, VhostStatus,
+    WorkerStatus,
 };
 pub use validate::{Invalid, ValidState};
 pub use wire::MacAddr;

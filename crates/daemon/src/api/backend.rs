@@ -2,7 +2,7 @@
 
 use model::{
     ChangePort, ChangeSwitch, DesiredState, Event, ExplainFrame, Explanation, FlushMacs, MacEntry, NewSwitch,
-    Plan, PortConfig, PortStatus, SwitchStatus,
+    Plan, PortConfig, PortStatus, SwitchStatus, WorkerStatus,
 };
 use tokio::sync::broadcast;
 
@@ -37,6 +37,8 @@ pub trait Backend: Send + Sync + 'static {
     fn flush_macs(&self, switch: &str, which: FlushMacs) -> Result<u64, Refused>;
     /// What would become of a frame that the port's vNIC sent.
     fn explain(&self, switch: &str, port: &str, asked: &ExplainFrame) -> Result<Explanation, Refused>;
+    /// What each worker has done so far.
+    fn workers(&self) -> Result<Vec<WorkerStatus>, Refused>;
     /// All switches as they should be.
     fn export(&self) -> DesiredState;
     /// Makes this the desired state; with `dry_run` only says what that would do.

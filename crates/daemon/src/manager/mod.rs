@@ -34,7 +34,7 @@ use engine::TableConfig;
 use live::LiveSwitch;
 use model::{
     ChangePort, ChangeSwitch, DesiredState, Event, EventKind, ExplainFrame, Explanation, FlushMacs, MacEntry,
-    Name, NewSwitch, Plan, PortConfig, PortStatus, SwitchConfig, SwitchStatus, ValidState,
+    Name, NewSwitch, Plan, PortConfig, PortStatus, SwitchConfig, SwitchStatus, ValidState, WorkerStatus,
 };
 use pending::Pending;
 use refuse::{no_port, no_switch, refused};
@@ -312,6 +312,10 @@ impl Backend for Manager {
 
     fn explain(&self, switch: &str, port: &str, asked: &ExplainFrame) -> Result<Explanation, Refused> {
         self.core().explain(switch, port, asked)
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerStatus>, Refused> {
+        self.core().worker_statuses()
     }
 
     fn export(&self) -> DesiredState {

@@ -4,7 +4,7 @@ use daemon::api::{Backend, Refused, RefusedKind};
 use model::{
     Attachment, ChangePort, ChangeSwitch, DesiredState, Event, ExplainFrame, ExplainedStep, Explanation,
     FlushMacs, MacEntry, MacKind, NewSwitch, Plan, PortConfig, PortState, PortStatus, SwitchConfig,
-    SwitchCounters, SwitchStatus,
+    SwitchCounters, SwitchStatus, WorkerStatus,
 };
 use std::{sync::Mutex, thread, time::Duration};
 use tokio::sync::broadcast;
@@ -189,6 +189,10 @@ impl Backend for Memory {
         let finding = format!("{} of {} bytes", asked.frame, asked.length.unwrap_or_default());
         let steps = vec![ExplainedStep { stage: "addresses".into(), finding }];
         Ok(Explanation { steps, leaves: leaves.collect(), drops: Vec::new() })
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerStatus>, Refused> {
+        Ok(vec![WorkerStatus { worker: 0, cpu: Some(2), uptime_ns: 9, busy_ns: 4, frames: 66, batches: 2 }])
     }
 
     fn export(&self) -> DesiredState {
