@@ -280,7 +280,7 @@ impl View {
         let nothing = losses.is_empty().then(|| Row::new(["nothing"]));
         let row = |(place, loss): (String, Loss)| {
             let style = if loss.frames_per_s > 0.0 { self.alarm() } else { Style::new() };
-            let numbers = [short(loss.frames_per_s), short(loss.frames as f64)];
+            let numbers = [short(loss.frames_per_s), count(loss.frames)];
             let [rate, frames] = numbers.map(|number| right(Span::raw(number)));
             Row::new([place.into(), rate, frames, loss.reason.into(), loss.meaning.into()]).style(style)
         };
@@ -328,6 +328,11 @@ impl View {
 
 fn right(text: Span<'static>) -> Cell<'static> {
     Cell::from(Line::from(text).alignment(Alignment::Right))
+}
+
+/// A count in at most seven characters, exact as long as that goes.
+fn count(frames: u64) -> String {
+    if frames < 10_000_000 { frames.to_string() } else { short(frames as f64) }
 }
 
 /// A number and its unit, apart.

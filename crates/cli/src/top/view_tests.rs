@@ -172,6 +172,12 @@ fn a_daemon_that_does_not_answer_is_said_and_the_rest_stays() {
 }
 
 #[test]
+fn counts_are_exact_as_long_as_there_is_room() {
+    let counts = [0, 2, 9_999_999, 10_000_000, u64::MAX].map(count);
+    assert_eq!(counts, ["0", "2", "9999999", "10.0M", "18446744T"]);
+}
+
+#[test]
 fn any_size_of_screen_is_drawn() {
     let sizes = (1..=40).flat_map(|width| (1..=12).map(move |height| (3 * width, height)));
     for (width, height) in sizes {
