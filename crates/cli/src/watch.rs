@@ -9,6 +9,7 @@ use crate::{
     style::{Colour, Style},
     table::{Cell, Table},
 };
+use ratatui::crossterm::terminal;
 use std::io::IsTerminal;
 use tokio::time::MissedTickBehavior;
 
@@ -16,6 +17,8 @@ use tokio::time::MissedTickBehavior;
 const TOP: &str = "\x1b[H";
 const CLEAR: &str = "\x1b[H\x1b[2J";
 const END_OF_LINE: &str = "\x1b[K\n";
+/// Columns of a screen on which sentences have room.
+const WIDE: u16 = 132;
 const END_OF_SCREEN: &str = "\x1b[J";
 
 /// Looks again and again, until interrupted. A vmswitchd that is started anew meanwhile is waited for.
@@ -53,15 +56,20 @@ fn block(rates: &Rates, style: Style, json: bool, in_place: bool) -> Result<Stri
     if json {
         return serde_json::to_string(rates).map_err(Failure::answer);
     }
-    let text = text(rates, style);
+    let text = text(rates, style, !in_place || is_wide());
     Ok(if in_place { text.replace('\n', END_OF_LINE) + END_OF_SCREEN } else { text + "\n" })
 }
 
-pub fn text(rates: &Rates, style: Style) -> String {
+/// Whether sentences have room: lines that are wrapped cannot be read while they change.
+fn is_wide() -> bool {
+    terminal::size().is_ok_and(|(columns, _)| columns >= WIDE)
+}
+
+fn text(rates: &Rates, style: Style, meanings: bool) -> String {
     if rates.ports.is_empty() {
         return "There are no ports.\n".into();
     }
-    let losses = losses_table(&rates.ports);
+    let losses = losses_table(&rates.ports, meanings);
     let losses = if losses.is_empty() { String::new() } else { format!("\n{}", losses.render(style)) };
     format!(
         "{}{losses}\n{}",
@@ -94,12 +102,15 @@ fn highlighted(rate: f64) -> Cell {
     if rate > 0.0 { Cell::coloured(&short(rate), Colour::Red) } else { short(rate).into() }
 }
 
-fn losses_table(ports: &[PortRates]) -> Table {
-    let mut table = Table::new(&["DROPPED AT", ">FRAMES/S", ">FRAMES", "REASON", "WHAT IT MEANS"]);
+fn losses_table(ports: &[PortRates], meanings: bool) -> Table {
+    let names = ["DROPPED AT", ">FRAMES/S", ">FRAMES", "REASON", "WHAT IT MEANS"];
+    let columns = if meanings { names.len() } else { names.len() - 1 };
+    let mut table = Table::new(&names[..columns]);
     for port in ports {
         for Loss { reason, meaning, frames_per_s, frames } in &port.losses {
             let (reason, meaning) = ((*reason).into(), (*meaning).into());
-            table.row([port.place().into(), highlighted(*frames_per_s), (*frames).into(), reason, meaning]);
+            let row = [port.place().into(), highlighted(*frames_per_s), (*frames).into(), reason, meaning];
+            table.row(row.into_iter().take(columns));
         }
     }
     table
@@ -137,12 +148,19 @@ WORKER  CPU  BUSY %  FRAMES/S  BATCHES/S  FRAMES/BATCH
 0         2      25      3.2k        100          32.0
 1       any       0         0          0           0.0
 ";
-        assert_eq!(text(&sampled::rates(), Style::PLAIN), expected);
+        assert_eq!(text(&sampled::rates(), Style::PLAIN, true), expected);
+    }
+
+    #[test]
+    fn a_narrow_screen_has_no_room_for_sentences() {
+        let narrow = text(&sampled::rates(), Style::PLAIN, false);
+        assert!(narrow.contains("\nlan/vm1           50     102  spoofed_mac\n"), "{narrow}");
+        assert!(narrow.lines().all(|line| line.len() <= 80), "{narrow}");
     }
 
     #[test]
     fn what_is_being_dropped_is_red() {
-        let coloured = text(&sampled::rates(), Style::COLOURED);
+        let coloured = text(&sampled::rates(), Style::COLOURED, true);
         assert_eq!(coloured.matches("\x1b[31m50\x1b[0m").count(), 2, "{coloured}");
     }
 

@@ -187,6 +187,28 @@ fn rates_are_plausible(document: &Value) -> Result<()> {
 }
 
 #[test]
+fn root_stats_are_watched_in_place_until_interrupted() -> Result<()> {
+    let stage = Stage::new()?;
+    let argv = stage.daemon.cli_argv(&["stats", "lan", "--watch", "--interval", "150ms"]);
+    let mut terminal = Terminal::start(&argv.iter().map(String::as_str).collect::<Vec<_>>())?;
+    stage.while_frames_pass(|| {
+        terminal.wait(r"^lan/vm1 +[1-9]\d* +\S+ +0 +0 +[1-9]", PATIENCE)?;
+        terminal.wait(r"^lan/vm1 +[1-9][\d.]* +[1-9]\d\d* +spoofed_mac$", PATIENCE)?;
+        let screen = terminal.wait(r"^0 +any +\d+ +[1-9]", PATIENCE)?;
+        for heading in ["PORT ", "DROPPED AT ", "WORKER "] {
+            ensure!(screen.matches(heading).count() == 1, "{screen}");
+        }
+        // A shorter block leaves nothing of the one before.
+        stage.daemon.cli_ok(&["port", "remove", "lan/vm2"])?;
+        terminal.wait(r"\A(?![\s\S]*vm2)[\s\S]*^lan/vm1", PATIENCE).map(drop)
+    })?;
+    terminal.type_in("\x03")?;
+    let left = terminal.left(PATIENCE)?;
+    ensure!((left.status, left.restored, left.modes.len()) == (-2, true, 0), "{left:?}");
+    Ok(())
+}
+
+#[test]
 fn root_workers_tell_how_busy_they_are() -> Result<()> {
     let stage = Stage::new()?;
     let read = || -> Result<Value> { Ok(stage.daemon.cli_json(&["workers"])?[0].take()) };
