@@ -1,6 +1,6 @@
 //! The command line as a whole. The arguments of each group of commands are in that group's file.
 
-use crate::{capture, explain, mac, multicast, port, state, stats, switch, trace};
+use crate::{capture, explain, mac, multicast, port, state, stats, switch, top, trace};
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
 use model::IoChoice;
@@ -21,6 +21,7 @@ Examples:
   vmswitch port add lan vm1 --tap tap1
   vmswitch mac list lan
   vmswitch stats lan --watch
+  vmswitch top
 
 Every command explains itself with --help. Exit status: 0 done, 1 refused or failed, 2 bad usage."
 )]
@@ -82,11 +83,29 @@ Examples:
 Examples:
   vmswitch stats               # all switches
   vmswitch stats lan --watch   # rates, once a second
+  vmswitch stats --watch --interval 10s --json >> rates.jsonl
   vmswitch stats lan/vm1
 
 RX is what the switch received from a vNIC, TX what it delivered to it. \
 For each switch, received + copied + originated = delivered + dropped.")]
     Stats(stats::StatsArgs),
+    /// Ports, drops and workers on a screen of their own, as they change
+    #[command(after_help = "\
+Examples:
+  vmswitch top
+  vmswitch top lan --sort rx --interval 2s
+
+Keys: q ends it; s takes the next order, n r t d sort by name, rx, tx, drops; f shows the next switch alone, a all; \
+arrows and page keys scroll.")]
+    Top(top::TopArgs),
+    /// What the threads that move frames do with their time
+    #[command(after_help = "\
+Examples:
+  vmswitch workers
+  vmswitch workers --json
+
+Since vmswitchd was started; `vmswitch top` and `vmswitch stats --watch` show what they do now.")]
+    Workers,
     /// Say what would become of a frame, stage by stage, without sending it
     #[command(after_help = "\
 Examples:
@@ -188,9 +207,9 @@ fn check(cli: &Cli) -> Result<(), Broken> {
         Err((path, ErrorKind::MissingRequiredArgument, what.into()))
     };
     match &cli.command {
-        Command::Stats(args) if args.watch && cli.json => {
-            let message = "--watch goes on and on, and --json prints one document: use one of them";
-            Err((&["stats"], ErrorKind::ArgumentConflict, message.into()))
+        Command::Top(_) if cli.json => {
+            let message = "top is a screen: use `stats --watch --json` for documents";
+            Err((&["top"], ErrorKind::ArgumentConflict, message.into()))
         }
         Command::Capture(args) if cli.json && args.writes_to_stdout() => {
             let message = "--write - and --json both are for standard output: use one of them";

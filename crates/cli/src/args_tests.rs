@@ -91,9 +91,12 @@ fn a_change_says_what_to_change() {
 }
 
 #[test]
-fn watching_does_not_end_in_one_document() {
-    bad("vmswitch stats --watch --json", "use one of them");
-    bad("vmswitch --json stats lan --watch", "use one of them");
+fn watching_goes_on_in_intervals_that_make_sense() {
+    good("vmswitch stats --watch --json --interval 500ms");
+    bad("vmswitch --json top", "stats --watch --json");
+    bad("vmswitch stats --interval 2s", "--watch");
+    bad("vmswitch stats --watch --interval 1ms", "at least 100 ms");
+    bad("vmswitch top --interval soon", "10s");
     good("vmswitch stats lan/vm1 --watch");
 }
 

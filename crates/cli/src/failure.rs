@@ -44,6 +44,10 @@ pub enum Failure {
     StreamEnded,
     #[error("cannot start: {0}")]
     Runtime(io::Error),
+    #[error("top needs a terminal for its screen: `vmswitch stats --watch` goes anywhere")]
+    NoTerminal,
+    #[error("the terminal cannot be used: {0}")]
+    Terminal(io::Error),
     #[error("cannot write the answer: {0}")]
     Output(io::Error),
     #[error("nobody reads the answer")]

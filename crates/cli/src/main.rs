@@ -15,13 +15,17 @@ mod place;
 mod policies;
 mod port;
 mod qemu;
+mod rates;
 mod state;
 mod stats;
 mod style;
 mod switch;
 mod table;
 mod tool;
+mod top;
 mod trace;
+mod watch;
+mod workers;
 
 use args::{Cli, Command};
 use client::Client;
@@ -55,7 +59,9 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Mac { command } => mac::run(command, &client).await?,
         Command::Multicast { command } => multicast::run(command, &client).await?,
         Command::Explain(args) => explain::run(&args, &client).await?,
-        Command::Stats(args) if args.watch => return stats::watch(args, &client, style).await,
+        Command::Stats(args) if args.watch => return watch::watch(args, &client, style, cli.json).await,
+        Command::Top(args) => return top::run(args, &client, style).await,
+        Command::Workers => workers::show(&client, style).await?,
         Command::Stats(args) => stats::show(args, &client).await?,
         Command::Apply(args) => state::apply(args, &client).await?,
         Command::Export => state::export(&client, cli.json).await?,

@@ -111,6 +111,13 @@ pub fn seconds(text: &str) -> Result<u64, String> {
     if whole { Ok(duration.as_secs()) } else { Err(advice.into()) }
 }
 
+/// Time between two looks, written like 500ms or 10s.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    let advice = "write a time of at least 100 ms, like 500ms, 1s or 10s";
+    let interval = humantime::parse_duration(text).map_err(|error| format!("{error}: {advice}"))?;
+    if interval >= Duration::from_millis(100) { Ok(interval) } else { Err(advice.into()) }
+}
+
 /// As [`seconds`], for an ageing time.
 pub fn ageing(text: &str) -> Result<u32, String> {
     seconds(text)?.try_into().map_err(|_| "that is too long".into())

@@ -1,11 +1,12 @@
 //! `vmswitch stats`
 
 use crate::{
-    answer::{self, Answer},
+    answer::Answer,
     client::Client,
     failure::Failure,
-    place::{Place, PortPlace},
+    place::{self, Place, PortPlace},
     port,
+    rates::MISSED,
     style::Style,
     switch,
     table::{Cell, Table},
@@ -13,25 +14,20 @@ use crate::{
 use clap::Args;
 use model::{DropCounts, Name, PortCounters, PortStatus, SwitchCounters, SwitchStatus};
 use serde::Serialize;
-use std::{
-    io::IsTerminal,
-    time::{Duration, Instant},
-};
-
-/// Time between two looks.
-const PERIOD: Duration = Duration::from_secs(1);
-/// Moves to the top and clears the screen (ECMA-48: CUP, ED).
-const CLEAR: &str = "\x1b[H\x1b[2J";
+use std::time::Duration;
 
 /// Arguments of `stats`.
 #[derive(Debug, Args)]
 pub struct StatsArgs {
     /// Only this switch, or this port
     #[arg(value_name = "SWITCH[/PORT]")]
-    place: Option<Place>,
-    /// Look again every second, and show rates
+    pub place: Option<Place>,
+    /// Look again and again, and show rates; with --json one document a line
     #[arg(long)]
     pub watch: bool,
+    /// With --watch: time between two looks
+    #[arg(long, value_name = "TIME", default_value = "1s", requires = "watch", value_parser = place::interval)]
+    pub interval: Duration,
 }
 
 /// Counters of a switch and its ports.
@@ -46,12 +42,6 @@ struct SwitchStats {
 struct PortStats {
     name: Name,
     stats: PortCounters,
-}
-
-/// One look at the counters.
-struct Look {
-    at: Instant,
-    switches: Vec<SwitchStats>,
 }
 
 pub async fn show(args: StatsArgs, client: &Client) -> Result<Answer, Failure> {
@@ -70,34 +60,6 @@ pub async fn show(args: StatsArgs, client: &Client) -> Result<Answer, Failure> {
             Answer::new(&port, text(&[of_port(&port)], style))
         }
     }
-}
-
-/// Looks again and again, until interrupted.
-pub async fn watch(args: StatsArgs, client: &Client, style: Style) -> Result<(), Failure> {
-    let clear = if std::io::stdout().is_terminal() { CLEAR } else { "" };
-    let mut ticks = tokio::time::interval(PERIOD);
-    let mut last = look(args.place.as_ref(), client).await?;
-    ticks.tick().await;
-    loop {
-        ticks.tick().await;
-        let now = look(args.place.as_ref(), client).await?;
-        answer::print(&format!("{clear}{}", rates_text(&last, &now, style)))?;
-        last = now;
-    }
-}
-
-async fn look(place: Option<&Place>, client: &Client) -> Result<Look, Failure> {
-    let switches = match place {
-        None => all(client).await?,
-        Some(Place { switch, port: None }) => {
-            vec![of_switch(client.get(&switch::path(switch)).await?, client).await?]
-        }
-        Some(Place { switch, port: Some(port) }) => {
-            let place = PortPlace { switch: switch.clone(), port: port.clone() };
-            vec![of_port(&client.get(&place.path()).await?)]
-        }
-    };
-    Ok(Look { at: Instant::now(), switches })
 }
 
 async fn all(client: &Client) -> Result<Vec<SwitchStats>, Failure> {
@@ -173,8 +135,8 @@ fn drops_table(switches: &[SwitchStats], style: Style) -> String {
             table.row([Cell::from(&place), frames.into(), word, meaning]);
         }
         if stats.rx_missed > 0 {
-            let meaning = "The kernel lost the frames before the switch could receive them.".into();
-            table.row([Cell::from(&place), stats.rx_missed.into(), "rx_missed".into(), meaning]);
+            let (word, meaning) = MISSED;
+            table.row([Cell::from(&place), stats.rx_missed.into(), word.into(), meaning.into()]);
         }
     }
     if table.is_empty() { String::new() } else { format!("\n{}", table.render(style)) }
@@ -186,48 +148,6 @@ pub fn drop_lines(drops: &DropCounts) -> String {
         format!("  {frames} {}: {}\n", reason.as_str(), reason.explanation())
     };
     drops.iter().map(line).collect()
-}
-
-fn rates_text(last: &Look, now: &Look, style: Style) -> String {
-    let mut table = Table::new(&[
-        "PORT",
-        ">RX FRAMES/S",
-        ">RX BIT/S",
-        ">TX FRAMES/S",
-        ">TX BIT/S",
-        ">DROPPED/S",
-        ">DROPPED",
-    ]);
-    let seconds = now.at.duration_since(last.at).as_secs_f64();
-    for (place, stats) in ports(&now.switches) {
-        let before = ports(&last.switches).find(|(name, _)| *name == place).map(|(_, stats)| *stats);
-        let before = before.unwrap_or_default();
-        let rate = |of: fn(&PortCounters) -> u64, unit: u64| -> Cell {
-            let more = of(stats).saturating_sub(of(&before)) * unit;
-            short(more as f64 / seconds).into()
-        };
-        let dropped = Cell::from(stats.drops.total());
-        table.row([
-            place.into(),
-            rate(|s| s.rx_frames, 1),
-            rate(|s| s.rx_bytes, 8),
-            rate(|s| s.tx_frames, 1),
-            rate(|s| s.tx_bytes, 8),
-            rate(|s| s.drops.total(), 1),
-            dropped,
-        ]);
-    }
-    table.render(style) + &drops_table(&now.switches, style)
-}
-
-/// A rate in at most five characters.
-fn short(rate: f64) -> String {
-    let steps = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
-    match steps.iter().find(|(step, _)| rate >= *step) {
-        Some((step, unit)) if rate / step >= 100.0 => format!("{:.0}{unit}", rate / step),
-        Some((step, unit)) => format!("{:.1}{unit}", rate / step),
-        None => format!("{rate:.0}"),
-    }
 }
 
 #[cfg(test)]

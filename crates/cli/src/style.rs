@@ -31,6 +31,10 @@ impl Style {
         Self { colours: std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb }
     }
 
+    pub const fn has_colours(self) -> bool {
+        self.colours
+    }
+
     pub fn paint(self, text: &str, colour: Option<Colour>) -> String {
         match colour {
             Some(colour) if self.colours => format!("\x1b[{}m{text}\x1b[0m", colour as u8),

@@ -2,6 +2,7 @@
 
 use crate::{
     fabric::SwitchReport,
+    load::WorkerReport,
     share::{self, Share},
     sync::Mutex,
     tables::{Explained, Tables},
@@ -60,6 +61,7 @@ pub(crate) enum Command {
     Follow(SwitchId, mpsc::Sender<()>),
     Attach(SwitchId, PortIndex, Share, mpsc::Sender<std::io::Result<()>>),
     Detach(SwitchId, PortIndex, mpsc::Sender<Option<Share>>),
+    Load(mpsc::Sender<WorkerReport>),
     Report(SwitchId, mpsc::Sender<SwitchReport>),
     Listen(SwitchId, Arc<Tap>, mpsc::Sender<()>),
 }
@@ -83,6 +85,7 @@ pub struct Detached(#[allow(dead_code, reason = "held to be dropped")] Vec<Share
 
 #[derive(Debug)]
 struct Handle {
+    cpu: Option<usize>,
     commands: Option<mpsc::Sender<Command>>,
     waker: Arc<Waker>,
     thread: Option<thread::JoinHandle<()>>,
@@ -183,6 +186,15 @@ impl Dataplane {
         Ok(report)
     }
 
+    /// What each worker has done since it was started.
+    ///
+    /// # Errors
+    /// A worker has stopped.
+    pub fn loads(&self) -> Result<Vec<WorkerReport>, Gone> {
+        let load = |worker: &Handle| Ok(WorkerReport { cpu: worker.cpu, ..worker.ask(Command::Load)? });
+        self.workers.iter().map(load).collect()
+    }
+
     /// The MAC table.
     ///
     /// # Errors
@@ -280,7 +292,7 @@ impl Handle {
         })?;
         let result = outcome.recv().unwrap_or_else(|_| Err(std::io::Error::other("it ended at once")));
         result.map_err(|error| StartError::Pin { cpu: cpu.unwrap_or_default(), error })?;
-        Ok(Self { commands: Some(commands), waker, thread: Some(thread) })
+        Ok(Self { cpu, commands: Some(commands), waker, thread: Some(thread) })
     }
 
     fn send(&self, command: Command) {

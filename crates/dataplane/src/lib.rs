@@ -15,6 +15,7 @@
 mod fabric;
 mod forms;
 mod handle;
+mod load;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod models;
@@ -32,6 +33,7 @@ mod worker;
 pub use fabric::Fabric;
 pub use fabric::SwitchReport;
 pub use handle::{Dataplane, Detached, Gone, Notice, StartError, SwitchId};
+pub use load::WorkerReport;
 pub use tables::Explained;
 /// For benches.
 #[doc(hidden)]

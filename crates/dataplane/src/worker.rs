@@ -8,6 +8,7 @@
 use crate::{
     fabric::{Fabric, Stopped},
     handle::{Command, Notice, SwitchId},
+    load::Load,
     patience::Patience,
     rings::Rings,
     share::Share,
@@ -41,6 +42,7 @@ pub(crate) struct Worker {
     notices: mpsc::Sender<Notice>,
     batch: Batch,
     rings: Rings,
+    load: Load,
     clock: Clock,
     /// Whether it is this one that looks for what ran out.
     ages: bool,
@@ -80,6 +82,7 @@ impl Worker {
             notices,
             batch: Batch::default(),
             rings: Rings::default(),
+            load: Load::new(Instant::now()),
             clock,
             ages,
             stopped: Vec::new(),
@@ -94,6 +97,7 @@ impl Worker {
         let mut asked = Instant::now();
         loop {
             let now = Instant::now();
+            self.load.round(now);
             let busy = self.poll_rings(now);
             if !self.rings.is_empty() && now.duration_since(asked) < ASK_INTERVAL {
                 if !busy {
@@ -104,8 +108,14 @@ impl Worker {
             }
             asked = now;
             let polling = !self.rings.is_empty() || patience.lasts(now);
+            if !polling {
+                self.load.round(Instant::now());
+            }
             if self.epoll.wait(Some(if polling { Duration::ZERO } else { self.nap() }), &mut ready).is_err() {
                 return;
+            }
+            if !polling {
+                self.load.round(Instant::now());
             }
             if polling && ready.is_empty() && !busy {
                 // Whoever is to send the next frame may be waiting for this very CPU.
@@ -186,6 +196,9 @@ impl Worker {
         let (id, port) = place(token);
         let Some(fabric) = self.switches.get_mut(&id) else { return false };
         let worked = fabric.turn(port, &mut self.batch, now, &mut self.stopped);
+        if worked {
+            self.load.batch(self.batch.len());
+        }
         self.tell(id);
         worked
     }
@@ -257,6 +270,7 @@ impl Worker {
                 fabric.listen(tap);
                 let _ = reply.send(());
             }),
+            Command::Load(reply) => drop(reply.send(self.load.report(Instant::now()))),
             Command::Report(id, reply) => self.with(id, |fabric| drop(reply.send(fabric.report()))),
         }
     }

@@ -31,40 +31,46 @@
 //! Generic copy is never chosen, only taken where AF_XDP is asked for: with a generic program on it, an
 //! interface joins no segments any more (`netif_elide_gro`).
 
+mod hold;
 mod ladder;
 mod news;
 mod nic;
 mod partial;
 mod program;
 mod queue;
+mod ready;
 mod ring;
+mod sender;
 mod umem;
+mod watch;
 
 pub use ladder::Refusal;
 pub use nic::{Traits, take_vlan_tags_out, takes_vlan_tags_out};
 
 use crate::{
-    Batch, Epoll, Port, PortError, Sent, Waker,
+    Batch, Port, PortError, Sent, flow,
     interface::{BadInterfaceName, IfReq},
     offload::{self, Taken},
     packet,
     parts::piece,
     piece::Piece,
 };
+use hold::Hold;
 use news::News;
-use nic::{Facts, Nic};
+use nic::Nic;
+use parking_lot::Mutex;
 use program::Program;
-use queue::{Queue, Refused};
+use queue::Queue;
+use ready::Ready;
+use sender::{Refused, Sender};
 use std::{
-    fmt, io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    fmt, io, mem,
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
 };
+use watch::Watch;
 use wire::vlan;
 
-/// Looks for frames that find none, after which it is asked whether the interface changed: a system call.
-const QUIET_LOOKS: u32 = 16;
-/// Looks for frames after which it is asked in any case.
-const ALL_LOOKS: u32 = 1024;
 /// So many frames at once are load: more are to come before anybody sleeps.
 const LOAD: usize = 16;
 const ETHERNET_HEADER: usize = 14;
@@ -149,36 +155,25 @@ fn list(refusals: &[Refusal]) -> String {
 }
 
 /// AF_XDP sockets on all queues of one interface, which is promiscuous, and whose frames the host's stack
-/// does not see, for as long as this lives.
+/// does not see, for as long as this lives: or a share of them.
 #[derive(Debug)]
 pub struct XdpPort {
+    hold: Arc<Hold>,
     mode: XdpMode,
     refused: Vec<Refusal>,
-    /// Keeps the program attached. Closed before the sockets, so that no frame comes to a queue without one.
-    _link: OwnedFd,
+    /// Those to receive from.
     queues: Vec<Queue>,
+    /// Those to send on. Of a share that has no queue, another's: that one locks it too.
+    senders: Vec<Arc<Mutex<Sender>>>,
     /// Where the next receive begins, so that no queue starves behind another.
     next: usize,
-    nic: Nic,
-    facts: Facts,
-    news: News,
-    /// Looks for frames since the interface was last asked about, and those of them that found none.
-    looks: u32,
-    quiet: u32,
-    /// Holds what tells of anything: the sockets while armed, `news` and `unsent` always.
-    ready: Epoll,
-    /// A socket that is waited for tells of every frame it receives, at the cost of whoever brings them: 10 %
-    /// of a frame from a TAP. So under load none is.
-    armed: bool,
-    /// Keeps `ready` readable while frames wait that the kernel did not send at once.
-    unsent: Waker,
-    /// Whether `unsent` is readable: so it is asked only where it is.
-    is_unsent: bool,
+    /// Of the share that watches.
+    watch: Option<Watch>,
+    ready: Ready,
     /// Where a frame in pieces is put together that has to be finished.
     scratch: Vec<u8>,
-    /// Why nothing passes any more.
-    stopped: Option<String>,
-    _promiscuous: OwnedFd,
+    /// Which sender each frame of the batch at hand is for.
+    places: Vec<usize>,
 }
 
 impl XdpPort {
@@ -198,33 +193,29 @@ impl XdpPort {
         }
         let promiscuous = packet::promiscuous(facts.index).map_err(setup("making it promiscuous"))?;
         let opened = ladder::climb_down(ifname, &mut nic, &facts, modes)?;
-        let mut port = Self {
-            mode: opened.mode,
-            refused: opened.refused,
-            _link: opened.link,
-            queues: opened.queues,
-            next: 0,
-            nic,
-            facts,
-            news,
-            looks: 0,
-            quiet: 0,
-            ready: Epoll::new().map_err(setup("making an epoll set"))?,
-            armed: false,
-            unsent: Waker::new().map_err(setup("making a waker"))?,
-            is_unsent: false,
-            scratch: Vec::new(),
-            stopped: None,
-            _promiscuous: promiscuous,
-        };
-        for fd in port.news.fds().chain([port.unsent.as_fd()]) {
-            port.ready.add(fd, 0).map_err(setup("waiting for changes"))?;
-        }
-        port.arm_sockets().map_err(setup("waiting for frames"))?;
-        // What we did ourselves is no news, and if something else happened meanwhile, the first receive will
-        // tell.
-        let _ = port.ask_for_changes();
+        let hold = Arc::new(Hold::new(opened.link, nic, facts.mtu, promiscuous));
+        let mut ready = Ready::new().map_err(setup("making an epoll set"))?;
+        ready.arm(&opened.queues).map_err(setup("waiting for frames"))?;
+        let mut port = Self::share(&hold, opened.mode, opened.queues, ready);
+        port.refused = opened.refused;
+        let watch = port.watch.insert(Watch::new(news, facts, &hold));
+        watch.fds().try_for_each(|fd| port.ready.tell_of(fd)).map_err(setup("waiting for changes"))?;
         Ok(port)
+    }
+
+    fn share(hold: &Arc<Hold>, mode: XdpMode, queues: Vec<Queue>, ready: Ready) -> Self {
+        Self {
+            hold: Arc::clone(hold),
+            mode,
+            refused: Vec::new(),
+            senders: queues.iter().map(Queue::sender).collect(),
+            queues,
+            next: 0,
+            watch: None,
+            ready,
+            scratch: Vec::new(),
+            places: Vec::new(),
+        }
     }
 
     /// Why opening is hopeless, as far as that can be told without changing anything.
@@ -246,108 +237,107 @@ impl XdpPort {
         &self.refused
     }
 
-    /// How many queues there are, each with its socket.
+    /// How many queues there are, each with its socket; of a share, those it receives from.
     #[must_use]
     pub fn queues(&self) -> usize {
         self.queues.len()
     }
 
-    fn arm_sockets(&mut self) -> io::Result<()> {
-        if !self.armed {
-            for queue in &self.queues {
-                // One that is there already, as the last attempt failed half-way, is as good.
-                match self.ready.add(queue.as_fd(), 0) {
-                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                    _ => {}
-                }
+    /// What tells each of `shares` shares of its queues; the first is this one's.
+    fn ready_for(&self, shares: usize) -> io::Result<Vec<Ready>> {
+        let of = |share| self.queues.iter().skip(share).step_by(shares);
+        let ready = |share| Ready::new().and_then(|mut ready| ready.arm(of(share)).map(|()| ready));
+        (1..shares).map(ready).collect()
+    }
+
+    /// Decides on which of several queues each frame leaves: all of a flow on the same.
+    fn place(&mut self, batch: &Batch, which: &[u16]) {
+        let count = self.senders.len();
+        self.places.clear();
+        if count > 1 {
+            self.places.extend(which.iter().map(|&index| flow::hash(batch.head(index)) as usize % count));
+        }
+    }
+
+    /// Sends those frames that are for this sender.
+    fn send_on(
+        &mut self,
+        number: usize,
+        batch: &Batch,
+        which: &[u16],
+        sent: &mut Sent,
+    ) -> Result<(), PortError> {
+        let Self { senders, scratch, places, hold, .. } = self;
+        let (mtu, sender) = (hold.mtu(), &mut *senders[number].lock());
+        for (at, &index) in which.iter().enumerate() {
+            if places.get(at).is_some_and(|place| *place != number) {
+                continue;
             }
-            self.armed = true;
+            let (vnet, head, tail) = (batch.vnet(index), batch.head(index), batch.tail(index));
+            if offload::is_finished(vnet) {
+                // SAFETY: the batch keeps what its pieces lie in.
+                let taken = unsafe { give(sender, mtu, head, tail) };
+                sent.count(taken, batch.frame_len(index));
+                continue;
+            }
+            offload::finish(batch.whole(index, scratch), vnet, sent, |[header, payload]| {
+                // SAFETY: the piece is a slice that outlives the call.
+                unsafe { give(sender, mtu, header, &[piece(payload)]) }
+            });
         }
-        Ok(())
+        flush(sender, sent, &mut self.ready).map_err(|error| self.hold.stop(why_closed(&error)))
     }
 
-    fn disarm_sockets(&mut self) {
-        for queue in &self.queues {
-            // One that stays costs time, nothing else.
-            let _ = self.ready.remove(queue.as_fd());
-        }
-        self.armed = false;
-    }
-
-    fn stop(&mut self, why: String) -> PortError {
-        PortError::Down(self.stopped.insert(why).clone())
-    }
-
-    fn passes(&self) -> Result<(), PortError> {
-        self.stopped.clone().map_or(Ok(()), |why| Err(PortError::Down(why)))
-    }
-
-    /// Notices, now and then, that the interface has changed.
-    fn notice_changes(&mut self, found_frames: bool) -> Result<(), PortError> {
-        self.looks += 1;
-        self.quiet += u32::from(!found_frames);
-        if self.looks < ALL_LOOKS && self.quiet < QUIET_LOOKS {
-            return Ok(());
-        }
-        (self.looks, self.quiet) = (0, 0);
-        self.ask_for_changes()
-    }
-
-    fn ask_for_changes(&mut self) -> Result<(), PortError> {
-        if !self.news.any() {
-            return Ok(());
-        }
-        match self.nic.facts() {
-            Ok(now) => match reason_to_stop(&self.facts, &now) {
-                Some(why) => Err(self.stop(why)),
-                None => {
-                    self.facts = now;
-                    Ok(())
-                }
-            },
-            Err(_) => Err(self.stop("interface removed".to_owned())),
-        }
-    }
-
-    /// Has the kernel send what was put into the ring, and corrects `sent` by what it refused.
-    fn flush(&mut self, sent: &mut Sent) -> Result<(), PortError> {
-        let Some(queue) = self.queues.first_mut() else { return Ok(()) };
-        let mut refused = Refused::default();
-        let flushed = queue.flush(&mut refused);
-        sent.frames = sent.frames.saturating_sub(refused.frames);
-        sent.bytes = sent.bytes.saturating_sub(refused.bytes);
-        sent.full += refused.frames;
-        if queue.is_stuck() {
-            self.unsent.wake();
-            self.is_unsent = true;
-        }
-        flushed.map_err(|error| {
-            let why = match error.raw_os_error() {
-                Some(libc::ENETDOWN) => "interface is down".to_owned(),
-                Some(libc::ENXIO | libc::ENODEV) => "interface removed".to_owned(),
-                _ => format!("the kernel closed the interface to us: {error}"),
-            };
-            self.stop(why)
+    /// Has the kernel send what it did not at once.
+    fn send_again(&mut self) -> Result<(), PortError> {
+        let Self { senders, ready, hold, .. } = self;
+        senders.iter().try_for_each(|sender| {
+            let flushed = flush(&mut sender.lock(), &mut Sent::default(), ready);
+            flushed.map_err(|error| hold.stop(why_closed(&error)))
         })
     }
 }
 
 impl Port for XdpPort {
+    /// A share for which there is no queue left sends on another one's.
+    fn deal(&mut self, others: usize) -> Option<Vec<Box<dyn Port>>> {
+        let shares = others + 1;
+        let ready = self.ready_for(shares).ok()?;
+        let senders: Vec<_> = self.queues.iter().map(Queue::sender).collect();
+        let mut dealt: Vec<_> = (0..shares).map(|_| Vec::new()).collect();
+        for (number, queue) in mem::take(&mut self.queues).into_iter().enumerate() {
+            if number % shares != 0 {
+                self.ready.forget(&queue);
+            }
+            dealt[number % shares].push(queue);
+        }
+        let mut dealt = dealt.into_iter();
+        self.queues = dealt.next().unwrap_or_default();
+        self.senders = self.queues.iter().map(Queue::sender).collect();
+        let others = dealt.zip(ready).zip(1..).map(|((queues, ready), number)| {
+            let mut share = Self::share(&self.hold, self.mode, queues, ready);
+            if share.senders.is_empty() {
+                share.senders.extend(senders.get(number % senders.len().max(1)).cloned());
+            }
+            Box::new(share) as Box<dyn Port>
+        });
+        Some(others.collect())
+    }
+
     fn receive(&mut self, batch: &mut Batch) -> Result<(), PortError> {
-        self.passes()?;
-        if std::mem::take(&mut self.is_unsent) {
-            self.unsent.drain();
-            self.flush(&mut Sent::default())?;
+        self.hold.passes()?;
+        if self.ready.take_unsent() {
+            self.send_again()?;
         }
         let (count, mut found) = (self.queues.len(), 0);
         for turn in 0..count {
             found += self.queues[(self.next + turn) % count].receive(batch);
         }
         self.next = (self.next + 1) % count.max(1);
-        if self.armed && found >= LOAD {
-            self.disarm_sockets();
+        if self.ready.is_armed() && found >= LOAD {
+            self.ready.disarm(&self.queues);
         }
-        self.notice_changes(found > 0)
+        self.watch.as_mut().map_or(Ok(()), |watch| watch.looked(found > 0, &self.hold))
     }
 
     fn complete(&mut self) {
@@ -355,24 +345,14 @@ impl Port for XdpPort {
     }
 
     fn transmit(&mut self, batch: &Batch, which: &[u16]) -> Result<Sent, PortError> {
-        self.passes()?;
-        let (mut sent, mtu) = (Sent::default(), self.facts.mtu as usize);
-        let Self { queues, scratch, .. } = self;
-        let Some(queue) = queues.first_mut() else { return Ok(sent) };
-        for &index in which {
-            let (vnet, head, tail) = (batch.vnet(index), batch.head(index), batch.tail(index));
-            if offload::is_finished(vnet) {
-                // SAFETY: the batch keeps what its pieces lie in.
-                let taken = unsafe { give(queue, mtu, head, tail) };
-                sent.count(taken, batch.frame_len(index));
-                continue;
+        self.hold.passes()?;
+        let mut sent = Sent::default();
+        self.place(batch, which);
+        for number in 0..self.senders.len() {
+            if self.places.is_empty() || self.places.contains(&number) {
+                self.send_on(number, batch, which, &mut sent)?;
             }
-            offload::finish(batch.whole(index, scratch), vnet, &mut sent, |[header, payload]| {
-                // SAFETY: the piece is a slice that outlives the call.
-                unsafe { give(queue, mtu, header, &[piece(payload)]) }
-            });
         }
-        self.flush(&mut sent)?;
         Ok(sent)
     }
 
@@ -381,7 +361,7 @@ impl Port for XdpPort {
     }
 
     fn arm(&mut self) -> bool {
-        self.arm_sockets().is_ok() && !self.queues.iter_mut().any(Queue::has_frames)
+        self.ready.arm(&self.queues).is_ok() && !self.queues.iter_mut().any(Queue::has_frames)
     }
 
     fn poll_fds(&self) -> Vec<BorrowedFd<'_>> {
@@ -393,11 +373,32 @@ impl Port for XdpPort {
     }
 }
 
+/// Has the kernel send what was put into the ring, and corrects `sent` by what it refused.
+fn flush(sender: &mut Sender, sent: &mut Sent, ready: &mut Ready) -> io::Result<()> {
+    let mut refused = Refused::default();
+    let flushed = sender.flush(&mut refused);
+    sent.frames = sent.frames.saturating_sub(refused.frames);
+    sent.bytes = sent.bytes.saturating_sub(refused.bytes);
+    sent.full += refused.frames;
+    if sender.is_stuck() {
+        ready.is_unsent();
+    }
+    flushed
+}
+
+fn why_closed(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::ENETDOWN) => "interface is down".to_owned(),
+        Some(libc::ENXIO | libc::ENODEV) => "interface removed".to_owned(),
+        _ => format!("the kernel closed the interface to us: {error}"),
+    }
+}
+
 /// Puts a finished frame into the ring.
 ///
 /// # Safety
 /// The pieces of `tail` are mapped and readable.
-unsafe fn give(queue: &mut Queue, mtu: usize, head: &[u8], tail: &[Piece]) -> Taken {
+unsafe fn give(sender: &mut Sender, mtu: usize, head: &[u8], tail: &[Piece]) -> Taken {
     let len = head.len() + tail.iter().map(|piece| piece.len).sum::<usize>();
     if len > longest(head, mtu) {
         return Taken::Oversize;
@@ -409,9 +410,9 @@ unsafe fn give(queue: &mut Queue, mtu: usize, head: &[u8], tail: &[Piece]) -> Ta
             Some(few) => {
                 few[0] = piece(head);
                 few[1..].copy_from_slice(tail);
-                queue.put(few)
+                sender.put(few)
             }
-            None => queue.put(&[&[piece(head)], tail].concat()),
+            None => sender.put(&[&[piece(head)], tail].concat()),
         }
     };
     if put { Taken::Delivered } else { Taken::Full }
@@ -422,26 +423,4 @@ unsafe fn give(queue: &mut Queue, mtu: usize, head: &[u8], tail: &[Piece]) -> Ta
 fn longest(head: &[u8], mtu: usize) -> usize {
     let ethertype = head.get(12..14).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
     mtu + ETHERNET_HEADER + if ethertype.is_some_and(vlan::is_tpid) { VLAN_TAG } else { 0 }
-}
-
-/// Why sockets that were bound to the interface as it was are of no use for what it has become.
-fn reason_to_stop(was: &Facts, now: &Facts) -> Option<String> {
-    if now.index != was.index {
-        return Some("interface removed".to_owned());
-    }
-    if !now.up {
-        return Some("interface is down".to_owned());
-    }
-    if now.rx_queues != was.rx_queues {
-        let queues = |facts: &Facts| facts.rx_queues.map_or("?".to_owned(), |queues| queues.to_string());
-        return Some(format!(
-            "it has {} receive queues now, and had {}; each needs its socket",
-            queues(now),
-            queues(was)
-        ));
-    }
-    if ladder::takes_several_chunks(now.mtu) && !ladder::takes_several_chunks(was.mtu) {
-        return Some(format!("its MTU is {} now; its frames take larger buffers", now.mtu));
-    }
-    None
 }

@@ -1,6 +1,8 @@
 //! AF_XDP ports against the real kernel; needs root.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "root_xdp/shares.rs"]
+mod shares;
 mod support;
 
 use io::{Batch, PacketSocket, Port, PortError, Sent, Tap, TapConfig, Traits, XdpError, XdpMode, XdpPort};
@@ -39,7 +41,7 @@ fn open(ns: &Namespace, ifname: &str) -> Result<XdpPort, XdpError> {
 const MODES: [XdpMode; 2] = [XdpMode::NativeCopy, XdpMode::GenericCopy];
 
 /// Receives `count` frames, and gives their memory back after each batch, as a worker does.
-fn receive(port: &mut XdpPort, count: usize) -> Vec<Vec<u8>> {
+fn receive(port: &mut dyn Port, count: usize) -> Vec<Vec<u8>> {
     let (mut batch, mut frames, started) = (Batch::default(), Vec::new(), Instant::now());
     while frames.len() < count {
         assert!(started.elapsed() < PATIENCE, "{} frames of {count} came", frames.len());
@@ -55,7 +57,7 @@ fn receive(port: &mut XdpPort, count: usize) -> Vec<Vec<u8>> {
 }
 
 /// Waits for what the port is to say for itself.
-fn stops(port: &mut XdpPort) -> String {
+fn stops(port: &mut dyn Port) -> String {
     let (mut batch, started) = (Batch::default(), Instant::now());
     loop {
         batch.clear();
@@ -74,6 +76,13 @@ fn has_no_program(ns: &Namespace, ifname: &str) {
     while ns.ip(&format!("link show {ifname}")).contains("xdp") {
         assert!(started.elapsed() < PATIENCE, "{}", ns.ip(&format!("link show {ifname}")));
     }
+}
+
+/// A cable whose ends have so many queues.
+fn wide_cable(ns: &Namespace, queues: usize) {
+    let queues = format!("numrxqueues {queues} numtxqueues {queues}");
+    ns.ip(&format!("link add near {queues} up type veth peer name far {queues}"));
+    ns.ip("link set far up");
 }
 
 fn udp(source: u8, number: u8) -> Vec<u8> {
@@ -165,9 +174,7 @@ fn root_every_chunk_comes_back_and_order_is_kept() {
 fn root_frames_of_every_queue_arrive() {
     let _alone = alone();
     let ns = namespace();
-    let queues = "numrxqueues 4 numtxqueues 4";
-    ns.ip(&format!("link add near {queues} up type veth peer name far {queues}"));
-    ns.ip("link set far up");
+    wide_cable(&ns, 4);
     let mut port = open(&ns, "near").unwrap();
     assert_eq!(port.queues(), 4);
     let sender = Sender::new(&ns, "far");
@@ -419,9 +426,7 @@ fn root_a_removed_interface_is_down() {
 fn root_more_queues_are_noticed_and_served_after_opening_again() {
     let _alone = alone();
     let ns = namespace();
-    let queues = "numrxqueues 4 numtxqueues 4";
-    ns.ip(&format!("link add near {queues} up type veth peer name far {queues}"));
-    ns.ip("link set far up");
+    wide_cable(&ns, 4);
     ns.exec("ethtool -L far rx 1 tx 1");
     ns.exec("ethtool -L near rx 1 tx 1");
     let mut port = open(&ns, "near").unwrap();

@@ -157,6 +157,13 @@ impl Daemon {
         output(Command::new(self.binaries.cli()).arg("--socket").arg(self.socket()).args(args))
     }
 
+    /// The command line `vmswitch --socket … ARGS`, for whoever runs it otherwise.
+    pub fn cli_argv(&self, args: &[&str]) -> Vec<String> {
+        let cli =
+            [self.binaries.cli(), "--socket".into(), self.socket()].map(|word| word.display().to_string());
+        cli.into_iter().chain(args.iter().map(|arg| (*arg).to_owned())).collect()
+    }
+
     /// `vmswitch … ARGS` that has to succeed; its standard output.
     pub fn cli_ok(&self, args: &[&str]) -> Result<String> {
         let done = self.cli(args)?;

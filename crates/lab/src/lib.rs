@@ -35,6 +35,7 @@ mod run;
 mod sender;
 pub mod services;
 mod strace;
+mod terminal;
 pub mod transfer;
 pub mod vnic;
 pub mod waking;
@@ -51,6 +52,7 @@ pub use process::Process;
 pub use run::{Finished, is_root, output, text, wait_until};
 pub use sender::RawSender;
 pub use strace::{Call, Fate, Place, Strace};
+pub use terminal::{Left, Terminal};
 pub use world::{FAR_IPV4, FAR_IPV6, FAR_MAC, HOST_IPV4, HOST_IPV6, NIC, NIC_MAC, World, WorldOptions};
 
 /// A fresh directory of the lab, removed when dropped. The path is short: unix socket paths end at 108 bytes.

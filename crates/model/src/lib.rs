@@ -30,7 +30,7 @@ pub use name::{IfName, Name, NameError};
 pub use observe::{CaptureRequest, MAX_FILTER_LEN, TraceLine, TraceRequest, TracedDrop, TracedFrame};
 pub use status::{
     IoMode, IoStatus, MacEntry, MacKind, MirrorStatus, PortState, PortStatus, RefusedMode, SwitchStatus,
-    VhostStatus,
+    VhostStatus, WorkerStatus,
 };
 pub use validate::{Invalid, ValidState};
 pub use wire::{IpPrefix, MacAddr};

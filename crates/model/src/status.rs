@@ -193,6 +193,25 @@ pub struct RefusedMode {
     pub why: String,
 }
 
+/// A worker: a thread that moves frames. Counts begin when `vmswitchd` starts; shares and rates are differences of two answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct WorkerStatus {
+    /// Its number, from 0.
+    pub worker: u32,
+    /// The CPU that it is pinned to (`--workers`); absent where the kernel places it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u32>,
+    /// Nanoseconds since it was started.
+    pub uptime_ns: u64,
+    /// Of these, nanoseconds in which it moved frames. The rest it slept, or looked for frames that were not there.
+    pub busy_ns: u64,
+    /// Frames that it received.
+    pub frames: u64,
+    /// Batches in which they came; at most 64 frames are one.
+    pub batches: u64,
+}
+
 /// How an entry came into the MAC table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

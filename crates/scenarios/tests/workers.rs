@@ -22,10 +22,24 @@ struct Lab {
 
 impl Lab {
     fn new(vms: u8) -> Result<Lab> {
+        Self::on(World::new()?, vms, "auto")
+    }
+
+    /// Both workers have a queue of the uplink.
+    fn by_xdp(vms: u8) -> Result<Lab> {
         let world = World::new()?;
+        world.host.exec(&["ethtool", "-L", NIC, "rx", "2", "tx", "2"])?;
+        world.phys.exec(&["ethtool", "-L", "p1", "rx", "2", "tx", "2"])?;
+        let lab = Self::on(world, vms, "af-xdp")?;
+        let io = &lab.daemon.cli_json(&["switch", "show", "lan"])?["io"];
+        ensure!(io["mode"] == "af-xdp-native-copy", "{io}");
+        Ok(lab)
+    }
+
+    fn on(world: World, vms: u8, io: &str) -> Result<Lab> {
         let arguments = ["--workers", "0,1"].map(str::to_owned).to_vec();
         let daemon = Daemon::start_with(&world.host, DaemonOptions { arguments, ..Default::default() })?;
-        daemon.cli_ok(&["switch", "add", "lan", "--external", NIC])?;
+        daemon.cli_ok(&["switch", "add", "lan", "--external", NIC, "--io", io])?;
         let mut lab = Lab { daemon, vms: Vec::new(), world, dir: lab::temp_dir()? };
         (1..=vms).try_for_each(|number| lab.add(number))?;
         Ok(lab)
@@ -64,6 +78,17 @@ impl Lab {
     fn flows(&self, at: &Namespace, arguments: &[&str], log: &str) -> Result<Process> {
         let argv = [&["python3", "-c", include_str!("workers/flows.py")], arguments].concat();
         at.spawn(&argv, &self.dir.path().join(log))
+    }
+
+    /// Frames that each of the uplink's queues gave to XDP.
+    fn received_on_queues(&self) -> Result<[u64; 2]> {
+        let counters = self.world.host.exec(&["ethtool", "-S", NIC])?;
+        let count = |queue| {
+            let name = format!("rx_queue_{queue}_xdp_packets: ");
+            let count = counters.lines().find_map(|line| line.trim().strip_prefix(&name));
+            count.with_context(|| format!("no {name}in {counters}"))?.parse().context("no number")
+        };
+        Ok([count(0)?, count(1)?])
     }
 
     /// Processor time of each worker, in the kernel's ticks.
@@ -111,6 +136,21 @@ fn end(process: &mut Process) -> Result<String> {
 #[test]
 fn root_flows_between_all_ports_stay_in_order_on_two_workers_and_every_frame_is_counted() -> Result<()> {
     let lab = Lab::new(3)?;
+    flows_stay_in_order(&lab)?;
+    lab.close()
+}
+
+#[test]
+fn root_flows_over_both_queues_of_an_af_xdp_uplink_stay_in_order_on_two_workers() -> Result<()> {
+    let lab = Lab::by_xdp(3)?;
+    let before = lab.received_on_queues()?;
+    flows_stay_in_order(&lab)?;
+    let after = lab.received_on_queues()?;
+    ensure!(after[0] > before[0] && after[1] > before[1], "a queue had nothing: {before:?}, {after:?}");
+    lab.close()
+}
+
+fn flows_stay_in_order(lab: &Lab) -> Result<()> {
     lab.introduce()?;
     let all = lab.all();
     let mut sinks = Vec::new();
@@ -139,9 +179,7 @@ fn root_flows_between_all_ports_stay_in_order_on_two_workers_and_every_frame_is_
     sent?;
     let work = lab.work()?;
     ensure!(work.len() == 2 && work.values().all(|ticks| *ticks > 0), "a worker had nothing to do: {work:?}");
-    drop((sinks, sources));
-    Snapshot::take(&lab.daemon, "lan")?;
-    lab.close()
+    Snapshot::take(&lab.daemon, "lan").map(drop)
 }
 
 #[test]

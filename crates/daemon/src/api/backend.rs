@@ -3,7 +3,7 @@
 use crate::tap::{Tapped, Wanted};
 use model::{
     ChangePort, ChangeSwitch, DesiredState, Event, ExplainFrame, Explanation, FlushMacs, MacEntry, NewSwitch,
-    Plan, PortConfig, PortStatus, SwitchStatus, policy::multicast::MulticastStatus,
+    Plan, PortConfig, PortStatus, SwitchStatus, WorkerStatus, policy::multicast::MulticastStatus,
 };
 use tokio::sync::broadcast;
 
@@ -42,6 +42,8 @@ pub trait Backend: Send + Sync + 'static {
     fn explain(&self, switch: &str, port: &str, asked: &ExplainFrame) -> Result<Explanation, Refused>;
     /// Lets somebody listen to the frames that pass a switch.
     fn listen(&self, switch: &str, wanted: Wanted) -> Result<Tapped, Refused>;
+    /// What each worker has done so far.
+    fn workers(&self) -> Result<Vec<WorkerStatus>, Refused>;
     /// All switches as they should be.
     fn export(&self) -> DesiredState;
     /// Makes this the desired state; with `dry_run` only says what that would do.

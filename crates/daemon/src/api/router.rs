@@ -83,6 +83,7 @@ fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(routes::state::export, routes::state::apply))
         .routes(routes!(routes::events::follow))
         .routes(routes!(routes::version::version))
+        .routes(routes!(routes::workers::list))
 }
 
 /// What is not part of a route. Problem is named here since utoipa does not collect it from `Refusal`.

@@ -6,7 +6,8 @@ use super::{
     refuse::{no_port, no_switch},
 };
 use crate::{api::Refused, events::now_s};
-use model::{MacEntry, Name, PortCounters, PortStatus, SwitchConfig, SwitchStatus};
+use dataplane::WorkerReport;
+use model::{MacEntry, Name, PortCounters, PortStatus, SwitchConfig, SwitchStatus, WorkerStatus};
 
 impl Core {
     pub fn switch_status(&self, name: &str) -> Result<SwitchStatus, Refused> {
@@ -58,6 +59,18 @@ impl Core {
             .collect();
         macs.sort_by_key(|entry| (entry.vlan, entry.mac));
         Ok(macs)
+    }
+
+    pub fn worker_statuses(&self) -> Result<Vec<WorkerStatus>, Refused> {
+        let status = |(worker, report): (u32, WorkerReport)| WorkerStatus {
+            worker,
+            cpu: report.cpu.map(|cpu| cpu as u32),
+            uptime_ns: report.uptime.as_nanos() as u64,
+            busy_ns: report.busy.as_nanos() as u64,
+            frames: report.frames,
+            batches: report.batches,
+        };
+        Ok((0..).zip(self.dataplane.loads()?).map(status).collect())
     }
 
     fn status(&self, switch: &Name, port: &LivePort, stats: PortCounters) -> PortStatus {

@@ -25,15 +25,15 @@ impl Core {
             Some(journal) if journal.phase == Phase::Bound => self.resume(switch, binding, &journal),
             _ => self.take_over(switch, binding),
         };
-        match done {
+        match &done {
             Err(error) if self.lenient => {
-                tracing::warn!(%switch, %error, "the NIC cannot be taken over yet");
+                self.note_opened(switch, &binding.uplink.name, &done);
                 self.wait_for(switch, &binding.uplink.name, &error.detail);
                 Ok(())
             }
-            Err(error) => {
+            Err(_) => {
                 self.displace_binding(switch, binding);
-                Err(error)
+                done
             }
             Ok(()) => Ok(()),
         }
@@ -95,6 +95,7 @@ impl Core {
         let plan = plan_bind(&request, &facts)?;
         // Before the first step: a NIC that has to be waited for is asked again and again.
         io::check_choice(binding.nic.as_str(), binding.uplink.io)?;
+        self.open_early(switch, binding, facts.link(&binding.nic))?;
         plan.warnings.iter().for_each(|warning| tracing::warn!(%switch, "{warning}"));
         let boot_id = self.host.boot_id().to_owned();
         let mut journal = Journal::begin(request, facts, plan.actions, boot_id, now_s());
@@ -105,6 +106,7 @@ impl Core {
                 Ok(self.store.save(Kind::Takeover, switch.as_str(), &journal)?)
             });
         if bound.is_err() {
+            self.close_early(switch, binding)?;
             self.run_back(switch, &undo_all(&journal.bind));
             self.store.remove(Kind::Takeover, switch.as_str())?;
         }
@@ -195,7 +197,8 @@ impl Core {
                 if self.port(switch, &port)?.attached {
                     return Ok(());
                 }
-                let io = self.open_interface(switch, &port, link)?;
+                let early = self.port(switch, &port)?.opened.take();
+                let io = early.map_or_else(|| self.open_interface(switch, &port, link), Ok)?;
                 self.attach(switch, &port, io)
             }
             Action::RemoveHostVnic(vnic) => {

@@ -5,7 +5,7 @@
 
 use super::Core;
 use crate::{api::Refused, store::Kind};
-use control::facts::Link;
+use control::{facts::Link, reconcile::Binding};
 use dataplane::Detached;
 use io::Port;
 use model::{IfName, IoChoice, Name};
@@ -32,6 +32,31 @@ impl Core {
         let found = self.port(switch, port)?;
         (found.io, found.link) = (Some(status), Some(link.index));
         Ok(io)
+    }
+
+    /// Opens the NIC of a take-over before its first step, where AF_XDP was asked for and nobody waits for the answer:
+    /// what shows only when it is tried would else have the host vNIC made and removed each time. Meanwhile frames wait in its rings.
+    pub fn open_early(
+        &mut self,
+        switch: &Name,
+        binding: &Binding,
+        nic: Option<&Link>,
+    ) -> Result<(), Refused> {
+        let uplink = &binding.uplink;
+        let tried = self.lenient || self.port(switch, &uplink.name)?.retry.has_failed();
+        if let (true, IoChoice::AfXdp, Some(link)) = (tried, uplink.io, nic) {
+            let io = self.open_interface(switch, &uplink.name, link)?;
+            self.port(switch, &uplink.name)?.opened = Some(io);
+        }
+        Ok(())
+    }
+
+    /// Closes what was opened for a take-over that failed.
+    pub fn close_early(&mut self, switch: &Name, binding: &Binding) -> Result<(), Refused> {
+        if self.port(switch, &binding.uplink.name)?.opened.take().is_some() {
+            self.forget_vlan_tags(&binding.nic);
+        }
+        Ok(())
     }
 
     /// Has frames pass a port's interface as its configuration asks for by now. What takes the place is opened first: so

@@ -1,9 +1,10 @@
 //! What of a switch lives in the data path, and the snapshot that follows from it.
 
+use super::retry::Retry;
 use crate::mirror::Session;
 use dataplane::{SwitchId, tap::Tap};
 use engine::{IpGuard, Mirror, PortIndex, PortPolicy, Role, Snapshot};
-use io::VhostView;
+use io::{Port, VhostView};
 use model::{
     Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState,
     policy::{guard::GuardAlso, ip_guard::IpGuardMode, mirror::MirrorConfig, multicast::MulticastConfig},
@@ -47,6 +48,10 @@ pub struct LivePort {
     pub vhost: Option<VhostView>,
     /// How frames pass the port's interface, since it was opened last.
     pub io: Option<IoStatus>,
+    /// An interface that was opened before its take-over began, to see whether it can be.
+    pub opened: Option<Box<dyn Port>>,
+    /// When the port is tried again that could not be opened.
+    pub retry: Retry,
 }
 
 impl LiveSwitch {
@@ -90,6 +95,8 @@ impl LiveSwitch {
             link: None,
             vhost: None,
             io: None,
+            opened: None,
+            retry: Retry::default(),
         };
         // Before frames pass it.
         for tap in self.taps.iter().filter(|tap| !tap.is_closed()) {

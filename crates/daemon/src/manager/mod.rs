@@ -16,6 +16,7 @@ mod pending;
 mod ports;
 mod refuse;
 mod restore;
+mod retry;
 mod taps;
 mod vhost;
 mod watch;
@@ -39,7 +40,7 @@ use engine::TableConfig;
 use live::LiveSwitch;
 use model::{
     ChangePort, ChangeSwitch, DesiredState, Event, EventKind, ExplainFrame, Explanation, FlushMacs, MacEntry,
-    Name, NewSwitch, Plan, PortConfig, PortStatus, SwitchConfig, SwitchStatus, ValidState,
+    Name, NewSwitch, Plan, PortConfig, PortStatus, SwitchConfig, SwitchStatus, ValidState, WorkerStatus,
     policy::multicast::MulticastStatus,
 };
 use pending::Pending;
@@ -339,6 +340,10 @@ impl Backend for Manager {
 
     fn listen(&self, switch: &str, wanted: Wanted) -> Result<Tapped, Refused> {
         self.core().listen(switch, wanted)
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerStatus>, Refused> {
+        self.core().worker_statuses()
     }
 
     fn export(&self) -> DesiredState {

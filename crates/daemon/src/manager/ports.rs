@@ -4,6 +4,7 @@ use super::{
     Core,
     live::LivePort,
     refuse::{chain, no_port, refused},
+    retry::Retry,
 };
 use crate::{
     api::{GROUP, Refused, RefusedKind, group_id},
@@ -97,6 +98,8 @@ impl Core {
             (port.config, port.mac, port.mtu) = former;
             return Err(error);
         }
+        // What was changed may be what kept it from being opened.
+        self.port(switch, &config.name)?.retry = Retry::default();
         self.publish(switch);
         Ok(())
     }

@@ -15,7 +15,7 @@ use std::{
         mpsc,
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How long something may be back before its port is.
@@ -116,10 +116,19 @@ impl Core {
         }
         for place in waiting {
             if let Some(reason) = place.why_away(&facts) {
+                self.note_away(&place.switch, &place.port);
                 self.set_state(&place.switch, &place.port, PortState::Down, Some(reason.into()));
-            } else if let Err(error) = self.open(&place.switch, &place.port) {
-                self.detach(&place.switch, &place.port, &error.detail);
+            } else if self.is_due(&place.switch, &place.port, Instant::now()) {
+                self.try_again(&place.switch, &place.port);
             }
+        }
+    }
+
+    fn try_again(&mut self, switch: &Name, port: &Name) {
+        let opened = self.open(switch, port);
+        self.note_opened(switch, port, &opened);
+        if let Err(error) = opened {
+            self.detach(switch, port, &error.detail);
         }
     }
 

@@ -80,6 +80,7 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/switches/{switch}/ports/{port}/explain", &["post"]),
     ("/v1/switches/{switch}/trace", &["post"]),
     ("/v1/version", &["get"]),
+    ("/v1/workers", &["get"]),
 ];
 
 #[test]
@@ -153,4 +154,12 @@ fn check_references(document: &Value, at: &Value) {
 fn the_version_is_told() {
     let version = Api::start().get("/v1/version").json();
     assert_eq!(version, serde_json::json!({"version": env!("CARGO_PKG_VERSION"), "state_version": 1}));
+}
+
+#[test]
+fn the_workers_are_told() {
+    let workers = Api::start().get("/v1/workers").json();
+    let worker =
+        serde_json::json!({"worker": 0, "cpu": 2, "uptime_ns": 9, "busy_ns": 4, "frames": 66, "batches": 2});
+    assert_eq!(workers, serde_json::json!([worker]));
 }

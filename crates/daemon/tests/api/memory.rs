@@ -9,7 +9,7 @@ use engine::PortIndex;
 use model::{
     Attachment, ChangePort, ChangeSwitch, DesiredState, Event, ExplainFrame, ExplainedStep, Explanation,
     FlushMacs, MacEntry, MacKind, NewSwitch, Plan, PortConfig, PortState, PortStatus, SwitchConfig,
-    SwitchCounters, SwitchStatus,
+    SwitchCounters, SwitchStatus, WorkerStatus,
     policy::multicast::{MulticastConfig, MulticastStatus},
 };
 use std::{sync::Mutex, thread, time::Duration};
@@ -228,6 +228,10 @@ impl Backend for Memory {
             &[&[2; 12][..], b"\x08\x06", &[0; 46]].concat(),
         );
         Ok(Tapped { reader, woken })
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerStatus>, Refused> {
+        Ok(vec![WorkerStatus { worker: 0, cpu: Some(2), uptime_ns: 9, busy_ns: 4, frames: 66, batches: 2 }])
     }
 
     fn export(&self) -> DesiredState {

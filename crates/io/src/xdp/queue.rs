@@ -1,19 +1,18 @@
-//! One queue of an interface: a socket that receives from it, and one that sends on it.
+//! One queue of an interface: a socket that receives from it, and one that sends on it (`sender.rs`).
 //!
 //! They share memory, and could be one. But the kernel tells whoever waits for a socket of every frame that
 //! it has sent, also those who wait for other things: with two, nobody waits for the one that sends, which
-//! was 8 % of the whole way of a frame.
+//! was 8 % of the whole way of a frame. And a worker may send on a queue that another one receives from.
 
 use super::{
     partial,
     ring::{Consumer, Layout, Producer},
-    umem::{CHUNK, RX_CHUNKS, TX_CHUNKS, Umem},
+    sender::Sender,
+    umem::{RX_CHUNKS, TX_CHUNKS, Umem},
 };
 use crate::{BATCH_FRAMES, Batch, HEAD_BYTES, MAX_FRAME, interface::check, piece::Piece};
-use rustix::{
-    io::Errno,
-    net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socket_with, sockopt},
-};
+use parking_lot::Mutex;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use std::{
     io,
     mem::{size_of_val, zeroed},
@@ -25,8 +24,6 @@ use wire::VNET_HDR_LEN;
 
 /// Most chunks of one frame: 64 KiB are 17, and may begin behind a headroom.
 const MAX_PIECES: usize = 18;
-/// How often to ask a kernel that sends nothing before it is left to later.
-const ATTEMPTS: u32 = 3;
 /// The socket's own buffer limits how much may wait in the peer's queues; the ring is limit enough.
 const SEND_BUFFER: usize = 64 << 20;
 /// XDP_MAX_TX_SKB_BUDGET (linux/if_xdp.h, Linux 6.17): frames that a system call sends in copy mode, 32 at
@@ -44,29 +41,18 @@ pub(super) struct Binding {
     pub partial_checksums: bool,
 }
 
-/// Frames that the kernel took from the tx ring and did not send, and their bytes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Refused {
-    pub frames: u64,
-    pub bytes: u64,
-}
-
-/// The two sockets, their rings and their memory.
+/// The socket that receives, its rings and its memory, and the one that sends.
 #[derive(Debug)]
 pub(super) struct Queue {
     receiver: OwnedFd,
-    sender: OwnedFd,
     fill: Producer<u64>,
     rx: Consumer<libc::xdp_desc>,
-    tx: Producer<libc::xdp_desc>,
-    done: Consumer<u64>,
     umem: Arc<Umem>,
-    /// Chunks to send from that are ours.
-    free: Vec<u64>,
     /// Chunks of frames that were received and are being sent on.
     held: Vec<u64>,
-    several_chunks: bool,
     partial_checksums: bool,
+    /// Behind a lock of its own, for whoever has no queue to send on.
+    sender: Arc<Mutex<Sender>>,
     /// Frames that were received and could not be handed over, and those the kernel told of.
     lost: u64,
     told: u64,
@@ -76,7 +62,7 @@ impl Queue {
     /// Binds the sockets to a queue; the fill ring is full.
     pub(super) fn open(queue: u32, binding: Binding) -> Result<Self, OpenError> {
         let step = |action| move |error: io::Error| OpenError::Setup(action, error);
-        let umem = Umem::new().map_err(step("allocating memory for frames"))?;
+        let umem = Arc::new(Umem::new().map_err(step("allocating memory for frames"))?);
         let receiver = create_receiver(&umem)?;
         let sender = create_sender()?;
         let (mut fill, rx, done) = map_receiver(receiver.as_fd()).map_err(step("mapping its rings"))?;
@@ -89,21 +75,23 @@ impl Queue {
         bind(receiver.as_fd(), queue, binding.ifindex, flags, None).map_err(OpenError::Bind)?;
         bind(sender.as_fd(), queue, binding.ifindex, libc::XDP_SHARED_UMEM, Some(receiver.as_fd()))
             .map_err(OpenError::Bind)?;
+        let sender = Sender::new(sender, tx, done, Arc::clone(&umem), binding.several_chunks);
         Ok(Self {
             fill,
             rx,
-            tx,
-            done,
-            umem: Arc::new(umem),
-            free: Umem::tx_chunks().collect(),
+            umem,
             held: Vec::with_capacity(BATCH_FRAMES),
-            several_chunks: binding.several_chunks,
             partial_checksums: binding.partial_checksums,
+            sender: Arc::new(Mutex::new(sender)),
             lost: 0,
             told: 0,
             receiver,
-            sender,
         })
+    }
+
+    /// What sends on this queue.
+    pub(super) fn sender(&self) -> Arc<Mutex<Sender>> {
+        Arc::clone(&self.sender)
     }
 
     /// Appends frames to the batch; they stay where they are until [`Self::complete`]. Says how many there
@@ -199,81 +187,6 @@ impl Queue {
     /// True where a frame is waiting.
     pub(super) fn has_frames(&mut self) -> bool {
         self.rx.peek(0).is_some()
-    }
-
-    /// Puts a frame, made up of pieces in order, into the tx ring, to be sent by [`Self::flush`]. False where
-    /// no chunk is free, or where it takes several and the kernel takes but one.
-    ///
-    /// # Safety
-    /// The pieces are mapped and readable.
-    pub(super) unsafe fn put(&mut self, pieces: &[Piece]) -> bool {
-        let len: usize = pieces.iter().map(|piece| piece.len).sum();
-        let chunks = len.div_ceil(CHUNK);
-        if chunks > self.free.len() {
-            self.reclaim();
-        }
-        if chunks > self.free.len() || (chunks > 1 && !self.several_chunks) {
-            return false;
-        }
-        let (mut left, mut pieces) = (len, pieces.iter().copied());
-        let mut piece = Piece { at: NonNull::dangling(), len: 0 };
-        while left > 0 {
-            let Some(address) = self.free.pop() else { return false };
-            let now = left.min(CHUNK);
-            let Some(mut room) = self.umem.piece(address, now) else { return false };
-            while room.len > 0 {
-                if piece.len == 0 {
-                    let Some(next) = pieces.next() else { break };
-                    piece = next;
-                }
-                // SAFETY: the room is in a chunk of ours, the piece is readable by the caller's word.
-                let copied = unsafe { room.copy_from(piece) };
-                (room, piece) = (room.split(copied).1, piece.split(copied).1);
-            }
-            left -= now;
-            let options = if left > 0 { libc::XDP_PKT_CONTD } else { 0 };
-            self.tx.put(libc::xdp_desc { addr: address, len: now as u32, options });
-        }
-        true
-    }
-
-    /// Takes back the chunks of frames that were sent.
-    fn reclaim(&mut self) {
-        while let Some(address) = self.done.peek(0) {
-            self.done.skip(1);
-            self.free.push(Umem::chunk_of(address));
-        }
-        self.done.release();
-    }
-
-    /// Has the kernel send what is in the tx ring, as far as it does at once; adds up what it refused.
-    pub(super) fn flush(&mut self, refused: &mut Refused) -> io::Result<()> {
-        self.tx.publish();
-        let (mut left, mut attempts) = (self.tx.pending(), 0);
-        while left > 0 && attempts < ATTEMPTS && self.tx.wants_wakeup() {
-            match send(&self.sender, &[], SendFlags::DONTWAIT) {
-                Ok(_) => break,
-                // The kernel has sent as many as it does in one call, or the driver's queue is full.
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                // One was taken and dropped: the peer is full, or the link has no carrier.
-                Err(Errno::BUSY) => {
-                    refused.frames += 1;
-                    refused.bytes += u64::from(self.tx.last_taken().len);
-                }
-                Err(Errno::NOBUFS) => self.reclaim(),
-                Err(error) => return Err(error.into()),
-            }
-            let now = self.tx.pending();
-            attempts = if now < left { 0 } else { attempts + 1 };
-            left = now;
-        }
-        self.reclaim();
-        Ok(())
-    }
-
-    /// True where frames wait in the tx ring that nothing but another [`Self::flush`] will send.
-    pub(super) fn is_stuck(&self) -> bool {
-        self.tx.pending() > 0 && self.tx.wants_wakeup()
     }
 
     /// Frames lost since the last call before they could be handed over.

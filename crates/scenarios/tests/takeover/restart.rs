@@ -1,7 +1,7 @@
 //! vmswitchd ends and starts again: everything is taken up where it was.
 
 use crate::confirm::{deadline, wait_until_past};
-use crate::state::{Before, PATIENCE, settings};
+use crate::state::{Before, PATIENCE, reboot, settings};
 use crate::stream::Stream;
 use anyhow::{Result, ensure};
 use lab::{Daemon, FAR_IPV4, NIC, Namespace, Snapshot, World};
@@ -57,20 +57,6 @@ fn root_a_host_vnic_that_somebody_removed_meanwhile_is_made_again() -> Result<()
     before.expect_bound(&world, &daemon)?;
     daemon.cli_ok(&["switch", "remove", "lan"])?;
     before.expect_gone(&world, &daemon)
-}
-
-/// Puts the host where a boot leaves it: no host vNIC, a new NIC with what the host's own configuration puts on it, and
-/// a journal that speaks of another boot.
-fn reboot(world: &World, daemon: &Daemon) -> Result<()> {
-    world.host.ip("link del lan")?;
-    world.unplug(NIC)?;
-    world.plug(NIC, lab::NIC_MAC, "p1")?;
-    world.host.add_address(NIC, &format!("{}/24", lab::HOST_IPV4))?;
-    world.host.add_address(NIC, &format!("{}/64", lab::HOST_IPV6))?;
-    let path = daemon.state_dir().join("takeovers/lan.json");
-    let mut journal: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
-    journal["boot_id"] = "another boot".into();
-    Ok(std::fs::write(path, journal.to_string())?)
 }
 
 #[test]

@@ -154,3 +154,17 @@ fn sysctls(host: &Namespace, dev: &str) -> Result<String> {
     let script = "cd /proc/sys/net; grep -rs . ipv4/conf/$0 ipv6/conf/$0 | sort";
     host.exec(&["sh", "-c", script, dev])
 }
+
+/// Puts the host where a boot leaves it: no host vNIC, a new NIC with what the host's own configuration puts on it, and
+/// a journal that speaks of another boot.
+pub fn reboot(world: &World, daemon: &Daemon) -> Result<()> {
+    world.host.ip("link del lan")?;
+    world.unplug(NIC)?;
+    world.plug(NIC, lab::NIC_MAC, "p1")?;
+    world.host.add_address(NIC, &format!("{}/24", lab::HOST_IPV4))?;
+    world.host.add_address(NIC, &format!("{}/64", lab::HOST_IPV6))?;
+    let path = daemon.state_dir().join("takeovers/lan.json");
+    let mut journal: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
+    journal["boot_id"] = "another boot".into();
+    Ok(std::fs::write(path, journal.to_string())?)
+}

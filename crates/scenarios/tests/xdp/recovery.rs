@@ -1,7 +1,7 @@
 //! An AF_XDP uplink whose NIC, daemon or configuration changes while it is at work.
 
 use crate::stage::{PATIENCE, Stage};
-use crate::state::{Before, settings};
+use crate::state::{Before, reboot, settings};
 use crate::stream::Stream;
 use anyhow::{Result, ensure};
 use lab::frames::{EXPERIMENT, mac, of_length};
@@ -202,4 +202,48 @@ fn root_queues_that_are_added_to_an_af_xdp_nic_are_served() -> Result<()> {
         stage.expect_reach()?;
     }
     stage.end()
+}
+
+#[test]
+fn root_a_forced_af_xdp_that_cannot_be_had_after_a_boot_is_tried_in_growing_pauses_without_a_host_vnic()
+-> Result<()> {
+    let world = World::new()?;
+    let (before, mut daemon) = (Before::of(&world.host)?, Daemon::start(&world.host)?);
+    daemon.cli_ok(&["switch", "add", "lan", "--external", NIC, "--io", "af-xdp"])?;
+    daemon.kill9()?;
+    reboot(&world, &daemon)?;
+    let argv = ["python3", "-c", include_str!("holds_queue.py"), NIC];
+    let mut holder = world.host.spawn(&argv, &daemon.scratch().join("holder"))?;
+    holder.wait_for_log("bound", PATIENCE)?;
+    daemon.launch()?;
+    let first = next_index(&world.host)?;
+    lab::wait_until("five attempts", PATIENCE, || Ok(pauses(&daemon).len() == 5))?;
+    ensure!(pauses(&daemon) == ["250ms", "500ms", "1s", "2s", "4s"], "{:?}", pauses(&daemon));
+    ensure!(next_index(&world.host)? == first + 1, "an interface was made for an attempt");
+    let port = daemon.cli_json(&["port", "show", "lan/nic0"])?;
+    let reason = port["reason"].as_str().unwrap_or_default();
+    ensure!(reason.contains("another program's AF_XDP socket"), "{port}");
+    // Until then the NIC is the host's.
+    world.host.ping(FAR_IPV4)?;
+    holder.kill()?;
+    lab::wait_until("AF_XDP", PATIENCE, || Ok(expect_xdp(&daemon).is_ok()))?;
+    before.expect_bound(&world, &daemon)?;
+    daemon.cli_ok(&["switch", "remove", "lan"])?;
+    ensure!(takes_vlan_tags_out(&world.host)?);
+    before.expect_gone(&world, &daemon)
+}
+
+/// How long the daemon said each time that it would wait.
+fn pauses(daemon: &Daemon) -> Vec<String> {
+    let said = daemon.log();
+    let pause = |line: &str| Some(line.split_once("it is tried again in ")?.1.split(' ').next()?.to_owned());
+    said.lines().filter_map(pause).collect()
+}
+
+/// Numbers are given to interfaces one after the other.
+fn next_index(namespace: &Namespace) -> Result<u64> {
+    namespace.ip("link add probe type bridge")?;
+    let index = namespace.ip_json("link show dev probe")?[0]["ifindex"].as_u64();
+    namespace.ip("link del probe")?;
+    index.ok_or_else(|| anyhow::anyhow!("no number"))
 }

@@ -8,6 +8,7 @@ pub(super) mod ports;
 pub(super) mod state;
 pub(super) mod switches;
 pub(super) mod version;
+pub(super) mod workers;
 
 use super::{
     input::{Asked, At, Json},
