@@ -108,7 +108,8 @@ fn line_of(frame: &TracedFrame) -> String {
     let addresses = frame.source.zip(frame.destination);
     let addresses = addresses.map(|(from, to)| format!("{from} > {to}, ")).unwrap_or_default();
     let vlans: String = frame.vlans.iter().map(|vlan| format!("VLAN {vlan}, ")).collect();
-    let TracedFrame { port, carries, length, .. } = frame;
+    let port = frame.port.as_ref().map_or("the switch itself", Name::as_str);
+    let TracedFrame { carries, length, .. } = frame;
     format!("{time} {port}: {addresses}{vlans}{carries}, {length} bytes: {}", became(frame))
 }
 
@@ -141,7 +142,7 @@ mod tests {
     fn frame() -> TracedFrame {
         TracedFrame {
             time_ns: 1_700_000_000_123_456_789,
-            port: "vm1".parse().unwrap(),
+            port: Some("vm1".parse().unwrap()),
             source: Some("02:00:00:00:00:01".parse().unwrap()),
             destination: Some("ff:ff:ff:ff:ff:ff".parse().unwrap()),
             vlans: vec![7],

@@ -239,7 +239,7 @@ impl Fabric {
             self.mirror(ingress, batch);
         }
         self.deliver(batch, stopped);
-        self.observer.end(ingress, batch);
+        self.observer.end(Some(ingress), batch);
         if let Some(port) = self.port(ingress) {
             port.complete();
         }

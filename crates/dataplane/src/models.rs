@@ -283,7 +283,7 @@ fn a_listener_gets_or_is_told_the_loss_of_every_frame_in_order_and_is_woken_for_
                     let outcome = Outcome { port: PortIndex(9), fate: Fate::Passed, form: Form::AsItCame };
                     for number in 1..4 {
                         let frame = frame(mac(1), mac(2), 10 * worker + number);
-                        tap.put_frame_of(0, PortIndex(worker.into()), None, &[outcome], &frame);
+                        tap.put_frame_of(0, Some(PortIndex(worker.into())), None, &[outcome], &frame);
                     }
                 })
             })

@@ -90,16 +90,16 @@ impl Observer {
         self.fates.extend(frames.map(|(frame, form)| (frame, Outcome { port, fate, form })));
     }
 
-    /// The batch is through.
+    /// The batch is through, which came from `ingress`, or from the switch itself.
     #[inline]
-    pub fn end(&mut self, ingress: PortIndex, batch: &Batch) {
+    pub fn end(&mut self, ingress: Option<PortIndex>, batch: &Batch) {
         if self.watches {
             self.tell(ingress, batch);
         }
     }
 
     #[cold]
-    fn tell(&mut self, ingress: PortIndex, batch: &Batch) {
+    fn tell(&mut self, ingress: Option<PortIndex>, batch: &Batch) {
         let Self { taps, refused, fates, outcomes, .. } = self;
         fates.sort_by_key(|(frame, _)| *frame);
         outcomes.clear();

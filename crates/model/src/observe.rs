@@ -66,8 +66,9 @@ pub enum TraceLine {
 pub struct TracedFrame {
     /// When its batch passed, in nanoseconds since 1970.
     pub time_ns: u64,
-    /// The port that it came from.
-    pub port: Name,
+    /// The port that it came from; absent where the switch itself sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<Name>,
     /// Where it is from; a frame that is too short for an Ethernet header has no addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]

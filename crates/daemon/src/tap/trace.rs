@@ -17,11 +17,11 @@ pub struct Trace {
 }
 
 impl Trace {
-    fn frame(&self, frame: &Frame<'_>) -> Option<TracedFrame> {
+    fn frame(&self, frame: &Frame<'_>) -> TracedFrame {
         let summary = summary::of(frame.bytes);
         let mut traced = TracedFrame {
             time_ns: frame.time_ns(),
-            port: self.name(frame.ingress())?,
+            port: frame.ingress().and_then(|port| self.name(port)),
             source: summary.source,
             destination: summary.destination,
             vlans: summary.vlans,
@@ -31,7 +31,7 @@ impl Trace {
             drops: Vec::new(),
         };
         frame.views().for_each(|view| self.add(&view, &mut traced));
-        Some(traced)
+        traced
     }
 
     fn add(&self, view: &View, traced: &mut TracedFrame) {
@@ -55,11 +55,7 @@ impl Format for Trace {
     fn tell(&mut self, event: &Event<'_>, out: &mut Vec<u8>) -> bool {
         match event {
             Event::Named(port, name) => self.rename(*port, name),
-            Event::Frame(frame) => {
-                if let Some(traced) = self.frame(frame) {
-                    line(out, &TraceLine::Frame(traced));
-                }
-            }
+            Event::Frame(frame) => line(out, &TraceLine::Frame(self.frame(frame))),
         }
         true
     }

@@ -222,7 +222,7 @@ impl Backend for Memory {
         let outcome = Outcome { port: PortIndex(1), fate: Fate::Passed, form: Form::AsItCame };
         tap.put_frame_of(
             1_700_000_000_123_456_789,
-            PortIndex(0),
+            Some(PortIndex(0)),
             None,
             &[outcome],
             &[&[2; 12][..], b"\x08\x06", &[0; 46]].concat(),

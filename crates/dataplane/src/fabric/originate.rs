@@ -19,8 +19,10 @@ impl Fabric {
     pub(crate) fn originate(&mut self, batch: &mut Batch, now: Millis, stopped: &mut Vec<Stopped>) {
         while let Some(question) = self.tables.next_question(now, &mut self.desk) {
             self.make_places();
+            self.observer.begin();
             self.ask(&question, batch);
             self.deliver(batch, stopped);
+            self.observer.end(None, batch);
         }
         batch.clear();
     }
@@ -41,7 +43,7 @@ impl Fabric {
 
     /// Has the batch's only frame leave on a port.
     fn leave_on(&mut self, to: PortIndex, vlan: Vlan, len: u32, batch: &mut Batch) {
-        let Self { desk, ports, touched, forms, .. } = self;
+        let Self { desk, ports, touched, forms, observer, .. } = self;
         let (snapshot, slot) = (desk.snapshot(), &mut ports[usize::from(to.0)]);
         let departure = match snapshot.fits(to, len, batch.head(0)) {
             false => Err(DropReason::Oversize),
@@ -53,7 +55,10 @@ impl Fabric {
                 slot.leaving.push(frame);
                 touched.push(to);
             }
-            Err(reason) => slot.counters.drops.add(reason, 1),
+            Err(reason) => {
+                slot.counters.drops.add(reason, 1);
+                observer.dropped(0..1, to, reason);
+            }
         }
     }
 }

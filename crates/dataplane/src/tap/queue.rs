@@ -113,7 +113,7 @@ impl Tap {
     pub fn put_frame_of(
         &self,
         time_ns: u64,
-        ingress: PortIndex,
+        ingress: Option<PortIndex>,
         refused: Option<DropReason>,
         outcomes: &[super::Outcome],
         frame: &[u8],

@@ -109,8 +109,8 @@ impl Selection {
 pub(crate) struct Note<'a> {
     /// When its batch passed, in nanoseconds since 1970.
     pub time_ns: u64,
-    /// Where it came from.
-    pub ingress: PortIndex,
+    /// Where it came from; `None` where the switch itself sent it.
+    pub ingress: Option<PortIndex>,
     /// Why it did not get any further than that.
     pub refused: Option<DropReason>,
     /// What became of it at each destination.
@@ -121,14 +121,15 @@ impl<'a> Note<'a> {
     /// The frame at each port that it came to.
     pub fn views(self) -> impl Iterator<Item = View> + 'a {
         let fate = self.refused.map_or(Fate::Passed, Fate::Dropped);
-        let inbound = View { port: self.ingress, direction: Direction::Inbound, fate, form: Form::AsItCame };
+        let inbound =
+            self.ingress.map(|port| View { port, direction: Direction::Inbound, fate, form: Form::AsItCame });
         let outbound = self.outcomes.iter().map(|outcome| View {
             port: outcome.port,
             direction: Direction::Outbound,
             fate: outcome.fate,
             form: outcome.form,
         });
-        std::iter::once(inbound).chain(outbound)
+        inbound.into_iter().chain(outbound)
     }
 }
 
@@ -149,9 +150,9 @@ impl<'a> Frame<'a> {
         self.note.time_ns
     }
 
-    /// Where it came from.
+    /// Where it came from; `None` where the switch itself sent it.
     #[must_use]
-    pub const fn ingress(&self) -> PortIndex {
+    pub const fn ingress(&self) -> Option<PortIndex> {
         self.note.ingress
     }
 
@@ -175,7 +176,7 @@ enum Item {
     Named(PortIndex, Arc<str>),
     Frame {
         time_ns: u64,
-        ingress: PortIndex,
+        ingress: Option<PortIndex>,
         refused: Option<DropReason>,
         len: u32,
         outcomes: Range<u32>,

@@ -1,7 +1,7 @@
 //! A trace has a line for each frame.
 
 use crate::lan::{Lan, VM1, VM2, VM3, frame};
-use crate::tap::Tap;
+use crate::tap::{Tap, packets};
 use anyhow::{Context, Result, ensure};
 use lab::NIC;
 use serde_json::{Value, json};
@@ -59,6 +59,29 @@ fn root_a_trace_is_narrowed_by_port_filter_drops_and_sampled() -> Result<()> {
     let sampled = traced(&mut lan, &["lan", "-c", "2", "--sample", "10"], &mut many)?;
     let times: Vec<_> = sampled.iter().filter_map(|line| line["time_ns"].as_u64()).collect();
     ensure!(times.len() == 2 && times.is_sorted(), "{sampled:?}");
+    Ok(())
+}
+
+#[test]
+fn root_what_the_switch_itself_sends_is_told_where_it_leaves() -> Result<()> {
+    let lan = lan()?;
+    let file = lan.daemon.scratch().join("queries.pcapng");
+    let path = file.to_str().context("a path")?;
+    let traced = Tap::start(&lan, "queries", &["--json", "trace", "lan", "-c", "1", "igmp"])?;
+    let captured = Tap::start(&lan, "captured", &["capture", "lan/vm1", "-c", "1", "-w", path, "igmp"])?;
+    let on = "switch set lan --multicast-snooping on --querier on --query-interval 1h --query-response 1s";
+    lan.daemon.cli_ok(&on.split_whitespace().collect::<Vec<_>>())?;
+    let query: Value = serde_json::from_str(traced.wait()?.trim())?;
+    let mut leaves: Vec<_> =
+        query["leaves"].as_array().context("ports")?.iter().filter_map(Value::as_str).collect();
+    leaves.sort_unstable();
+    ensure!(query["port"].is_null() && leaves == [NIC, "vm1", "vm2"], "{query}");
+    captured.wait()?;
+    let seen = packets(&file)?;
+    ensure!(
+        seen.len() == 1 && (seen[0].interface.as_str(), seen[0].direction) == ("lan/vm1", "out"),
+        "{seen:?}"
+    );
     Ok(())
 }
 
