@@ -1,5 +1,6 @@
 //! What one port may do.
 
+use crate::Limits;
 use alloc::vec::Vec;
 use model::policy::vlan::{Trunk, VlanMode};
 use wire::MacAddr;
@@ -46,6 +47,8 @@ pub struct PortPolicy {
     pub learn_limit: u32,
     /// Bytes of the largest layer 3 packet.
     pub mtu: u32,
+    /// How fast frames may pass. An uplink has no limits, whatever is set here.
+    pub limits: Limits,
     /// False: frames to this port are dropped.
     pub up: bool,
 }
@@ -69,6 +72,7 @@ impl PortPolicy {
             trust_priority: false,
             learn_limit: model::DEFAULT_LEARN_LIMIT,
             mtu: 1500,
+            limits: Limits { maximum: None },
             up: true,
         }
     }

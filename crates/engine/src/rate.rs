@@ -1,0 +1,20 @@
+//! How fast frames may pass: buckets of tokens.
+//!
+//! A rate is not judged frame by frame in the pipeline. Towards the switch a port that has used up its tokens is not read from,
+//! so whoever sends on it has to wait, and nothing that it sent is dropped. Towards a vNIC what is too much is dropped where it
+//! is to be delivered. Both is the data path's doing; what is decided here is how much, and when.
+
+mod bucket;
+
+pub use bucket::{Bucket, MAX_BURST, Rate};
+
+/// A moment or a span, in nanoseconds: rates need it that fine. The caller's clock may start anywhere; 2^64 of them are 584 years.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nanos(pub u64);
+
+/// How fast frames may pass a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// In each direction; without it as fast as they come.
+    pub maximum: Option<Rate>,
+}
