@@ -85,6 +85,7 @@ pub fn lan() -> SwitchStatus {
         mac_entries: 2,
         ageing_s: 300,
         confirm_within_s: None,
+        sharing: None,
         stats,
     }
 }

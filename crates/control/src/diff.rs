@@ -4,6 +4,7 @@
 //! whose attachment changed is removed and added: there is nothing of it that could stay, but of a vhost-user port that is
 //! to be the other side of the same socket.
 
+use model::policy::rate::BandwidthConfig;
 use model::{Attachment, DesiredState, Name, PortConfig, SwitchConfig, SwitchKind};
 use std::fmt;
 
@@ -16,6 +17,7 @@ pub enum Change {
     AddSwitch(SwitchConfig),
     ConvertSwitch { switch: Name, from: SwitchKind, to: SwitchKind },
     ChangeSwitch { switch: Name, mac_table_size: u32, ageing_s: u32 },
+    ShareUplink { switch: Name, bandwidth: BandwidthConfig },
     AddPort { switch: Name, port: PortConfig },
     ChangePort { switch: Name, port: PortConfig },
 }
@@ -77,7 +79,10 @@ fn alterations(new: &SwitchConfig, old: Option<&SwitchConfig>) -> Vec<Change> {
     }
     if (old.mac_table_size, old.ageing_s) != (new.mac_table_size, new.ageing_s) {
         let (mac_table_size, ageing_s) = (new.mac_table_size, new.ageing_s);
-        changes.push(Change::ChangeSwitch { switch, mac_table_size, ageing_s });
+        changes.push(Change::ChangeSwitch { switch: switch.clone(), mac_table_size, ageing_s });
+    }
+    if old.bandwidth != new.bandwidth {
+        changes.push(Change::ShareUplink { switch, bandwidth: new.bandwidth.clone() });
     }
     changes
 }
@@ -103,6 +108,7 @@ impl Change {
             Self::RemovePort { switch, .. }
             | Self::ConvertSwitch { switch, .. }
             | Self::ChangeSwitch { switch, .. }
+            | Self::ShareUplink { switch, .. }
             | Self::AddPort { switch, .. }
             | Self::ChangePort { switch, .. } => {
                 if let Some(switch) = state.switches.iter_mut().find(|s| &s.name == switch) {
@@ -119,6 +125,7 @@ impl Change {
             Self::ChangeSwitch { mac_table_size, ageing_s, .. } => {
                 (state.mac_table_size, state.ageing_s) = (*mac_table_size, *ageing_s);
             }
+            Self::ShareUplink { bandwidth, .. } => state.bandwidth = bandwidth.clone(),
             Self::AddPort { port, .. } => state.ports.push(port.clone()),
             Self::ChangePort { port, .. } => {
                 state.ports.iter_mut().filter(|p| p.name == port.name).for_each(|p| *p = port.clone());
@@ -142,6 +149,9 @@ impl fmt::Display for Change {
                     f,
                     "set switch {switch} to {mac_table_size} MAC table entries and {ageing_s} s of ageing"
                 )
+            }
+            Self::ShareUplink { switch, bandwidth } => {
+                write!(f, "set bandwidth mode {} on switch {switch}", bandwidth.mode.as_str())
             }
             Self::AddPort { switch, port } => {
                 write!(f, "add {} port {switch}/{}", port.attach.kind(), port.name)

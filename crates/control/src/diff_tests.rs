@@ -11,7 +11,14 @@ fn port(text: &str, attach: Attachment) -> PortConfig {
 }
 
 fn switch(text: &str, kind: SwitchKind, ports: Vec<PortConfig>) -> SwitchConfig {
-    SwitchConfig { name: name(text), kind, mac_table_size: 1024, ageing_s: 300, ports }
+    SwitchConfig {
+        name: name(text),
+        kind,
+        mac_table_size: 1024,
+        ageing_s: 300,
+        bandwidth: Default::default(),
+        ports,
+    }
 }
 
 fn valid(switches: Vec<SwitchConfig>) -> DesiredState {

@@ -77,8 +77,10 @@ impl Editor {
             kind: new.kind,
             mac_table_size: new.mac_table_size.unwrap_or(DEFAULT_MAC_TABLE_SIZE),
             ageing_s: new.ageing_s.unwrap_or(DEFAULT_AGEING_S),
+            bandwidth: Default::default(),
             ports: new.uplinks.iter().map(uplink_port).collect::<Result<_, _>>()?,
         };
+        switch.bandwidth.change(new.bandwidth_mode, new.uplink_bandwidth);
         choose_io(&mut switch, new.io)?;
         if new.host.unwrap_or(new.kind != SwitchKind::Private) {
             let host = self.host_port(&switch, new.host_ifname)?;
@@ -107,6 +109,7 @@ impl Editor {
         let mut switch = self.state.switches[place].clone();
         switch.mac_table_size = change.mac_table_size.unwrap_or(switch.mac_table_size);
         switch.ageing_s = change.ageing_s.unwrap_or(switch.ageing_s);
+        switch.bandwidth.change(change.bandwidth_mode, change.uplink_bandwidth);
         let former = switch.kind;
         switch.kind =
             change.kind.unwrap_or(if change.uplinks.is_empty() { former } else { SwitchKind::External });
@@ -173,6 +176,7 @@ impl Editor {
         port.mtu = change.mtu.or(port.mtu);
         port.learn_limit = change.learn_limit.unwrap_or(port.learn_limit);
         port.io = change.io.unwrap_or(port.io);
+        port.rate.change(&change.rate);
         if let Some(macs) = change.allow_macs {
             port.allow_macs = macs;
         }

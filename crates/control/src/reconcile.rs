@@ -154,6 +154,8 @@ mod tests {
             host_ifname: None,
             mac_table_size: None,
             ageing_s: None,
+            bandwidth_mode: None,
+            uplink_bandwidth: None,
             confirm_s: None,
         };
         let vm = PortConfig::new("vm".parse().unwrap(), Attachment::Tap("t0".parse().unwrap()));

@@ -210,6 +210,7 @@ mod tests {
             kind: SwitchKind::Private,
             mac_table_size: 64,
             ageing_s: 300,
+            bandwidth: Default::default(),
             ports: vec![],
         };
         DesiredState { switches: vec![switch], ..Default::default() }.validate().unwrap()

@@ -2,13 +2,18 @@
 
 use crate::{
     forms::Forms,
+    limiter::{Allowance, Limiter},
     share::Share,
     tables::{Desk, Tables},
 };
 use engine::{EngineEvent, FrameIn, Millis, PortIndex, Snapshot, Verdict, Vlan};
 use io::{BATCH_FRAMES, Batch, HEAD_BYTES, Link, Port, PortError};
 use model::{DropReason, PortCounters, SwitchCounters};
-use std::{cell::Cell, sync::Arc};
+use std::{
+    cell::Cell,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use wire::checksum;
 
 /// What passed a switch, read between two batches.
@@ -54,6 +59,8 @@ pub struct Fabric {
     /// Ports that got frames of the batch at hand, each once.
     touched: Vec<PortIndex>,
     link_changes: Vec<(PortIndex, Link)>,
+    /// How long the port whose turn was last is to be left alone.
+    hold: Option<Duration>,
 }
 
 /// The place of a port: it stays while the port is away, and so do its counters.
@@ -65,6 +72,10 @@ struct Slot {
     link: Link,
     /// Frames of the batch at hand that leave here.
     leaving: Vec<u16>,
+    /// How fast frames may pass, where there are limits.
+    limiter: Option<Arc<Limiter>>,
+    /// Whether it has been held back since it last could have sent a burst.
+    throttled: bool,
 }
 
 /// A port that stopped while a batch passed.
@@ -84,6 +95,7 @@ impl Fabric {
             forms: Forms::default(),
             touched: Vec::with_capacity(BATCH_FRAMES),
             link_changes: Vec::new(),
+            hold: None,
         }
     }
 
@@ -96,6 +108,7 @@ impl Fabric {
             if self.desk.snapshot().policy(PortIndex(index)).is_none() {
                 self.retired.add_port(&std::mem::take(slot).counters);
             }
+            slot.limiter = self.tables.limiter(PortIndex(index));
         }
     }
 
@@ -198,9 +211,16 @@ impl Fabric {
         stopped: &mut Vec<Stopped>,
     ) -> bool {
         batch.clear();
-        let Some(port) = self.port(ingress) else { return false };
-        if let Err(error) = port.receive(batch) {
+        let Some(slot) = self.ports.get_mut(usize::from(ingress.0)) else { return false };
+        if slot.limiter.is_some() {
+            self.hold = slot.limit(batch);
+        }
+        let Some(share) = &mut slot.share else { return false };
+        if let Err(error) = share.io.receive(batch) {
             stopped.push((ingress, error));
+        }
+        if let Some(limiter) = &slot.limiter {
+            limiter.sent(batch.frame_bytes());
         }
         self.note_link(ingress);
         if batch.is_empty() {
@@ -214,6 +234,21 @@ impl Fabric {
             port.complete();
         }
         true
+    }
+
+    /// Until when the port whose turn was last is to be left alone, since it has sent as much as it may.
+    pub(crate) fn take_hold(&mut self) -> Option<Instant> {
+        self.hold.take().map(|hold| Instant::now() + hold)
+    }
+
+    /// True for a port that is kept from sending as fast as it would, now or a moment ago.
+    pub(crate) fn is_throttled(&self, port: PortIndex) -> bool {
+        self.ports.get(usize::from(port.0)).is_some_and(|slot| slot.throttled)
+    }
+
+    /// The descriptors that tell of a port's frames.
+    pub(crate) fn share(&self, port: PortIndex) -> Option<&Share> {
+        self.ports.get(usize::from(port.0))?.share.as_ref()
     }
 
     /// True for a port that is looked at without a system call.
@@ -320,9 +355,30 @@ fn in_form(
 }
 
 impl Slot {
+    /// Has no more be received than the port may send. One that may send nothing is asked all the same, for what else it may
+    /// have to tell, and left alone for as long as this says.
+    #[cold]
+    fn limit(&mut self, batch: &mut Batch) -> Option<Duration> {
+        match self.limiter.as_ref()?.allowance() {
+            Allowance::Bytes { bytes, rested } => {
+                batch.limit_to(bytes);
+                self.throttled &= !rested;
+                None
+            }
+            Allowance::Wait(wait) => {
+                batch.limit_to(0);
+                self.throttled = true;
+                Some(wait)
+            }
+        }
+    }
+
     /// Sends what is on the list, counts what became of it, and says how many frames that made.
     fn deliver(&mut self, batch: &Batch) -> Result<u64, PortError> {
-        let Self { share, counters, leaving, .. } = self;
+        let Self { share, counters, leaving, limiter, .. } = self;
+        if let Some(limiter) = limiter {
+            counters.drops.add(DropReason::RateLimited, limiter.police(batch, leaving));
+        }
         let given = leaving.len() as u64;
         let outcome = share.as_mut().map(|share| share.io.transmit(batch, leaving));
         leaving.clear();

@@ -15,6 +15,8 @@
 mod fabric;
 mod forms;
 mod handle;
+mod holds;
+mod limiter;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod models;

@@ -7,7 +7,10 @@
 //!
 //! A snapshot is put into force for all workers at once, and they find it with their next batch.
 
-use crate::sync::RwLock;
+use crate::{
+    limiter::Limiter,
+    sync::{Mutex, RwLock},
+};
 use engine::{
     EngineEvent, Entry, FrameIn, Millis, PortIndex, Snapshot, Step, Switch, TableConfig, Verdict, Verdicts,
 };
@@ -17,7 +20,11 @@ use std::sync::Arc;
 
 /// The tables of one switch.
 #[derive(Debug)]
-pub struct Tables(RwLock<Switch>);
+pub struct Tables {
+    switch: RwLock<Switch>,
+    /// By the port's number, of those that have limits. Workers keep what they need of it.
+    limiters: Mutex<Vec<Option<Arc<Limiter>>>>,
+}
 
 /// What one worker decides with: the verdicts on its last batch, and what they were by.
 #[derive(Debug, Default)]
@@ -63,12 +70,26 @@ impl Tables {
     /// Tables that hold nothing, and a snapshot without ports. `seed` has to be random and secret.
     #[must_use]
     pub fn new(config: TableConfig, seed: [u64; 2]) -> Self {
-        Self(RwLock::new(Switch::new(config, seed)))
+        Self { switch: RwLock::new(Switch::new(config, seed)), limiters: Mutex::default() }
     }
 
     /// Puts `snapshot` into force for every batch from now on, of whichever worker.
     pub fn install(&self, snapshot: Arc<Snapshot>, now: Millis) {
-        self.0.write().install(snapshot, now);
+        {
+            let mut limiters = self.limiters.lock();
+            limiters.resize_with(snapshot.port_slots(), || None);
+            for (limiter, index) in limiters.iter_mut().zip(0..) {
+                let limits =
+                    snapshot.policy(PortIndex(index)).map(|policy| policy.limits).unwrap_or_default();
+                *limiter = Limiter::follow(limiter.take(), limits);
+            }
+        }
+        self.switch.write().install(snapshot, now);
+    }
+
+    /// The limits of a port, where it has any.
+    pub(crate) fn limiter(&self, port: PortIndex) -> Option<Arc<Limiter>> {
+        self.limiters.lock().get(usize::from(port.0)).cloned().flatten()
     }
 
     /// Decides a batch; returns how many frames passed without their source being learned.
@@ -80,7 +101,7 @@ impl Tables {
         desk: &mut Desk,
     ) -> u32 {
         {
-            let switch = self.0.read();
+            let switch = self.switch.read();
             if let Some(not_learned) = switch.process_known(ingress, frames.clone(), now, &mut desk.verdicts)
             {
                 desk.take_over(switch.snapshot());
@@ -98,7 +119,7 @@ impl Tables {
         now: Millis,
         desk: &mut Desk,
     ) -> u32 {
-        let mut switch = self.0.write();
+        let mut switch = self.switch.write();
         let not_learned = switch.process(ingress, frames, now, &mut desk.verdicts);
         desk.take_over(switch.snapshot());
         desk.events.extend(switch.take_events());
@@ -107,13 +128,13 @@ impl Tables {
 
     /// Lets `desk` have the snapshot that is in force.
     pub(crate) fn show(&self, desk: &mut Desk) {
-        desk.take_over(self.0.read().snapshot());
+        desk.take_over(self.switch.read().snapshot());
     }
 
     /// What would become of a frame of `len` bytes that begins with `header`.
     pub(crate) fn explain(&self, ingress: PortIndex, header: &[u8], len: u32, now: Millis) -> Explained {
         let header = &header[..header.len().min(HEAD_BYTES)];
-        let switch = self.0.read();
+        let switch = self.switch.read();
         let (steps, verdict) = switch.explain(ingress, FrameIn { header, len }, now);
         let snapshot = switch.snapshot();
         let outcome = |to: PortIndex, vlan| match snapshot.fits(to, len, header) {
@@ -132,22 +153,22 @@ impl Tables {
     }
 
     pub(crate) fn set_table(&self, table: TableConfig, now: Millis) {
-        self.0.write().set_table(table, now);
+        self.switch.write().set_table(table, now);
     }
 
     pub(crate) fn entries(&self, now: Millis) -> Vec<Entry> {
-        self.0.read().entries(now).collect()
+        self.switch.read().entries(now).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.read().len()
+        self.switch.read().len()
     }
 
     pub(crate) fn flush(&self, port: Option<PortIndex>, now: Millis) -> usize {
-        self.0.write().flush(port, now)
+        self.switch.write().flush(port, now)
     }
 
     pub(crate) fn age(&self, now: Millis, budget: usize) -> usize {
-        self.0.write().age(now, budget)
+        self.switch.write().age(now, budget)
     }
 }

@@ -133,9 +133,12 @@ impl Worker {
 
 #[test]
 fn a_rate_is_kept_within_two_per_cent_over_each_second_whatever_the_frames_and_the_batches() {
-    for bits in [1_000_000, 3_333_333, 10_000_000, 100_000_000, 1_000_000_000, 9_999_999_999, 40_000_000_000] {
+    for bits in [1_000_000, 3_333_333, 10_000_000, 100_000_000, 1_000_000_000, 9_999_999_999, 40_000_000_000]
+    {
         let rate = Rate { bits, burst: u64::max(bits / 800, 1522) };
-        for (frame_len, batch) in [(64, 64), (64, 1), (60, 7), (1514, 64), (9014, 3), (LARGEST, 64), (LARGEST, 1)] {
+        for (frame_len, batch) in
+            [(64, 64), (64, 1), (60, 7), (1514, 64), (9014, 3), (LARGEST, 64), (LARGEST, 1)]
+        {
             // So many turns would take too long, and no machine passes that many frames.
             if bits / 8 / (frame_len * batch) > 10_000_000 {
                 continue;
@@ -153,7 +156,10 @@ fn a_rate_is_kept_within_two_per_cent_over_each_second_whatever_the_frames_and_t
                 let wrong = due.abs_diff(u128::from(bytes));
                 // A frame is not divided, and the last one is paid for afterwards.
                 let allowed = due / 50 + u128::from(frame_len);
-                assert!(wrong <= allowed, "{bits} bit/s, {batch} × {frame_len}, second {second}: {bytes} of {due}");
+                assert!(
+                    wrong <= allowed,
+                    "{bits} bit/s, {batch} × {frame_len}, second {second}: {bytes} of {due}"
+                );
             }
         }
     }

@@ -1,6 +1,12 @@
 //! What the REST API takes and answers beside configuration and status.
 
-use crate::{IfName, IoChoice, Name, SwitchKind, VhostRole, policy::vlan::VlanMode};
+use crate::{
+    IfName, IoChoice, Name, SwitchKind, VhostRole,
+    policy::{
+        rate::{BandwidthMode, RateConfig},
+        vlan::VlanMode,
+    },
+};
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
@@ -32,6 +38,12 @@ pub struct NewSwitch {
     /// Seconds after which an unseen learned entry is forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ageing_s: Option<u32>,
+    /// What minimum bandwidths of ports are measured in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth_mode: Option<BandwidthMode>,
+    /// Bits a second that the uplink carries; 0: its NIC's speed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink_bandwidth: Option<u64>,
     /// Roll the switch back by itself unless it is confirmed within so many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_s: Option<u64>,
@@ -60,6 +72,12 @@ pub struct ChangeSwitch {
     /// Seconds after which an unseen learned entry is forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ageing_s: Option<u32>,
+    /// What minimum bandwidths of ports are measured in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth_mode: Option<BandwidthMode>,
+    /// Bits a second that the uplink carries; 0: its NIC's speed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink_bandwidth: Option<u64>,
     /// Roll the change back by itself unless it is confirmed within so many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_s: Option<u64>,
@@ -112,6 +130,9 @@ pub struct ChangePort {
     /// Of an uplink or a netdev: how frames pass its interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io: Option<IoChoice>,
+    /// How fast frames may pass: what of it to change; 0 takes a limit away.
+    #[serde(default, skip_serializing_if = "RateConfig::is_default")]
+    pub rate: RateConfig,
 }
 
 /// `POST /v1/switches/{switch}/macs/flush`: which learned entries to forget.

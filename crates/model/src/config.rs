@@ -2,7 +2,10 @@
 
 use crate::{
     IfName, Name,
-    policy::vlan::{Trunk, VlanMode},
+    policy::{
+        rate::{BandwidthConfig, RateConfig},
+        vlan::{Trunk, VlanMode},
+    },
 };
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
@@ -81,6 +84,9 @@ pub struct SwitchConfig {
     /// Seconds after which an unseen learned entry is forgotten.
     #[serde(default = "default_ageing_s")]
     pub ageing_s: u32,
+    /// How a congested uplink is shared.
+    #[serde(default, skip_serializing_if = "BandwidthConfig::is_default")]
+    pub bandwidth: BandwidthConfig,
     /// Its ports; an external switch has exactly one uplink among them.
     #[serde(default, rename = "port", skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortConfig>,
@@ -155,6 +161,9 @@ pub struct PortConfig {
     /// How frames pass the interface of an uplink or a netdev.
     #[serde(default, skip_serializing_if = "IoChoice::is_auto")]
     pub io: IoChoice,
+    /// How fast frames may pass. An uplink has no limits.
+    #[serde(default, skip_serializing_if = "RateConfig::is_default")]
+    pub rate: RateConfig,
 }
 
 impl PortConfig {
@@ -176,6 +185,7 @@ impl PortConfig {
             mtu: None,
             queues: None,
             io: IoChoice::Auto,
+            rate: RateConfig::default(),
         }
     }
 

@@ -57,12 +57,16 @@ drop_reasons! {
     RouterGuard = "router_guard",
     /// The port of the destination is not in the VLAN of the frame, or is kept apart from its sender in a private VLAN.
     VlanFiltered = "vlan_filtered",
+    /// More broadcast, multicast and unknown unicast came from the port within a second than its storm limit lets pass.
+    StormLimit = "storm_limit",
     /// The destination is on the port that the frame came from.
     Hairpin = "hairpin",
     /// No port could get the frame.
     NoDestination = "no_destination",
     /// The destination's port is down.
     PortDown = "port_down",
+    /// More came for the vNIC than its maximum bandwidth lets pass.
+    RateLimited = "rate_limited",
     /// The destination did not take frames as fast as they came.
     ReceiverFull = "receiver_full",
 }

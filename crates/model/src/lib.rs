@@ -27,7 +27,8 @@ pub use event::{Event, EventKind};
 pub use explain::{ExplainFrame, ExplainedDrop, ExplainedStep, Explanation, FrameBytes, FrameBytesError};
 pub use name::{IfName, Name, NameError};
 pub use status::{
-    IoMode, IoStatus, MacEntry, MacKind, PortState, PortStatus, RefusedMode, SwitchStatus, VhostStatus,
+    IoMode, IoStatus, MacEntry, MacKind, PortState, PortStatus, RefusedMode, SharingStatus, SwitchStatus,
+    VhostStatus,
 };
 pub use validate::{Invalid, ValidState};
 pub use wire::MacAddr;

@@ -1,6 +1,8 @@
 //! Status: what is, as `show` and `list` print it.
 
-use crate::{Name, PortConfig, PortCounters, SwitchCounters, SwitchKind, VhostRole};
+use crate::{
+    Name, PortConfig, PortCounters, SwitchCounters, SwitchKind, VhostRole, policy::rate::BandwidthMode,
+};
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
@@ -26,11 +28,27 @@ pub struct SwitchStatus {
     pub mac_entries: u32,
     /// Seconds after which an unseen learned entry is forgotten.
     pub ageing_s: u32,
+    /// How its uplink is shared while it is congested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sharing: Option<SharingStatus>,
     /// Seconds left to confirm the switch before it is rolled back; absent where nothing waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_within_s: Option<u64>,
     /// What passed it.
     pub stats: SwitchCounters,
+}
+
+/// How the uplink of a switch is shared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct SharingStatus {
+    /// What minimum bandwidths of ports are measured in.
+    pub mode: BandwidthMode,
+    /// Bits a second that the uplink is taken to carry; absent while that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u64>,
+    /// Where that is from.
+    pub source: String,
 }
 
 /// Whether frames can pass a port.

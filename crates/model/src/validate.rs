@@ -4,7 +4,11 @@ mod private_vlans;
 
 use crate::{
     Attachment, DesiredState, IfName, IoChoice, MAX_MAC_TABLE_SIZE, MAX_PORTS, MAX_QUEUES, Name, PortConfig,
-    STATE_VERSION, SwitchConfig, SwitchKind, policy::vlan::BadVlan,
+    STATE_VERSION, SwitchConfig, SwitchKind,
+    policy::{
+        rate::{self, InvalidRate},
+        vlan::BadVlan,
+    },
 };
 use alloc::{collections::BTreeMap, collections::BTreeSet, string::String, string::ToString};
 use core::ops::RangeInclusive;
@@ -79,6 +83,8 @@ pub enum Invalid {
     UplinkIsTrusted { port: Name },
     #[error("'{path}' on port '{port}' is no path of a socket: use an absolute path of at most 107 bytes")]
     BadPath { port: Name, path: String },
+    #[error(transparent)]
+    Rate(#[from] InvalidRate),
 }
 
 /// A desired state that was checked: the only form that can be installed.
@@ -143,7 +149,7 @@ fn check_switch(switch: &SwitchConfig) -> Result<(), Invalid> {
             }
         }
     }
-    Ok(())
+    rate::check(switch)
 }
 
 fn check_kind(switch: &SwitchConfig) -> Result<(), Invalid> {

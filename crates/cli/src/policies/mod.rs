@@ -1,5 +1,6 @@
 //! Policies of a port: what is given with `port add` and `port set`, and what `port show` says. A file for each.
 
+pub mod rate;
 mod vlan;
 
 use crate::{
@@ -34,6 +35,8 @@ pub struct Policies {
     router_guard: Option<OnOff>,
     #[command(flatten)]
     vlan: vlan::VlanArgs,
+    #[command(flatten)]
+    rate: rate::RateArgs,
     /// The most addresses learned on the port at once while its guard is off
     #[arg(long, value_name = "N")]
     learn_limit: Option<u32>,
@@ -54,6 +57,7 @@ impl Policies {
         port.router_guard = self.router_guard.is_some_and(bool::from);
         port.learn_limit = self.learn_limit.unwrap_or(port.learn_limit);
         port.mtu = self.mtu;
+        port.rate = self.rate.config();
         self.vlan.add_to(port)
     }
 
@@ -68,6 +72,7 @@ impl Policies {
         change.router_guard = self.router_guard.map(bool::from);
         change.learn_limit = self.learn_limit;
         change.mtu = self.mtu;
+        change.rate = self.rate.change();
         self.vlan.add_to_change(change)
     }
 }
@@ -85,6 +90,7 @@ pub fn rows(port: &PortStatus) -> Vec<(&'static str, String)> {
         ("Router guard", on_vnic(port, config.router_guard).into()),
     ];
     rows.extend(vlan::rows(config));
+    rows.extend(rate::rows(&config.rate));
     rows.push(("Learn limit", config.learn_limit.to_string()));
     rows
 }

@@ -15,6 +15,8 @@ fn new(kind: SwitchKind, uplinks: &[&str]) -> NewSwitch {
         host_ifname: None,
         mac_table_size: None,
         ageing_s: None,
+        bandwidth_mode: None,
+        uplink_bandwidth: None,
         confirm_s: None,
     }
 }

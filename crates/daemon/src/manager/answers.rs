@@ -4,6 +4,7 @@ use super::{
     Core,
     live::LivePort,
     refuse::{no_port, no_switch},
+    sharing,
 };
 use crate::{api::Refused, events::now_s};
 use model::{MacEntry, Name, PortCounters, PortStatus, SwitchConfig, SwitchStatus};
@@ -23,6 +24,7 @@ impl Core {
             mac_table_size: config.mac_table_size,
             mac_entries: report.mac_entries as u32,
             ageing_s: config.ageing_s,
+            sharing: sharing::status(config),
             confirm_within_s,
             stats: report.switch,
         })

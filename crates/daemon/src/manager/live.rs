@@ -1,7 +1,7 @@
 //! What of a switch lives in the data path, and the snapshot that follows from it.
 
 use dataplane::SwitchId;
-use engine::{PortIndex, PortPolicy, Role, Snapshot};
+use engine::{Limits, PortIndex, PortPolicy, Rate, Role, Snapshot};
 use io::VhostView;
 use model::{Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,6 +110,7 @@ impl LivePort {
             trust_priority: self.config.trust_priority,
             learn_limit: self.config.learn_limit,
             mtu: self.mtu,
+            limits: Limits { maximum: self.config.rate.maximum().map(|(bits, burst)| Rate { bits, burst }) },
             up: self.state == PortState::Up,
         }
     }

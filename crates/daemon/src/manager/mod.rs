@@ -13,6 +13,7 @@ mod pending;
 mod ports;
 mod refuse;
 mod restore;
+mod sharing;
 mod vhost;
 mod watch;
 
@@ -150,6 +151,7 @@ impl Core {
                 self.dataplane.set_table(id, table(*mac_table_size, *ageing_s));
                 Ok(())
             }
+            Step::Change(Change::ShareUplink { switch, .. }) => self.check_reservations(switch),
             // What a kind allows was checked when the state was validated; the ports follow by steps of their own.
             Step::Change(Change::ConvertSwitch { .. }) => Ok(()),
             Step::Change(Change::AddPort { switch, port }) => self.add_port(switch, port),
@@ -189,9 +191,9 @@ impl Core {
             Step::Change(change) => match change {
                 Change::AddSwitch(config) => EventKind::SwitchAdded { switch: config.name },
                 Change::RemoveSwitch { switch } => EventKind::SwitchRemoved { switch },
-                Change::ConvertSwitch { switch, .. } | Change::ChangeSwitch { switch, .. } => {
-                    EventKind::SwitchChanged { switch }
-                }
+                Change::ConvertSwitch { switch, .. }
+                | Change::ChangeSwitch { switch, .. }
+                | Change::ShareUplink { switch, .. } => EventKind::SwitchChanged { switch },
                 Change::AddPort { switch, port } => EventKind::PortAdded { switch, port: port.name },
                 Change::RemovePort { switch, port } => EventKind::PortRemoved { switch, port },
                 Change::ChangePort { switch, port } => EventKind::PortChanged { switch, port: port.name },

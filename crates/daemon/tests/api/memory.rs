@@ -54,6 +54,7 @@ fn status(switch: SwitchConfig) -> SwitchStatus {
         mac_table_size: switch.mac_table_size,
         mac_entries: 0,
         ageing_s: switch.ageing_s,
+        sharing: None,
         confirm_within_s: None,
         stats: SwitchCounters::default(),
     }
@@ -101,7 +102,14 @@ impl Backend for Memory {
             PortConfig::new(name, Attachment::Uplink(nic.clone()))
         });
         let (name, kind, ports) = (new.name, new.kind, ports.collect());
-        let switch = SwitchConfig { name, kind, mac_table_size: 1024, ageing_s: 300, ports };
+        let switch = SwitchConfig {
+            name,
+            kind,
+            mac_table_size: 1024,
+            ageing_s: 300,
+            bandwidth: Default::default(),
+            ports,
+        };
         self.edit(|state| {
             if state.switches.iter().any(|s| s.name == switch.name) {
                 return Err(Refused::new(
