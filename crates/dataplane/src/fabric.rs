@@ -220,7 +220,7 @@ impl Fabric {
             stopped.push((ingress, error));
         }
         if let Some(limiter) = &slot.limiter {
-            limiter.sent(batch.frame_bytes());
+            limiter.sent(batch);
         }
         self.note_link(ingress);
         if batch.is_empty() {

@@ -20,9 +20,17 @@ const LONGEST_WAIT: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Limiter {
     begun: Instant,
-    /// Of what the vNIC sends, and of what it gets.
-    from: Mutex<Bucket>,
+    /// Of what the vNIC sends.
+    from: Mutex<Sending>,
+    /// Of what it gets.
     to: Mutex<Bucket>,
+}
+
+#[derive(Debug)]
+struct Sending {
+    bucket: Bucket,
+    /// Whether frames were left with the vNIC when it was looked at last.
+    waits: bool,
 }
 
 /// What a port may send now.
@@ -36,8 +44,9 @@ pub(crate) enum Allowance {
 
 impl Limiter {
     fn new(rate: Rate) -> Self {
-        let bucket = || Mutex::new(Bucket::new(rate, Nanos(0)));
-        Self { begun: Instant::now(), from: bucket(), to: bucket() }
+        let bucket = || Bucket::new(rate, Nanos(0));
+        let from = Mutex::new(Sending { bucket: bucket(), waits: false });
+        Self { begun: Instant::now(), from, to: Mutex::new(bucket()) }
     }
 
     /// Makes `former` what `limits` say. What was sent already counts for a limit that was changed.
@@ -45,9 +54,8 @@ impl Limiter {
         let rate = limits.maximum?;
         let limiter = former.unwrap_or_else(|| Arc::new(Self::new(rate)));
         let now = limiter.now();
-        for bucket in [&limiter.from, &limiter.to] {
-            bucket.lock().set_rate(rate, now);
-        }
+        limiter.from.lock().bucket.set_rate(rate, now);
+        limiter.to.lock().set_rate(rate, now);
         Some(limiter)
     }
 
@@ -57,8 +65,13 @@ impl Limiter {
 
     /// What the vNIC may send.
     pub(crate) fn allowance(&self) -> Allowance {
-        let mut bucket = self.from.lock();
-        bucket.advance(self.now());
+        let mut sending = self.from.lock();
+        let Sending { bucket, waits } = &mut *sending;
+        if *waits {
+            bucket.advance_late(self.now());
+        } else {
+            bucket.advance(self.now());
+        }
         match bucket.bytes() {
             0 => {
                 let worthwhile = bucket.rate().bits / 8 / (1_000_000 / WORTHWHILE.as_micros() as u64);
@@ -71,9 +84,11 @@ impl Limiter {
         }
     }
 
-    /// The vNIC has sent so many bytes.
-    pub(crate) fn sent(&self, bytes: usize) {
-        self.from.lock().take(bytes as u64);
+    /// The vNIC has sent this, and may have more where that was all that it might.
+    pub(crate) fn sent(&self, batch: &Batch) {
+        let mut sending = self.from.lock();
+        sending.bucket.take(batch.frame_bytes() as u64);
+        sending.waits = batch.is_full();
     }
 
     /// Leaves those of the frames that the vNIC may get now; says how many it may not.

@@ -19,9 +19,18 @@ impl Naive {
     }
 
     fn advance(&mut self, now: u64) {
+        self.level = self.level.min(self.capacity());
         while self.at < now {
             self.at += 1;
             self.level = (self.level + i128::from(self.rate.bits)).min(self.capacity());
+        }
+    }
+
+    fn advance_late(&mut self, now: u64) {
+        while self.at < now {
+            self.at += 1;
+            let most = self.capacity() + i128::from(self.rate.bits) * i128::from(SECOND / 4);
+            self.level = (self.level + i128::from(self.rate.bits)).min(most.min(i128::from(i64::MAX)));
         }
     }
 }
@@ -30,6 +39,7 @@ impl Naive {
 enum Step {
     Pass { later: u64, bytes: u64 },
     Take { later: u64, bytes: u64 },
+    Late { later: u64 },
     SetRate { later: u64, rate: Rate },
 }
 
@@ -42,6 +52,7 @@ fn steps() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (later.clone(), bytes.clone()).prop_map(|(later, bytes)| Step::Pass { later, bytes }),
         2 => (later.clone(), bytes).prop_map(|(later, bytes)| Step::Take { later, bytes }),
+        2 => later.clone().prop_map(|later| Step::Late { later }),
         1 => (later, rates()).prop_map(|(later, rate)| Step::SetRate { later, rate }),
     ]
 }
@@ -66,6 +77,10 @@ proptest! {
                     bucket.advance(Nanos(naive.at));
                     naive.level -= i128::from(bytes) * 8 * i128::from(SECOND);
                     bucket.take(bytes);
+                }
+                Step::Late { later } => {
+                    naive.advance_late(naive.at + later);
+                    bucket.advance_late(Nanos(naive.at));
                 }
                 Step::SetRate { later, rate } => {
                     naive.advance(naive.at + later);
@@ -187,6 +202,19 @@ fn a_first_second_brings_no_more_than_the_rate_and_the_burst() {
     }
     let most = rate.bits / 8 + rate.burst + 1514;
     assert!((most * 98 / 100..=most * 1001 / 1000).contains(&bytes), "{bytes} of {most}");
+}
+
+#[test]
+fn who_waits_and_is_served_late_loses_nothing_and_who_rests_saves_nothing_up() {
+    let rate = Rate { bits: 8_000_000, burst: 2000 };
+    let mut bucket = Bucket::new(rate, Nanos(0));
+    bucket.take(2000);
+    bucket.advance_late(Nanos(SECOND / 10));
+    assert_eq!(bucket.bytes(), 100_000);
+    bucket.advance_late(Nanos(SECOND));
+    assert_eq!(bucket.bytes(), 252_000);
+    bucket.advance(Nanos(SECOND));
+    assert_eq!(bucket.bytes(), 2000);
 }
 
 #[test]

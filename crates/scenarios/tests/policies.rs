@@ -7,6 +7,8 @@ mod evasions;
 mod lan;
 #[path = "policies/partial.rs"]
 mod partial;
+#[path = "policies/rate.rs"]
+mod rate;
 #[allow(dead_code, reason = "the tests of frames use more of it")]
 #[path = "frames/round.rs"]
 mod round;

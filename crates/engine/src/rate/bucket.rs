@@ -4,7 +4,8 @@
 //! of two integers, nothing is rounded, and nothing drifts however often the bucket is looked at.
 //!
 //! Whoever takes may take a little more than there is, and the next has to wait for longer: a frame of 64 KiB passes whole, and
-//! the rate is kept over time all the same. A bucket never holds more than its burst, so a moment of idleness cannot be saved up.
+//! the rate is kept over time all the same. A bucket never holds more than its burst, so a moment of idleness cannot be saved up;
+//! only while somebody waits for tokens and is served late, the time of that is not lost.
 
 use crate::Nanos;
 
@@ -12,6 +13,9 @@ use crate::Nanos;
 const BYTE: i64 = 8_000_000_000;
 /// The most bytes of a burst: a gibibyte of nanobits still fits a signed integer of 64 bits.
 pub const MAX_BURST: u64 = 1 << 30;
+
+/// For so long tokens of somebody who is served late are kept.
+const LATEST: Nanos = Nanos(250_000_000);
 
 /// So many bits a second, and so many bytes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,12 +63,22 @@ impl Bucket {
 
     /// Lets in what came since the last call. Time that goes backwards stands still.
     pub fn advance(&mut self, now: Nanos) {
+        self.fill(now, i128::from(self.rate.capacity()));
+    }
+
+    /// The same where somebody has waited for tokens all the time since the last call, and could have taken them earlier: what
+    /// came in up to a quarter of a second is kept beyond the burst.
+    pub fn advance_late(&mut self, now: Nanos) {
+        let late = i128::from(self.rate.bits) * i128::from(LATEST.0);
+        self.fill(now, (i128::from(self.rate.capacity()) + late).min(i128::from(i64::MAX)));
+    }
+
+    fn fill(&mut self, now: Nanos, most: i128) {
         let passed = now.0.saturating_sub(self.at.0);
         self.at = self.at.max(now);
         let more = i128::from(self.rate.bits) * i128::from(passed);
-        let level = (i128::from(self.level) + more).min(i128::from(self.rate.capacity()));
-        // No more than the capacity, which fits, and no less than before.
-        self.level = level as i64;
+        // `most` fits, and the level is no less than before but where it is capped.
+        self.level = (i128::from(self.level) + more).min(most) as i64;
     }
 
     /// Bytes that may be taken now: nothing where the bucket is empty or in debt, and a byte that is there in part counts.
