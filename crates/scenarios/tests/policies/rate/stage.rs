@@ -62,7 +62,8 @@ impl Stage {
     /// The same with a delay between any two.
     pub fn send(&self, from: usize, to: usize, to_port: &str, delay: &str) -> Result<Process> {
         let mac = self.vms[to - 1].mac("eth0")?;
-        let (from_ip, to_ip) = (format!("10.0.0.{from}"), format!("10.0.0.{to}"));
+        // Nobody has that address, so nobody answers.
+        let (from_ip, to_ip) = (format!("10.0.0.{from}"), "10.0.0.99");
         let udp = format!("sp=9,dp={to_port}");
         let argv = [
             "mausezahn",
@@ -79,7 +80,7 @@ impl Stage {
             "-A",
             &from_ip,
             "-B",
-            &to_ip,
+            to_ip,
             "-t",
             "udp",
             &udp,
@@ -93,7 +94,8 @@ impl Stage {
         let log = |name: &str| self.dir.path().join(name);
         let mut server = self.vms[to - 1].spawn(&["iperf3", "-s", "-1", "--forceflush"], &log("server"))?;
         server.wait_for_log("listening", Duration::from_secs(20))?;
-        let client = self.vms[from - 1].spawn(&["iperf3", "-c", &address, "-t", &seconds], &log("client"))?;
+        let client = self.vms[from - 1]
+            .spawn(&["iperf3", "-P", "4", "-c", &address, "-t", &seconds], &log("client"))?;
         Ok([server, client])
     }
 
