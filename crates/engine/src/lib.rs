@@ -38,6 +38,7 @@ mod rate;
 mod snapshot;
 mod state;
 mod step;
+mod storm;
 mod switch;
 mod vlan;
 

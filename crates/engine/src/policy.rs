@@ -72,7 +72,7 @@ impl PortPolicy {
             trust_priority: false,
             learn_limit: model::DEFAULT_LEARN_LIMIT,
             mtu: 1500,
-            limits: Limits { maximum: None },
+            limits: Limits::default(),
             up: true,
         }
     }
@@ -86,7 +86,15 @@ impl PortPolicy {
     /// True where a policy remembers something of the port's frames.
     #[must_use]
     pub const fn remembers(&self) -> bool {
-        false
+        self.storm_limit().is_some()
+    }
+
+    /// The most frames a second that the port may have flooded.
+    pub(crate) const fn storm_limit(&self) -> Option<u32> {
+        match (self.role, self.limits.storm) {
+            (Role::Uplink, _) | (_, 0) => None,
+            (Role::Vnic, limit) => Some(limit),
+        }
     }
 
     /// True where it has to be known what frames carry.

@@ -17,4 +17,6 @@ pub struct Nanos(pub u64);
 pub struct Limits {
     /// In each direction; without it as fast as they come.
     pub maximum: Option<Rate>,
+    /// The most frames a second that the vNIC may have flooded; 0: as many as it likes.
+    pub storm: u32,
 }

@@ -51,7 +51,8 @@ pub(crate) struct Port {
 impl Port {
     fn new(policy: PortPolicy) -> Self {
         let vlans = Membership::new(&policy);
-        let (guarded, inspects) = (policy.is_guarded(), policy.inspects() || vlans.untagged != 0);
+        let (guarded, inspects) =
+            (policy.is_guarded(), policy.inspects() || policy.remembers() || vlans.untagged != 0);
         let mut sources: Vec<_> =
             policy.mac.iter().chain(&policy.allow_macs).map(|mac| Key::of(*mac)).collect();
         sources.sort_unstable();

@@ -1,6 +1,10 @@
 //! What the policies of a port remember of its frames.
 
+use crate::storm::Storm;
+
 /// What the policies of one port remember, where [they do](crate::PortPolicy::remembers). Whoever decides on frames of such a
 /// port has the switch for himself.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PortState {}
+pub(crate) struct PortState {
+    pub(crate) storm: Storm,
+}

@@ -95,6 +95,12 @@ impl LivePort {
         self.io.as_ref().filter(|io| io.mode.is_xdp()).and(self.config.attach.host_interface())
     }
 
+    fn limits(&self) -> Limits {
+        let rate = &self.config.rate;
+        let maximum = rate.maximum().map(|(bits, burst)| Rate { bits, burst });
+        Limits { maximum, storm: rate.storm_limit.unwrap_or_default() }
+    }
+
     fn policy(&self) -> PortPolicy {
         let role = if self.is_uplink() { Role::Uplink } else { Role::Vnic };
         let bit = |mac: &MacAddr| 1 << (mac.to_u64() & 0xf);
@@ -110,7 +116,7 @@ impl LivePort {
             trust_priority: self.config.trust_priority,
             learn_limit: self.config.learn_limit,
             mtu: self.mtu,
-            limits: Limits { maximum: self.config.rate.maximum().map(|(bits, burst)| Rate { bits, burst }) },
+            limits: self.limits(),
             up: self.state == PortState::Up,
         }
     }
