@@ -46,7 +46,7 @@ pub use events::{EVENT_INTERVAL, EngineEvent, MAX_EVENTS};
 pub use mac_table::{Entry, Learned, TableConfig};
 pub use pipeline::{FrameIn, Verdict, Verdicts};
 pub use policy::{PortIndex, PortPolicy, Role};
-pub use rate::{Bucket, Limits, MAX_BURST, Nanos, Rate};
+pub use rate::{Bucket, Limits, MAX_BURST, Nanos, Rate, Share, Shares, Uplink};
 pub use snapshot::{Flood, Snapshot};
 pub use step::Step;
 pub use switch::Switch;

@@ -99,6 +99,11 @@ impl Bucket {
         self.level = self.level.saturating_sub(taken);
     }
 
+    /// Forgives what is owed beyond so many bytes.
+    pub fn owe_at_most(&mut self, bytes: u64) {
+        self.level = self.level.max(-(bytes.min(MAX_BURST) as i64) * BYTE);
+    }
+
     /// Takes a frame of so many bytes if any token is there; false where none is, and nothing is taken then.
     pub const fn pass(&mut self, bytes: u64) -> bool {
         let passes = self.level > 0;
