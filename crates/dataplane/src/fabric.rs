@@ -5,6 +5,7 @@ use crate::{
     limiter::{Allowance, Limiter},
     share::Share,
     tables::{Desk, Tables},
+    uplink::{SharedUplink, cable_bytes},
 };
 use engine::{EngineEvent, FrameIn, Millis, PortIndex, Snapshot, Verdict, Vlan};
 use io::{BATCH_FRAMES, Batch, HEAD_BYTES, Link, Port, PortError};
@@ -59,6 +60,8 @@ pub struct Fabric {
     /// Ports that got frames of the batch at hand, each once.
     touched: Vec<PortIndex>,
     link_changes: Vec<(PortIndex, Link)>,
+    /// The uplink, where its ports share it by what they can count on.
+    uplink: Option<Arc<SharedUplink>>,
     /// How long the port whose turn was last is to be left alone.
     hold: Option<Duration>,
 }
@@ -73,7 +76,7 @@ struct Slot {
     /// Frames of the batch at hand that leave here.
     leaving: Vec<u16>,
     /// How fast frames may pass, where there are limits.
-    limiter: Option<Arc<Limiter>>,
+    limiter: Option<Limiter>,
     /// Whether it has been held back since it last could have sent a burst.
     throttled: bool,
 }
@@ -95,6 +98,7 @@ impl Fabric {
             forms: Forms::default(),
             touched: Vec::with_capacity(BATCH_FRAMES),
             link_changes: Vec::new(),
+            uplink: None,
             hold: None,
         }
     }
@@ -104,6 +108,7 @@ impl Fabric {
     pub fn follow(&mut self) {
         self.tables.show(&mut self.desk);
         self.make_places();
+        self.uplink = self.tables.uplink();
         for (slot, index) in self.ports.iter_mut().zip(0..) {
             if self.desk.snapshot().policy(PortIndex(index)).is_none() {
                 self.retired.add_port(&std::mem::take(slot).counters);
@@ -229,7 +234,7 @@ impl Fabric {
         settle_checksums(batch);
         self.decide(ingress, batch, now);
         self.sort(ingress, batch);
-        self.deliver(batch, stopped);
+        self.deliver(ingress, batch, stopped);
         if let Some(port) = self.port(ingress) {
             port.complete();
         }
@@ -329,11 +334,19 @@ impl Fabric {
         }
     }
 
-    fn deliver(&mut self, batch: &Batch, stopped: &mut Vec<Stopped>) {
+    fn deliver(&mut self, ingress: PortIndex, batch: &Batch, stopped: &mut Vec<Stopped>) {
         while let Some(to) = self.touched.pop() {
-            match self.ports[usize::from(to.0)].deliver(batch) {
+            let slot = &mut self.ports[usize::from(to.0)];
+            let shared = self.uplink.as_ref().filter(|uplink| uplink.port() == to);
+            let given = shared.map(|_| (cable_bytes(batch, &slot.leaving), slot.leaving.len() as u64));
+            let full = slot.counters.drops.get(DropReason::ReceiverFull);
+            match slot.deliver(batch) {
                 Ok(copies) => self.copies += copies,
                 Err(error) => stopped.push((to, error)),
+            }
+            if let (Some(uplink), Some(given)) = (shared, given) {
+                let refused = slot.counters.drops.get(DropReason::ReceiverFull) - full;
+                uplink.carried(ingress, given, refused);
             }
             self.note_link(to);
         }
@@ -359,14 +372,12 @@ impl Slot {
     /// have to tell, and left alone for as long as this says.
     #[cold]
     fn limit(&mut self, batch: &mut Batch) -> Option<Duration> {
-        match self.limiter.as_ref()?.allowance() {
-            Allowance::Bytes { bytes, rested } => {
-                batch.limit_to(bytes);
+        match self.limiter.as_ref()?.limit(batch) {
+            Allowance::Bytes { rested, .. } => {
                 self.throttled &= !rested;
                 None
             }
             Allowance::Wait(wait) => {
-                batch.limit_to(0);
                 self.throttled = true;
                 Some(wait)
             }

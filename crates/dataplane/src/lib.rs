@@ -25,6 +25,7 @@ mod rings;
 mod share;
 mod sync;
 mod tables;
+mod uplink;
 mod worker;
 
 /// A switch without its worker, for counting the instructions of a frame.

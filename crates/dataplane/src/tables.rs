@@ -8,8 +8,9 @@
 //! A snapshot is put into force for all workers at once, and they find it with their next batch.
 
 use crate::{
-    limiter::Limiter,
+    limiter::{Limiter, Maximum},
     sync::{Mutex, RwLock},
+    uplink::SharedUplink,
 };
 use engine::{
     EngineEvent, Entry, FrameIn, Millis, PortIndex, Snapshot, Step, Switch, TableConfig, Verdict, Verdicts,
@@ -22,8 +23,27 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Tables {
     switch: RwLock<Switch>,
-    /// By the port's number, of those that have limits. Workers keep what they need of it.
-    limiters: Mutex<Vec<Option<Arc<Limiter>>>>,
+    /// Workers keep what they need of it.
+    rates: Mutex<Rates>,
+}
+
+/// What limits how fast frames pass.
+#[derive(Debug, Default)]
+struct Rates {
+    /// By the port's number, of those that have one.
+    maximums: Vec<Option<Arc<Maximum>>>,
+    uplink: Option<Arc<SharedUplink>>,
+}
+
+impl Rates {
+    fn follow(&mut self, snapshot: &Snapshot) {
+        self.maximums.resize_with(snapshot.port_slots(), || None);
+        for (maximum, index) in self.maximums.iter_mut().zip(0..) {
+            let rate = snapshot.policy(PortIndex(index)).and_then(|policy| policy.limits.maximum);
+            *maximum = Maximum::follow(maximum.take(), rate);
+        }
+        self.uplink = SharedUplink::follow(self.uplink.take(), snapshot);
+    }
 }
 
 /// What one worker decides with: the verdicts on its last batch, and what they were by.
@@ -70,26 +90,25 @@ impl Tables {
     /// Tables that hold nothing, and a snapshot without ports. `seed` has to be random and secret.
     #[must_use]
     pub fn new(config: TableConfig, seed: [u64; 2]) -> Self {
-        Self { switch: RwLock::new(Switch::new(config, seed)), limiters: Mutex::default() }
+        Self { switch: RwLock::new(Switch::new(config, seed)), rates: Mutex::default() }
     }
 
     /// Puts `snapshot` into force for every batch from now on, of whichever worker.
     pub fn install(&self, snapshot: Arc<Snapshot>, now: Millis) {
-        {
-            let mut limiters = self.limiters.lock();
-            limiters.resize_with(snapshot.port_slots(), || None);
-            for (limiter, index) in limiters.iter_mut().zip(0..) {
-                let limits =
-                    snapshot.policy(PortIndex(index)).map(|policy| policy.limits).unwrap_or_default();
-                *limiter = Limiter::follow(limiter.take(), limits);
-            }
-        }
+        self.rates.lock().follow(&snapshot);
         self.switch.write().install(snapshot, now);
     }
 
-    /// The limits of a port, where it has any.
-    pub(crate) fn limiter(&self, port: PortIndex) -> Option<Arc<Limiter>> {
-        self.limiters.lock().get(usize::from(port.0)).cloned().flatten()
+    /// The limits of a port, where it has any. The uplink has none.
+    pub(crate) fn limiter(&self, port: PortIndex) -> Option<Limiter> {
+        let rates = self.rates.lock();
+        let maximum = rates.maximums.get(usize::from(port.0)).cloned().flatten();
+        Limiter::new(port, maximum, rates.uplink.clone().filter(|uplink| uplink.port() != port))
+    }
+
+    /// The uplink, where its ports share it by what they can count on.
+    pub(crate) fn uplink(&self) -> Option<Arc<SharedUplink>> {
+        self.rates.lock().uplink.clone()
     }
 
     /// Decides a batch; returns how many frames passed without their source being learned.

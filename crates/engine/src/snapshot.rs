@@ -1,7 +1,7 @@
 //! The policies of all ports of a switch, prepared for the hot path.
 
 use crate::{
-    PortIndex, PortPolicy, Retag, Role, Vlan,
+    PortIndex, PortPolicy, Retag, Role, Shares, Vlan,
     key::{EVERY_VLAN, Key},
     vlan::{Members, Membership},
 };
@@ -23,6 +23,7 @@ pub enum Flood {
 /// two batches.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
+    sharing: Option<Shares>,
     ports: Vec<Option<Port>>,
     /// Who gets frames without VLAN. One list for all ingress ports: a list each would take memory in the square of the ports.
     group: Vec<PortIndex>,
@@ -151,6 +152,19 @@ impl Snapshot {
     #[must_use]
     pub const fn port_slots(&self) -> usize {
         self.ports.len()
+    }
+
+    /// Has the uplink be shared by what ports can count on.
+    #[must_use]
+    pub const fn with_sharing(mut self, shares: Option<Shares>) -> Self {
+        self.sharing = shares;
+        self
+    }
+
+    /// What is to be shared of the uplink, where ports can count on a part of it.
+    #[must_use]
+    pub const fn sharing(&self) -> Option<Shares> {
+        self.sharing
     }
 
     /// The policy of a port, if there is such a port.

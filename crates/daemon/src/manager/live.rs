@@ -1,9 +1,13 @@
 //! What of a switch lives in the data path, and the snapshot that follows from it.
 
+use super::sharing;
 use dataplane::SwitchId;
 use engine::{Limits, PortIndex, PortPolicy, Rate, Role, Snapshot};
 use io::VhostView;
-use model::{Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState};
+use model::{
+    Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState, SwitchConfig,
+    policy::rate::BandwidthMode,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A switch at work.
@@ -64,9 +68,11 @@ impl LiveSwitch {
         self.ports.iter().find(|(_, port)| port.index == index).map(|(name, _)| name.clone())
     }
 
-    /// The policies of all ports as they are now.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.ports.values().map(|port| (port.index, port.policy())).collect())
+    /// The policies of all ports as they are now; one that is being removed has no configuration any more.
+    pub fn snapshot(&self, config: Option<&SwitchConfig>) -> Snapshot {
+        let mode = config.map_or(BandwidthMode::None, |config| config.bandwidth.mode);
+        let ports = self.ports.values().map(|port| (port.index, port.policy(mode)));
+        Snapshot::new(ports.collect()).with_sharing(config.and_then(sharing::shares))
     }
 
     /// The uplink's port.
@@ -95,13 +101,13 @@ impl LivePort {
         self.io.as_ref().filter(|io| io.mode.is_xdp()).and(self.config.attach.host_interface())
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self, mode: BandwidthMode) -> Limits {
         let rate = &self.config.rate;
         let maximum = rate.maximum().map(|(bits, burst)| Rate { bits, burst });
-        Limits { maximum, storm: rate.storm_limit.unwrap_or_default() }
+        Limits { maximum, storm: rate.storm_limit.unwrap_or_default(), minimum: rate.minimum(mode) }
     }
 
-    fn policy(&self) -> PortPolicy {
+    fn policy(&self, mode: BandwidthMode) -> PortPolicy {
         let role = if self.is_uplink() { Role::Uplink } else { Role::Vnic };
         let bit = |mac: &MacAddr| 1 << (mac.to_u64() & 0xf);
         PortPolicy {
@@ -116,7 +122,7 @@ impl LivePort {
             trust_priority: self.config.trust_priority,
             learn_limit: self.config.learn_limit,
             mtu: self.mtu,
-            limits: self.limits(),
+            limits: self.limits(mode),
             up: self.state == PortState::Up,
         }
     }

@@ -151,7 +151,11 @@ impl Core {
                 self.dataplane.set_table(id, table(*mac_table_size, *ageing_s));
                 Ok(())
             }
-            Step::Change(Change::ShareUplink { switch, .. }) => self.check_reservations(switch),
+            Step::Change(Change::ShareUplink { switch, .. }) => {
+                self.check_reservations(switch)?;
+                self.publish(switch);
+                Ok(())
+            }
             // What a kind allows was checked when the state was validated; the ports follow by steps of their own.
             Step::Change(Change::ConvertSwitch { .. }) => Ok(()),
             Step::Change(Change::AddPort { switch, port }) => self.add_port(switch, port),
@@ -181,7 +185,8 @@ impl Core {
     /// Lets the data path go by the ports as they are now.
     fn publish(&mut self, switch: &Name) {
         if let Some(live) = self.live.get(switch) {
-            self.dataplane.install(live.id, Arc::new(live.snapshot()));
+            let snapshot = live.snapshot(self.state.switch(switch.as_str()));
+            self.dataplane.install(live.id, Arc::new(snapshot));
         }
     }
 

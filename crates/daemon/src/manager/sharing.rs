@@ -2,6 +2,7 @@
 
 use super::{Core, refuse::refused};
 use crate::api::Refused;
+use engine::Shares;
 use model::{IfName, Invalid, Name, SharingStatus, SwitchConfig};
 use std::fs;
 
@@ -21,6 +22,16 @@ pub fn status(switch: &SwitchConfig) -> Option<SharingStatus> {
         (None, None) => (None, format!("{nic} does not tell its speed")),
     };
     Some(SharingStatus { mode: switch.bandwidth.mode, capacity, source })
+}
+
+/// What the ports of a switch share, where one of them is to have a minimum.
+pub fn shares(switch: &SwitchConfig) -> Option<Shares> {
+    let capacity = status(switch)?.capacity;
+    let minimums = switch.ports.iter().filter_map(|port| port.rate.minimum(switch.bandwidth.mode));
+    let sum = minimums.reduce(u64::saturating_add)?;
+    // As long as nothing is known of the uplink, what is reserved is taken for nine tenths of it.
+    let others = switch.bandwidth.default_share(capacity.unwrap_or(sum / 9 * 10));
+    Some(Shares { capacity, others: others.max(1) })
 }
 
 impl Core {
