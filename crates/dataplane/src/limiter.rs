@@ -115,8 +115,12 @@ impl Maximum {
         let rate = rate?;
         let maximum = former.unwrap_or_else(|| Arc::new(Self::new(rate)));
         let now = nanos_since(maximum.begun);
-        maximum.from.lock().bucket.set_rate(rate, now);
-        maximum.to.lock().set_rate(rate, now);
+        let set = |bucket: &mut Bucket| {
+            bucket.advance(now);
+            bucket.set_rate(rate);
+        };
+        set(&mut maximum.from.lock().bucket);
+        set(&mut maximum.to.lock());
         Some(maximum)
     }
 

@@ -85,8 +85,8 @@ proptest! {
                 Step::SetRate { later, rate } => {
                     naive.advance(naive.at + later);
                     naive.rate = rate;
-                    naive.level = naive.level.min(naive.capacity());
-                    bucket.set_rate(rate, Nanos(naive.at));
+                    bucket.advance(Nanos(naive.at));
+                    bucket.set_rate(rate);
                 }
             }
             let whole = (naive.level.max(0) as u128).div_ceil(8 * u128::from(SECOND)) as u64;

@@ -54,11 +54,10 @@ impl Bucket {
         self.rate
     }
 
-    /// Changes the rate from now on. What was taken beyond the old one is still owed.
-    pub fn set_rate(&mut self, rate: Rate, now: Nanos) {
-        self.advance(now);
+    /// Changes the rate from the last [`Bucket::advance`] on. What was taken beyond the old one is still owed, and what is there
+    /// beyond the new burst is until the next one.
+    pub const fn set_rate(&mut self, rate: Rate) {
         self.rate = rate;
-        self.level = self.level.min(rate.capacity());
     }
 
     /// Lets in what came since the last call. Time that goes backwards stands still.

@@ -109,7 +109,10 @@ impl Level {
     fn of(&self, part: Part) -> u64 {
         let by_weight = (self.per_weight * u128::from(part.weight)) >> FRACTION;
         let by_weight = u64::try_from(by_weight).unwrap_or(u64::MAX);
-        by_weight.max(part.wants.unwrap_or(0).saturating_add(self.spare))
+        match (self.spare, part.wants) {
+            (1.., Some(wants)) => by_weight.max(wants.saturating_add(self.spare)),
+            _ => by_weight,
+        }
     }
 }
 
@@ -196,11 +199,7 @@ impl Uplink {
         if !limiting {
             return Share::All;
         }
-        if member.waits {
-            member.bucket.advance_late(now);
-        } else {
-            member.bucket.advance(now);
-        }
+        member.advance(now);
         match member.bucket.bytes() {
             0 => {
                 member.waits = true;
@@ -230,7 +229,7 @@ impl Uplink {
             member.bucket.take(bytes);
         }
         if self.capacity().is_some() {
-            self.bucket.advance(now);
+            self.advance(now);
             self.bucket.take(bytes);
         }
         let congested = is_refused || (self.capacity().is_some() && self.bucket.bytes() == 0);
@@ -241,6 +240,15 @@ impl Uplink {
 
     fn member(&mut self, port: PortIndex) -> Option<&mut Member> {
         self.members.get_mut(usize::from(port.0))?.as_mut()
+    }
+
+    /// While somebody is held back, what the uplink could have carried is not lost.
+    fn advance(&mut self, now: Nanos) {
+        if self.limiting {
+            self.bucket.advance_late(now);
+        } else {
+            self.bucket.advance(now);
+        }
     }
 
     fn set_rates(&mut self, now: Nanos) {
@@ -257,9 +265,11 @@ impl Uplink {
             self.limiting = false;
             return;
         };
-        self.bucket.advance(now);
-        // What came before anybody was held to anything is on its way already.
-        self.bucket.owe_at_most(self.bucket.rate().burst);
+        self.advance(now);
+        if !self.limiting {
+            // What came before anybody was held to anything is on its way already.
+            self.bucket.owe_at_most(self.bucket.rate().burst);
+        }
         self.limit_where_needed(capacity, total);
         if self.limiting {
             self.pour_out(self.due(capacity), now);
@@ -278,7 +288,8 @@ impl Uplink {
             self.found = (!is_known && grown / 2 <= self.taking).then_some(grown);
         }
         if self.capacity() != before {
-            self.bucket.set_rate(uplink_rate(self.capacity()), now);
+            self.advance(now);
+            self.bucket.set_rate(uplink_rate(self.capacity()));
         }
     }
 
@@ -322,7 +333,8 @@ impl Uplink {
                 Some(weight) => level.of(Part { weight, wants }),
                 None => class_level.of(Part { weight: 1, wants }),
             };
-            member.bucket.set_rate(rate(bits.max(LEAST)), now);
+            member.advance(now);
+            member.bucket.set_rate(rate(bits.max(LEAST)));
         }
     }
 }
@@ -331,6 +343,14 @@ impl Member {
     fn new(weight: Option<u64>, now: Nanos) -> Self {
         let bucket = Bucket::new(rate(LEAST), now);
         Self { weight, bucket, sent: 0, usage: 0, waits: false, seen: now }
+    }
+
+    fn advance(&mut self, now: Nanos) {
+        if self.waits {
+            self.bucket.advance_late(now);
+        } else {
+            self.bucket.advance(now);
+        }
     }
 
     /// What it sent in the time that has passed, and an average over a few of those.

@@ -2,5 +2,9 @@
 
 #[path = "rate/maximum.rs"]
 mod maximum;
+#[path = "rate/minimum.rs"]
+mod minimum;
 #[path = "rate/stage.rs"]
 mod stage;
+#[path = "rate/storm.rs"]
+mod storm;

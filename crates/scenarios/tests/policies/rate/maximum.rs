@@ -9,8 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Of a rate over a second.
+/// Of a rate. That it is kept over a second is tested in virtual time (`engine/tests/rate.rs`); here others use the machine, and
+/// what was late before a measurement comes within it.
 const PER_CENT: f64 = 2.0;
+const LONG: Duration = Duration::from_secs(4);
 /// How long a burst is over for sure.
 const SETTLED: Duration = Duration::from_millis(300);
 
@@ -23,7 +25,7 @@ fn root_a_vm_sends_no_faster_than_its_maximum_and_no_slower() -> Result<()> {
     {
         stage.set("vm1", &format!("--max-bandwidth {rate}"))?;
         thread::sleep(SETTLED);
-        near(rate, stage.rate("vm2", "tx_bytes", SECOND)?, bits, PER_CENT)?;
+        near(rate, stage.rate("vm2", "tx_bytes", LONG)?, bits, PER_CENT)?;
     }
     drop(flood);
     stage.set("vm1", "--max-bandwidth none")?;
@@ -46,7 +48,7 @@ fn root_what_is_too_much_for_a_vm_is_dropped_where_it_leaves_and_counted() -> Re
     wait_until("more than it may get", 20 * SECOND, || {
         Ok(Snapshot::read(&stage.daemon, "lab")?.get("vm2", "drops.rate_limited") > 0)
     })?;
-    near("50M", stage.rate("vm2", "tx_bytes", SECOND)?, 50e6, PER_CENT)?;
+    near("50M", stage.rate("vm2", "tx_bytes", LONG)?, 50e6, PER_CENT)?;
     drop(flood);
     let after = Snapshot::take(&stage.daemon, "lab")?;
     let count = |port: &str, name: &str| after.get(port, name) - before.get(port, name);
@@ -74,9 +76,9 @@ fn root_a_stream_of_segments_keeps_to_its_maximum() -> Result<()> {
     let stage = Stage::new("", &["--max-bandwidth 200M", ""])?;
     for (rate, bits) in [("200M", 200e6), ("1G", 1e9)] {
         stage.set("vm1", &format!("--max-bandwidth {rate}"))?;
-        let [mut server, _client] = stage.stream(1, 2, 3)?;
+        let [mut server, _client] = stage.stream(1, 2, 6)?;
         thread::sleep(SECOND);
-        let measured = stage.rate("vm1", "rx_bytes", SECOND)?;
+        let measured = stage.rate("vm1", "rx_bytes", LONG)?;
         println!("{rate}: {measured:.0} bit/s");
         // TCP itself may be slower, on a machine that is busy with other things.
         ensure!(measured < bits * 1.02 && measured > bits * 0.8, "{rate}: {measured:.0} bit/s");
@@ -92,7 +94,7 @@ fn root_the_maximum_is_the_ports_on_two_workers_too() -> Result<()> {
     // Each goes to another port of UDP, so both queues have some.
     let flood = stage.flood(1, 2, "1000-2000")?;
     thread::sleep(SETTLED);
-    near("50M", stage.rate("vm1", "rx_bytes", SECOND)?, 50e6, PER_CENT)?;
+    near("50M", stage.rate("vm1", "rx_bytes", LONG)?, 50e6, PER_CENT)?;
     drop(flood);
     stage.close()
 }
@@ -205,9 +207,10 @@ fn root_a_throttled_guest_loses_no_frame_that_it_sent() -> Result<()> {
 fn root_a_fast_ring_keeps_to_its_maximum() -> Result<()> {
     let mut rings = Rings::new("100M")?;
     let (before, begun) = (Snapshot::take(&rings.daemon, "lab")?, Instant::now());
-    rings.send_for(SECOND)?;
-    let took = begun.elapsed();
+    rings.send_for(LONG)?;
+    let asked = begun.elapsed();
     let sent = Snapshot::read(&rings.daemon, "lab")?.get("a", "rx_bytes") - before.get("a", "rx_bytes");
+    let took = (asked + begun.elapsed()) / 2;
     near("100M", sent as f64 * 8.0, took.as_secs_f64() * 1e8 + 8.0 * 125_000.0, PER_CENT)?;
     rings.daemon.stop()
 }
