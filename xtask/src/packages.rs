@@ -39,6 +39,7 @@ const TESTS: &[Package] = &[
     package("curl", "requests to the API, from a client that is not this project's"),
     package("procps", "kernel settings of namespaces (sysctl)"),
     package("tcpdump", "an observer of frames that shares no code with this project"),
+    package("netsniff-ng", "senders that do not wait (mausezahn)"),
     package("dnsmasq-base", "the DHCP server and the router (only the program; no service is started)"),
     package("python3-scapy", "frames that hide what they carry"),
     package("strace", "kills vmswitchd at every system call of a kind"),

@@ -88,10 +88,10 @@ impl Stage {
         self.vms[from - 1].spawn(&argv, &self.dir.path().join("flood"))
     }
 
-    /// A TCP stream from one VM to another for so many seconds, by iperf3.
-    pub fn stream(&self, from: usize, to: usize, seconds: u32) -> Result<[Process; 2]> {
+    /// TCP streams from one VM to another for so many seconds, by iperf3, whose logs have that name.
+    pub fn stream(&self, from: usize, to: usize, seconds: u32, name: &str) -> Result<[Process; 2]> {
         let (address, seconds) = (format!("10.0.0.{to}"), seconds.to_string());
-        let log = |name: &str| self.dir.path().join(name);
+        let log = |end: &str| self.dir.path().join(format!("{name}-{end}"));
         let mut server = self.vms[to - 1].spawn(&["iperf3", "-s", "-1", "--forceflush"], &log("server"))?;
         server.wait_for_log("listening", Duration::from_secs(20))?;
         let client = self.vms[from - 1]
