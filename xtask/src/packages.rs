@@ -45,6 +45,8 @@ const TESTS: &[Package] = &[
     package("strace", "kills vmswitchd at every system call of a kind"),
     package("qemu-system-x86", "real guests"),
     package("busybox-static", "what real guests run, and a DHCP client"),
+    package("keepalived", "virtual routers (only the program; no service is started)"),
+    package("arping", "ARP for another's address"),
     package("isc-dhcp-client", "another DHCP client (only the program)"),
     package("cpio", "packs the guest's initramfs"),
     package("kmod", "tells which modules the guest's kernel needs (modinfo)"),

@@ -80,16 +80,17 @@ pub struct Macs(pub Vec<MacAddr>);
 
 /// Addresses of vNICs with commas between them; an empty text is none.
 pub fn vnic_macs(text: &str) -> Result<Macs, String> {
-    several(text, vnic_mac)
+    several(text, vnic_mac).map(Macs)
 }
 
 /// Reserved addresses with commas between them; an empty text is none.
 pub fn reserved_macs(text: &str) -> Result<Macs, String> {
-    several(text, reserved_mac)
+    several(text, reserved_mac).map(Macs)
 }
 
-fn several(text: &str, one: fn(&str) -> Result<MacAddr, String>) -> Result<Macs, String> {
-    text.split(',').filter(|part| !part.is_empty()).map(one).collect::<Result<_, _>>().map(Macs)
+/// Several with commas between them; an empty text is none.
+pub fn several<T>(text: &str, one: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    text.split(',').filter(|part| !part.is_empty()).map(one).collect()
 }
 
 /// Whole seconds, written like 90s or 5m.

@@ -76,6 +76,10 @@ Examples:
   vmswitch port set lan/vm1 --dhcp-guard on --router-guard on
   vmswitch port set lan/vm1 --vlan access=10
   vmswitch port set lan/fw --vlan trunk=10,20-29 --native-vlan 10
+  vmswitch port set lan/vm1 --ip-guard on --address 192.0.2.7,2001:db8::7
+  vmswitch port set lan/vm1 --ip-guard dhcp
+  vmswitch port set lan/router --guard-vrrp on
+  vmswitch port set lan/vm1b --team-with vm1
   vmswitch port set lan/vm1 --max-bandwidth 100M --storm-limit 1000
   vmswitch port set lan/vm3 --vhost-role client
   vmswitch port set lan/wan --io af-packet")]

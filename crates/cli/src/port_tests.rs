@@ -25,9 +25,11 @@ MAC:               02:00:00:00:00:01
 MTU:               1500
 Guard:             on
 Allowed MACs:      -
+Also let in:       -
 Allowed reserved:  -
 DHCP guard:        off
 Router guard:      off
+IP guard:          off
 VLAN:              untagged
 Learn limit:       4096
 Received:          12 frames, 1200 bytes

@@ -176,6 +176,8 @@ impl Editor {
         port.mtu = change.mtu.or(port.mtu);
         port.learn_limit = change.learn_limit.unwrap_or(port.learn_limit);
         port.io = change.io.unwrap_or(port.io);
+        port.guard_also.change(change.guard_also);
+        port.ip_guard.change(change.ip_guard);
         port.rate.change(&change.rate);
         if let Some(macs) = change.allow_macs {
             port.allow_macs = macs;

@@ -57,6 +57,8 @@ pub struct Fabric {
     wire_lens: [Cell<u32>; BATCH_FRAMES],
     /// Frames of the batch at hand with other tags.
     forms: Forms,
+    /// A frame that lay in pieces.
+    gathered: Vec<u8>,
     /// Ports that got frames of the batch at hand, each once.
     touched: Vec<PortIndex>,
     link_changes: Vec<(PortIndex, Link)>,
@@ -96,6 +98,7 @@ impl Fabric {
             retired: SwitchCounters::default(),
             wire_lens: [const { Cell::new(0) }; BATCH_FRAMES],
             forms: Forms::default(),
+            gathered: Vec::new(),
             touched: Vec::with_capacity(BATCH_FRAMES),
             link_changes: Vec::new(),
             uplink: None,
@@ -234,6 +237,9 @@ impl Fabric {
         settle_checksums(batch);
         self.decide(ingress, batch, now);
         self.sort(ingress, batch);
+        if self.desk.snapshot().learns_leases() {
+            self.hear_leases(ingress, batch, now);
+        }
         self.deliver(ingress, batch, stopped);
         if let Some(port) = self.port(ingress) {
             port.complete();
@@ -300,23 +306,17 @@ impl Fabric {
             first = frames.end;
             let mut send = |to: PortIndex, vlan: Vlan| {
                 let slot = &mut ports[usize::from(to.0)];
-                let was_empty = slot.leaving.is_empty();
+                let before = slot.leaving.len();
                 for frame in frames.clone() {
-                    let mut departure =
-                        match snapshot.fits(to, wire_lens[usize::from(frame)].get(), batch.head(frame)) {
-                            true => Ok(frame),
-                            false => Err(DropReason::Oversize),
-                        };
-                    if !vlan.is_none() {
-                        departure = departure
-                            .and_then(|frame| in_form(snapshot, (ingress, to), vlan, frame, batch, forms));
-                    }
-                    match departure {
-                        Ok(frame) => slot.leaving.push(frame),
-                        Err(reason) => slot.counters.drops.add(reason, 1),
+                    match snapshot.fits(to, wire_lens[usize::from(frame)].get(), batch.head(frame)) {
+                        true => slot.leaving.push(frame),
+                        false => slot.counters.drops.add(DropReason::Oversize, 1),
                     }
                 }
-                if was_empty && !slot.leaving.is_empty() {
+                if !vlan.is_none() {
+                    slot.retag(before, |frame| in_form(snapshot, (ingress, to), vlan, frame, batch, forms));
+                }
+                if before == 0 && !slot.leaving.is_empty() {
                     touched.push(to);
                 }
             };
@@ -330,6 +330,27 @@ impl Fabric {
                 }
                 Verdict::Drop(reason) => ports[usize::from(ingress.0)].counters.drops.add(reason, count),
                 Verdict::DropAt(port, reason) => ports[usize::from(port.0)].counters.drops.add(reason, count),
+            }
+        }
+    }
+
+    /// Has the tables hear what passes between clients and servers of DHCP, for ports whose IP guard learns from it: what such a
+    /// port sent, and what is about to be delivered to one. Judged by whole frames, of which the rest may lie in a guest's
+    /// memory: each is copied once.
+    #[inline(never)]
+    fn hear_leases(&mut self, ingress: PortIndex, batch: &Batch, now: Millis) {
+        let Self { tables, desk, ports, touched, gathered, .. } = self;
+        let snapshot = desk.snapshot();
+        if snapshot.learns_leases_of(ingress) {
+            let passed = (0..).zip(desk.verdicts()).filter(|(_, verdict)| verdict.passes());
+            for (frame, _) in passed.filter(|(frame, _)| may_be_dhcp(batch, *frame)) {
+                tables.hear_sent(ingress, batch.whole(frame, gathered), now);
+            }
+        }
+        for to in touched.iter().copied().filter(|to| snapshot.learns_leases_of(*to)) {
+            let leaving = ports[usize::from(to.0)].leaving.iter().copied();
+            for frame in leaving.filter(|frame| may_be_dhcp(batch, *frame)) {
+                tables.hear_delivered(ingress, to, batch.whole(frame, gathered), now);
             }
         }
     }
@@ -353,8 +374,16 @@ impl Fabric {
     }
 }
 
+/// True for what is worth being read as a message of DHCP: it fits an Ethernet frame with two tags.
+fn may_be_dhcp(batch: &Batch, frame: u16) -> bool {
+    let head = batch.head(frame);
+    batch.frame_len(frame) <= LONGEST_DHCP && wire::dhcp::is_likely(&head[..head.len().min(HEAD_BYTES)])
+}
+
+/// The longest frame on Ethernet, with two tags.
+const LONGEST_DHCP: usize = 1500 + 14 + 8;
+
 /// A frame of a VLAN, with the tag that it leaves with.
-#[inline(never)]
 fn in_form(
     snapshot: &Snapshot,
     (from, to): (PortIndex, PortIndex),
@@ -382,6 +411,22 @@ impl Slot {
                 Some(wait)
             }
         }
+    }
+
+    /// Gives the frames that leave here, from one place of the list on, their form; drops those that have none.
+    #[inline(never)]
+    fn retag(&mut self, first: usize, mut form: impl FnMut(u16) -> Result<u16, DropReason>) {
+        let mut kept = first;
+        for at in first..self.leaving.len() {
+            match form(self.leaving[at]) {
+                Ok(frame) => {
+                    self.leaving[kept] = frame;
+                    kept += 1;
+                }
+                Err(reason) => self.counters.drops.add(reason, 1),
+            }
+        }
+        self.leaving.truncate(kept);
     }
 
     /// Sends what is on the list, counts what became of it, and says how many frames that made.

@@ -35,7 +35,9 @@ impl Forms {
         }
         let made = batch.retag(frame, tci)?;
         let free = forms.iter_mut().find(|form| form.is_none());
-        free.map(|place| *place = Some((form, made)));
+        if let Some(place) = free {
+            *place = Some((form, made));
+        }
         Some(made)
     }
 }

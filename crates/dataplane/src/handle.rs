@@ -7,13 +7,15 @@ use crate::{
     tables::{Explained, Tables},
     worker::{Clock, Worker},
 };
-use engine::{EngineEvent, Entry, PortIndex, Snapshot, TableConfig};
+use engine::{EngineEvent, Entry, Lease, Millis, PortIndex, Snapshot, TableConfig};
 use io::{Link, Port, PortError, Waker};
 use std::{
     collections::HashMap,
     sync::{Arc, mpsc},
     thread,
+    time::Duration,
 };
+use wire::IpPrefix;
 
 /// A switch in the data path; never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -185,6 +187,26 @@ impl Dataplane {
     /// The switch is gone.
     pub fn macs(&self, id: SwitchId) -> Result<Vec<Entry>, Gone> {
         Ok(self.tables(id)?.entries(self.clock.now()))
+    }
+
+    /// The addresses that the ports lease, as far as their IP guards have learned them, each with what is left of its time.
+    ///
+    /// # Errors
+    /// The switch is gone.
+    pub fn leases(&self, id: SwitchId) -> Result<Vec<(PortIndex, IpPrefix, Option<Duration>)>, Gone> {
+        let now = self.clock.now();
+        let left = |until: Millis| Duration::from_millis(until.0.saturating_sub(now.0));
+        let leases = self.tables(id)?.leases(now).into_iter();
+        Ok(leases.map(|(port, lease)| (port, lease.address, lease.until.map(left))).collect())
+    }
+
+    /// Enters a lease that was known before, with what is left of its time.
+    pub fn remember_lease(&self, id: SwitchId, port: PortIndex, address: IpPrefix, left: Option<Duration>) {
+        let now = self.clock.now();
+        let until = left.map(|left| Millis(now.0.saturating_add(left.as_millis() as u64)));
+        if let Ok(tables) = self.tables(id) {
+            tables.remember_lease(port, Lease { address, until }, now);
+        }
     }
 
     /// What would become of a frame of `len` bytes that begins with `header`, if it came in on `port` now. Nothing is learned,

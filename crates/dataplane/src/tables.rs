@@ -13,7 +13,8 @@ use crate::{
     uplink::SharedUplink,
 };
 use engine::{
-    EngineEvent, Entry, FrameIn, Millis, PortIndex, Snapshot, Step, Switch, TableConfig, Verdict, Verdicts,
+    EngineEvent, Entry, FrameIn, Lease, Millis, PortIndex, Snapshot, Step, Switch, TableConfig, Verdict,
+    Verdicts,
 };
 use io::HEAD_BYTES;
 use model::DropReason;
@@ -143,6 +144,28 @@ impl Tables {
         desk.take_over(switch.snapshot());
         desk.events.extend(switch.take_events());
         not_learned
+    }
+
+    /// Hears a frame that came from `port` and passes, for its leases.
+    pub(crate) fn hear_sent(&self, port: PortIndex, frame: &[u8], now: Millis) {
+        self.switch.write().hear_sent(port, frame, now);
+    }
+
+    /// Hears a frame from `from` that is about to be delivered to `port`, for its leases.
+    pub(crate) fn hear_delivered(&self, from: PortIndex, port: PortIndex, frame: &[u8], now: Millis) {
+        self.switch.write().hear_delivered(from, port, frame, now);
+    }
+
+    /// The addresses that each port leases.
+    pub(crate) fn leases(&self, now: Millis) -> Vec<(PortIndex, Lease)> {
+        let switch = self.switch.read();
+        let ports = (0..switch.snapshot().port_slots() as u16).map(PortIndex);
+        ports.flat_map(|port| switch.leases(port, now).map(move |lease| (port, lease))).collect()
+    }
+
+    /// Enters a lease that was known before.
+    pub(crate) fn remember_lease(&self, port: PortIndex, lease: Lease, now: Millis) {
+        self.switch.write().remember_lease(port, lease, now);
     }
 
     /// Lets `desk` have the snapshot that is in force.

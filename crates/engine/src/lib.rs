@@ -28,8 +28,10 @@
 extern crate alloc;
 
 mod events;
+mod guard;
 mod guards;
 mod hash;
+mod ip_guard;
 mod key;
 mod mac_table;
 mod pipeline;
@@ -43,12 +45,14 @@ mod switch;
 mod vlan;
 
 pub use events::{EVENT_INTERVAL, EngineEvent, MAX_EVENTS};
+pub use guard::GuardAlso;
+pub use ip_guard::{IpGuard, Lease};
 pub use mac_table::{Entry, Learned, TableConfig};
 pub use pipeline::{FrameIn, Verdict, Verdicts};
 pub use policy::{PortIndex, PortPolicy, Role};
 pub use rate::{Bucket, Limits, MAX_BURST, Nanos, Rate, Share, Shares, Uplink};
 pub use snapshot::{Flood, Snapshot};
-pub use step::Step;
+pub use step::{Roamed, Step};
 pub use switch::Switch;
 pub use vlan::{Retag, Vlan};
 

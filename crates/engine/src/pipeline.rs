@@ -30,6 +30,7 @@
 //! frames never do. Both go the same way, with another [`Memory`]. The snapshot is immutable.
 
 mod memory;
+mod roaming;
 
 use crate::{
     EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan, guards,
@@ -64,6 +65,14 @@ pub enum Verdict {
     Forward(PortIndex, Vlan),
     /// Goes to each port of [`Snapshot::flood`], of which there is at least one.
     Flood(Flood, Vlan),
+}
+
+impl Verdict {
+    /// True for what goes on to some port.
+    #[must_use]
+    pub const fn passes(&self) -> bool {
+        matches!(self, Self::Forward(..) | Self::Flood(..))
+    }
 }
 
 /// A verdict, and whether the frame passed without its source being learned.
@@ -287,17 +296,19 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
         runs: &mut RunBuffer,
     ) -> usize {
-        let (mut last, mut count, mut touched) = (Run::EMPTY, 0, 0);
+        let (mut last, mut count, mut touched) = (Run::EMPTY, 0usize, 0);
         for frame in frames {
             let reading = self.read(frame.borrow());
             if reading.is_of(&last) && count != 0 {
                 last.frames += 1;
             } else {
+                // A run is written once, when it is over: to do it for each frame took 14 instructions.
+                runs[count.wrapping_sub(1) % READ_AHEAD] = last;
                 last = self.begin_run(reading, &last, &mut touched);
                 count += 1;
             }
-            runs[(count - 1) % READ_AHEAD] = last;
         }
+        runs[count.wrapping_sub(1) % READ_AHEAD] = last;
         core::hint::black_box(touched);
         count
     }
@@ -312,8 +323,9 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             *touched ^= self.table().touch(run.dst);
         }
         if src != last.src.key {
-            run.src = if self.port.guarded { Hashed::without_hash(src) } else { self.table().hashed(src) };
-            *touched ^= if self.port.guarded { 0 } else { self.table().touch(run.src) };
+            run.src =
+                if self.port.guarded_alone { Hashed::without_hash(src) } else { self.table().hashed(src) };
+            *touched ^= if self.port.guarded_alone { 0 } else { self.table().touch(run.src) };
         }
         run
     }
@@ -325,7 +337,9 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             Some(header) if frame.len as usize >= ethernet::HEADER_LEN => {
                 let (dst, src) = Key::pair(header);
                 if INSPECTS || is_tagged(header) {
-                    self.inspect(dst, src, frame.header)
+                    let (vlan, refused) = self.inspect(frame.header);
+                    let learned_in = self.snapshot.learns_in(vlan.id());
+                    Reading { dst: dst.in_vlan(learned_in), src: src.in_vlan(learned_in), vlan, refused }
                 } else {
                     Reading { dst, src, vlan: Vlan::NONE, refused: None }
                 }
@@ -334,17 +348,23 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         }
     }
 
-    /// Finds the VLAN of a frame, and looks into the frame where the port has policies that want it.
-    #[inline]
-    fn inspect(&mut self, dst: Key, src: Key, header: &[u8]) -> Reading {
+    /// Finds the VLAN of a frame, and looks into the frame where the port has policies that want it; says why it is refused.
+    #[inline(never)]
+    fn inspect(&mut self, header: &[u8]) -> (Vlan, Option<DropReason>) {
         let vlan = match self.port.vlans.classify(header) {
             Ok(vlan) => vlan,
-            Err(reason) => return Reading { dst, src, vlan: Vlan::NONE, refused: Some(reason) },
+            Err(reason) => return (Vlan::NONE, Some(reason)),
         };
-        let learned_in = self.snapshot.learns_in(vlan.id());
         let looks = INSPECTS && self.port.policy.inspects();
-        let refused = if looks { guards::refusal(&self.port.policy, header) } else { None };
-        Reading { dst: dst.in_vlan(learned_in), src: src.in_vlan(learned_in), vlan, refused }
+        (vlan, if looks { self.look_into(header) } else { None })
+    }
+
+    /// Why the policies that look into frames refuse one, in their order.
+    #[inline]
+    fn look_into(&mut self, header: &[u8]) -> Option<DropReason> {
+        let policy = &self.port.policy;
+        let by_guards = if policy.has_guards() { guards::refusal(policy, header) } else { None };
+        by_guards.or_else(|| self.ip_refusal(header))
     }
 
     #[inline]
@@ -364,8 +384,11 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             return Some(Decision::drop(DropReason::InvalidSource));
         }
         self.memory.note(Step::Addresses { destination: dst.key.mac(), source: src.key.mac() });
-        if self.port.guarded {
+        if self.port.guarded_alone {
             return Some(self.conclude_guarded(run));
+        }
+        if INSPECTS && let Some(roaming) = &self.port.roaming {
+            return self.conclude_roaming(roaming, run);
         }
         let source = self.memory.source(src);
         self.memory.note(Step::Source(source.port()));
@@ -381,7 +404,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         Some(Decision { verdict: self.way_to(run), not_learned })
     }
 
-    /// The same for a guarded port, which does not learn.
+    /// The same for a guarded port that uses its own addresses only, and does not learn.
     #[inline]
     fn conclude_guarded(&mut self, run: &Run) -> Decision {
         let passes = self.port.may_send_from(run.src.key);
@@ -414,7 +437,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         let refused = run.refused;
         let by_vlan =
             refused.filter(|reason| matches!(reason, DropReason::VlanNotAllowed | DropReason::DoubleTag));
-        if self.port.vlans.is_of_interest() || by_vlan.is_some() {
+        if !run.vlan.is_none() || by_vlan.is_some() {
             self.memory.note(Step::Vlan(by_vlan.map_or(Ok(run.vlan.id()), Err)));
         }
         if by_vlan.is_some() {
@@ -424,7 +447,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             return Some(DropReason::ReservedMulticast);
         }
         if INSPECTS && self.port.policy.inspects() {
-            self.memory.note(Step::Policies { refused });
+            self.note_policies(refused);
         }
         refused
     }

@@ -1,6 +1,6 @@
 //! What one port may do.
 
-use crate::Limits;
+use crate::{GuardAlso, IpGuard, Limits};
 use alloc::vec::Vec;
 use model::policy::vlan::{Trunk, VlanMode};
 use wire::MacAddr;
@@ -32,12 +32,16 @@ pub struct PortPolicy {
     pub guard: bool,
     /// Further source MACs that the guard lets pass: static entries of the MAC table.
     pub allow_macs: Vec<MacAddr>,
+    /// What the guard lets in besides.
+    pub guard_also: GuardAlso,
     /// Bit i set: 01-80-C2-00-00-0i may be sent from this vNIC.
     pub allow_reserved: u16,
     /// Nothing that a DHCP server says may be sent from this vNIC. An uplink has no such guard, whatever is set here.
     pub dhcp_guard: bool,
     /// Neither router advertisements nor redirects may be sent from this vNIC. An uplink has no such guard, whatever is set here.
     pub router_guard: bool,
+    /// The IP addresses that this vNIC may use, unless it may use any. An uplink has no such guard, whatever is set here.
+    pub ip_guard: Option<IpGuard>,
     /// In which VLANs the port is.
     pub vlan: VlanMode,
     /// The priority in a frame's tag is kept. That of frames from and to an uplink is, whatever is set here.
@@ -62,9 +66,11 @@ impl PortPolicy {
             mac: None,
             guard: matches!(role, Role::Vnic),
             allow_macs: Vec::new(),
+            guard_also: GuardAlso::default(),
             allow_reserved: 0,
             dhcp_guard: false,
             router_guard: false,
+            ip_guard: None,
             vlan: match role {
                 Role::Uplink => VlanMode::Trunk(Trunk::all()),
                 Role::Vnic => VlanMode::Untagged,
@@ -86,7 +92,7 @@ impl PortPolicy {
     /// True where a policy remembers something of the port's frames.
     #[must_use]
     pub const fn remembers(&self) -> bool {
-        self.storm_limit().is_some()
+        self.storm_limit().is_some() || self.most_leases() != 0
     }
 
     /// The most frames a second that the port may have flooded.
@@ -97,9 +103,24 @@ impl PortPolicy {
         }
     }
 
+    /// The most addresses that the port's IP guard learns from its leases.
+    #[must_use]
+    pub const fn most_leases(&self) -> u16 {
+        match (&self.ip_guard, self.role) {
+            (Some(guard), Role::Vnic) => guard.most_leases,
+            _ => 0,
+        }
+    }
+
+    /// True where DHCP guard or router guard is on.
+    #[must_use]
+    pub const fn has_guards(&self) -> bool {
+        (self.dhcp_guard || self.router_guard) && matches!(self.role, Role::Vnic)
+    }
+
     /// True where it has to be known what frames carry.
     #[must_use]
     pub const fn inspects(&self) -> bool {
-        (self.dhcp_guard || self.router_guard) && matches!(self.role, Role::Vnic)
+        self.has_guards() || (self.ip_guard.is_some() && matches!(self.role, Role::Vnic))
     }
 }

@@ -19,12 +19,19 @@ pub enum Step {
         /// Whether the source is the port's MAC or on its allow list.
         passes: bool,
     },
+    /// Its guard let the source in though it is not the port's own, and this came of it.
+    Roamed(Roamed),
     /// In which VLAN it is: 0 is none; or why it is not let in.
     Vlan(Result<u16, DropReason>),
     /// The port has policies that look into frames: DHCP guard, router guard.
     Policies {
         /// Why they do not let it in.
         refused: Option<DropReason>,
+    },
+    /// The port has an IP guard.
+    IpGuard {
+        /// Whether the frame speaks for the port's addresses only.
+        passes: bool,
     },
     /// The port has no guard: where the MAC table has the source.
     Source(Option<PortIndex>),
@@ -41,4 +48,15 @@ pub enum Step {
     },
     /// That port is not in its VLAN.
     NotInVlan(PortIndex),
+}
+
+/// What comes of a source that a guard let in besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Roamed {
+    /// The address moves here from that port of its team.
+    From(PortIndex),
+    /// It is bound to the port.
+    Bound,
+    /// It would be, but the MAC table is full.
+    NoPlace,
 }

@@ -1,10 +1,11 @@
 //! One switch: its MAC table, its snapshot, its events.
 
 use crate::{
-    EngineEvent, Entry, Millis, PortIndex, PortPolicy, Snapshot, TableConfig, events::Events,
+    EngineEvent, Entry, Millis, PortIndex, PortPolicy, Snapshot, TableConfig, events::Events, key::Key,
     mac_table::MacTable, snapshot::Port, state::PortState,
 };
 use alloc::{sync::Arc, vec::Vec};
+use model::MacKind;
 
 /// The tables of one switch and the policies in force.
 #[derive(Debug)]
@@ -33,13 +34,15 @@ impl Switch {
     pub fn install(&mut self, snapshot: Arc<Snapshot>, now: Millis) {
         self.table.advance(now);
         for (index, former) in self.snapshot.ports() {
-            let moves = |port: &Port| port.vlans != former.vlans;
-            if snapshot.port(index).is_some_and(moves) {
+            if snapshot.port(index).is_some_and(|port| port.forgets(former)) {
                 self.table.flush(index);
             }
         }
+        for index in self.table.ports() {
+            self.table.unbind(index, snapshot.port(index).map_or(0, Port::bind_limit));
+        }
         let limit = |port| snapshot.port(port).map_or(0, Port::learn_limit);
-        let fixed: Vec<_> = snapshot.fixed_entries().collect();
+        let fixed = self.fixed_entries(&snapshot);
         self.table.install(snapshot.port_slots(), limit, &fixed);
         self.states.resize_with(snapshot.port_slots(), PortState::default);
         for (index, state) in self.states.iter_mut().enumerate() {
@@ -47,8 +50,17 @@ impl Switch {
             if !port.is_some_and(PortPolicy::remembers) {
                 *state = PortState::default();
             }
+            let former = self.snapshot.policy(PortIndex(index as u16));
+            state.leases.follow(former, port);
         }
         self.snapshot = snapshot;
+    }
+
+    /// The pinned and static entries of a new snapshot, those of teams where they are now.
+    fn fixed_entries(&self, snapshot: &Snapshot) -> Vec<(Key, PortIndex, MacKind)> {
+        let stays = |key, at: &PortIndex| snapshot.port(*at).is_some_and(|port| port.may_have(key));
+        let place = |key, owner| self.table.fixed_at(key).filter(|at| stays(key, at)).unwrap_or(owner);
+        snapshot.fixed_entries().map(|(key, owner, kind)| (key, place(key, owner), kind)).collect()
     }
 
     /// Changes the size or the ageing time of the MAC table. What does not fit goes, the oldest of the port that holds most

@@ -3,6 +3,8 @@
 use crate::{
     IfName, IoChoice, Name, SwitchKind, VhostRole,
     policy::{
+        guard::ChangeGuardAlso,
+        ip_guard::ChangeIpGuard,
         rate::{BandwidthMode, RateConfig},
         vlan::VlanMode,
     },
@@ -99,6 +101,9 @@ pub struct ChangePort {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<Vec<String>>))]
     pub allow_macs: Option<Vec<MacAddr>>,
+    /// What the guard lets in besides.
+    #[serde(default, skip_serializing_if = "ChangeGuardAlso::is_nothing")]
+    pub guard_also: ChangeGuardAlso,
     /// Reserved multicast addresses that may pass from this vNIC; replaces the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<Vec<String>>))]
@@ -109,6 +114,9 @@ pub struct ChangePort {
     /// Whether router advertisements and redirects from this vNIC are dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router_guard: Option<bool>,
+    /// Which IP addresses the vNIC may use.
+    #[serde(default, skip_serializing_if = "ChangeIpGuard::is_nothing")]
+    pub ip_guard: ChangeIpGuard,
     /// In which VLANs the port is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<VlanMode>,

@@ -3,6 +3,8 @@
 use crate::{
     IfName, Name,
     policy::{
+        guard::GuardAlso,
+        ip_guard::IpGuardConfig,
         rate::{BandwidthConfig, RateConfig},
         vlan::{Trunk, VlanMode},
     },
@@ -130,6 +132,9 @@ pub struct PortConfig {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub allow_macs: Vec<MacAddr>,
+    /// What the guard lets in besides: addresses of virtual routers, the first few that are seen, those of a team.
+    #[serde(default, skip_serializing_if = "GuardAlso::is_nothing")]
+    pub guard_also: GuardAlso,
     /// Reserved multicast addresses (01-80-C2-00-00-00 to -0F) that may pass from this vNIC.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
@@ -141,6 +146,9 @@ pub struct PortConfig {
     /// guard.
     #[serde(default)]
     pub router_guard: bool,
+    /// Which IP addresses the vNIC may use. An uplink has no such guard.
+    #[serde(default, skip_serializing_if = "IpGuardConfig::is_default")]
+    pub ip_guard: IpGuardConfig,
     /// In which VLANs the port is. Unset: untagged, and an uplink is a trunk of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<VlanMode>,
@@ -176,9 +184,11 @@ impl PortConfig {
             attach,
             mac: None,
             allow_macs: Vec::new(),
+            guard_also: GuardAlso::default(),
             allow_reserved: Vec::new(),
             dhcp_guard: false,
             router_guard: false,
+            ip_guard: IpGuardConfig::default(),
             vlan: None,
             trust_priority: false,
             learn_limit: DEFAULT_LEARN_LIMIT,

@@ -55,6 +55,8 @@ drop_reasons! {
     DhcpGuard = "dhcp_guard",
     /// The port may not act as a router and the frame carries a router advertisement or a redirect, or hides what it carries.
     RouterGuard = "router_guard",
+    /// The port has an IP guard and the frame speaks for an address that is not the port's, or hides for which.
+    SpoofedIp = "spoofed_ip",
     /// The port of the destination is not in the VLAN of the frame, or is kept apart from its sender in a private VLAN.
     VlanFiltered = "vlan_filtered",
     /// More broadcast, multicast and unknown unicast came from the port within a second than its storm limit lets pass.

@@ -31,4 +31,4 @@ pub use status::{
     VhostStatus,
 };
 pub use validate::{Invalid, ValidState};
-pub use wire::MacAddr;
+pub use wire::{IpPrefix, MacAddr};

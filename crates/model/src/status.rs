@@ -1,7 +1,8 @@
 //! Status: what is, as `show` and `list` print it.
 
 use crate::{
-    Name, PortConfig, PortCounters, SwitchCounters, SwitchKind, VhostRole, policy::rate::BandwidthMode,
+    Name, PortConfig, PortCounters, SwitchCounters, SwitchKind, VhostRole,
+    policy::{ip_guard::LeasedAddress, rate::BandwidthMode},
 };
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
@@ -104,6 +105,9 @@ pub struct PortStatus {
     /// Of an uplink, a netdev or a TAP, while its interface is open: how frames pass it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io: Option<IoStatus>,
+    /// The addresses that the vNIC leases, as far as its IP guard has learned them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leases: Vec<LeasedAddress>,
     /// The port as it should be.
     pub config: PortConfig,
     /// What passed it.
@@ -193,6 +197,8 @@ pub enum MacKind {
     Static,
     /// Seen as a source.
     Learned,
+    /// Seen as a source on a port whose guard takes the first few: it is that port's until it is let go.
+    Bound,
 }
 
 impl MacKind {
@@ -203,6 +209,7 @@ impl MacKind {
             Self::Pinned => "pinned",
             Self::Static => "static",
             Self::Learned => "learned",
+            Self::Bound => "bound",
         }
     }
 }

@@ -6,6 +6,8 @@ use crate::{
     Attachment, DesiredState, IfName, IoChoice, MAX_MAC_TABLE_SIZE, MAX_PORTS, MAX_QUEUES, Name, PortConfig,
     STATE_VERSION, SwitchConfig, SwitchKind,
     policy::{
+        guard::{self, GuardError},
+        ip_guard::{self, IpGuardError},
         rate::{self, InvalidRate},
         vlan::BadVlan,
     },
@@ -81,6 +83,10 @@ pub enum Invalid {
     PrivateVlanClash { port: Name, vlan: u16, role: &'static str, primary: u16, other: Name },
     #[error("port '{port}' is an uplink and always keeps the priority in tags: leave trust_priority out")]
     UplinkIsTrusted { port: Name },
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    #[error(transparent)]
+    IpGuard(#[from] IpGuardError),
     #[error("'{path}' on port '{port}' is no path of a socket: use an absolute path of at most 107 bytes")]
     BadPath { port: Name, path: String },
     #[error(transparent)]
@@ -142,6 +148,8 @@ fn check_switch(switch: &SwitchConfig) -> Result<(), Invalid> {
             return Err(Invalid::DuplicatePort { switch: switch.name.clone(), port: port.name.clone() });
         }
         check_port(port)?;
+        guard::check(switch, port)?;
+        ip_guard::check(port)?;
         for mac in port.mac.iter().chain(&port.allow_macs) {
             if let Some(first) = macs.insert(*mac, &port.name) {
                 let (first, second) = (first.clone(), port.name.clone());

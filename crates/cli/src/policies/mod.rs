@@ -1,5 +1,7 @@
 //! Policies of a port: what is given with `port add` and `port set`, and what `port show` says. A file for each.
 
+mod guard;
+mod ip_guard;
 pub mod rate;
 mod vlan;
 
@@ -24,6 +26,8 @@ pub struct Policies {
     /// Further source MACs that the guard lets in; replaces the list
     #[arg(long, value_name = "MAC[,MAC...]", value_parser = place::vnic_macs)]
     allow_mac: Option<Macs>,
+    #[command(flatten)]
+    guard_also: guard::GuardArgs,
     /// Reserved multicast addresses (01:80:c2:00:00:00 to :0f) that may come in; replaces the list
     #[arg(long, value_name = "MAC[,MAC...]", value_parser = place::reserved_macs)]
     allow_reserved: Option<Macs>,
@@ -33,6 +37,8 @@ pub struct Policies {
     /// Drop what only routers say (router advertisements, redirects) where it comes from this vNIC [default: off]
     #[arg(long)]
     router_guard: Option<OnOff>,
+    #[command(flatten)]
+    ip_guard: ip_guard::IpGuardArgs,
     #[command(flatten)]
     vlan: vlan::VlanArgs,
     #[command(flatten)]
@@ -57,6 +63,8 @@ impl Policies {
         port.router_guard = self.router_guard.is_some_and(bool::from);
         port.learn_limit = self.learn_limit.unwrap_or(port.learn_limit);
         port.mtu = self.mtu;
+        self.guard_also.add_to(port);
+        self.ip_guard.add_to(port);
         port.rate = self.rate.config();
         self.vlan.add_to(port)
     }
@@ -72,6 +80,8 @@ impl Policies {
         change.router_guard = self.router_guard.map(bool::from);
         change.learn_limit = self.learn_limit;
         change.mtu = self.mtu;
+        self.guard_also.add_to_change(change);
+        self.ip_guard.add_to_change(change);
         change.rate = self.rate.change();
         self.vlan.add_to_change(change)
     }
@@ -85,10 +95,12 @@ pub fn rows(port: &PortStatus) -> Vec<(&'static str, String)> {
     let mut rows = vec![
         ("Guard", on_vnic(port, config.guard).into()),
         ("Allowed MACs", macs(&config.allow_macs)),
+        guard::row(config),
         ("Allowed reserved", macs(&config.allow_reserved)),
         ("DHCP guard", on_vnic(port, config.dhcp_guard).into()),
         ("Router guard", on_vnic(port, config.router_guard).into()),
     ];
+    rows.extend(ip_guard::rows(port));
     rows.extend(vlan::rows(config));
     rows.extend(rate::rows(&config.rate));
     rows.push(("Learn limit", config.learn_limit.to_string()));

@@ -72,6 +72,7 @@ impl Core {
             mtu: port.mtu,
             vhost: self.vhost_status(switch, port),
             io: port.io_status(),
+            leases: self.leases_of(switch, port),
             config: port.config.clone(),
             stats,
         }

@@ -6,7 +6,7 @@ use super::{
     refuse::{no_port, no_switch},
 };
 use crate::api::Refused;
-use engine::{Learned, PortIndex, Step};
+use engine::{Learned, PortIndex, Roamed, Step};
 use model::{DropReason, ExplainFrame, ExplainedDrop, ExplainedStep, Explanation, Name};
 
 impl Core {
@@ -46,6 +46,17 @@ fn sentence(live: &LiveSwitch, port: &Name, step: &Step) -> ExplainedStep {
         Step::Policies { refused: None } => ("policies", format!("{port} may send what the frame carries")),
         Step::Policies { refused: Some(_) } => {
             ("policies", format!("{port} may not send what the frame carries or hides"))
+        }
+        Step::Roamed(Roamed::From(at)) => {
+            ("guard", format!("the address moves from {} to {port}, as they are a team", name_of(*at)))
+        }
+        Step::Roamed(Roamed::Bound) => ("guard", format!("the address is bound to {port}")),
+        Step::Roamed(Roamed::NoPlace) => ("guard", "the address is not bound: the MAC table is full".into()),
+        Step::IpGuard { passes: true } => {
+            ("ip guard", format!("{port} may speak for the addresses that the frame claims"))
+        }
+        Step::IpGuard { passes: false } => {
+            ("ip guard", format!("{port} may not speak for an address that the frame claims, or hides"))
         }
         Step::Source(None) => ("source", format!("{port} has no guard, and the source is not known yet")),
         Step::Source(Some(at)) => {

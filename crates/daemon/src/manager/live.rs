@@ -2,11 +2,11 @@
 
 use super::sharing;
 use dataplane::SwitchId;
-use engine::{Limits, PortIndex, PortPolicy, Rate, Role, Snapshot};
+use engine::{IpGuard, Limits, PortIndex, PortPolicy, Rate, Role, Snapshot};
 use io::VhostView;
 use model::{
     Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState, SwitchConfig,
-    policy::rate::BandwidthMode,
+    policy::{guard::GuardAlso, ip_guard::IpGuardMode, rate::BandwidthMode},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,7 +71,7 @@ impl LiveSwitch {
     /// The policies of all ports as they are now; one that is being removed has no configuration any more.
     pub fn snapshot(&self, config: Option<&SwitchConfig>) -> Snapshot {
         let mode = config.map_or(BandwidthMode::None, |config| config.bandwidth.mode);
-        let ports = self.ports.values().map(|port| (port.index, port.policy(mode)));
+        let ports = self.ports.values().map(|port| (port.index, self.policy(port, mode)));
         Snapshot::new(ports.collect()).with_sharing(config.and_then(sharing::shares))
     }
 
@@ -83,6 +83,16 @@ impl LiveSwitch {
     /// The MTU of the uplink.
     pub fn uplink_mtu(&self) -> Option<u32> {
         self.uplink().map(|p| p.mtu)
+    }
+}
+
+impl LiveSwitch {
+    /// The policy of a port, with the ports that it names.
+    fn policy(&self, port: &LivePort, mode: BandwidthMode) -> PortPolicy {
+        let GuardAlso { vrrp, learn, ref team_with } = port.config.guard_also;
+        let team_with = team_with.iter().filter_map(|name| Some(self.ports.get(name)?.index)).collect();
+        let guard_also = engine::GuardAlso { vrrp, learn: u32::from(learn), team_with };
+        PortPolicy { guard_also, ..port.policy(mode) }
     }
 }
 
@@ -118,12 +128,24 @@ impl LivePort {
             allow_reserved: self.config.allow_reserved.iter().map(bit).fold(0, |all, one| all | one),
             dhcp_guard: self.config.dhcp_guard,
             router_guard: self.config.router_guard,
+            ip_guard: self.ip_guard(),
             vlan: self.config.vlan(),
             trust_priority: self.config.trust_priority,
             learn_limit: self.config.learn_limit,
             mtu: self.mtu,
             limits: self.limits(mode),
             up: self.state == PortState::Up,
+            ..PortPolicy::new(role)
         }
+    }
+
+    fn ip_guard(&self) -> Option<IpGuard> {
+        let guard = &self.config.ip_guard;
+        let most_leases = match guard.mode {
+            IpGuardMode::Off => return None,
+            IpGuardMode::On => 0,
+            IpGuardMode::Dhcp => guard.dhcp_limit,
+        };
+        Some(IpGuard { addresses: guard.addresses.clone(), most_leases })
     }
 }

@@ -8,6 +8,7 @@ mod answers;
 mod bind;
 mod explain;
 mod interfaces;
+mod leases;
 mod live;
 mod pending;
 mod ports;
@@ -64,6 +65,8 @@ struct Core {
     live: BTreeMap<Name, LiveSwitch>,
     pending: BTreeMap<Name, Pending>,
     dataplane: Dataplane,
+    /// What was written down of what ports lease.
+    leases: BTreeMap<Name, Vec<leases::Kept>>,
     store: Store,
     host: Host,
     reaper: Reaper,
@@ -89,6 +92,7 @@ impl Manager {
             live: BTreeMap::new(),
             pending: BTreeMap::new(),
             dataplane,
+            leases: BTreeMap::new(),
             store,
             host,
             reaper: Reaper::start()?,

@@ -71,6 +71,7 @@ fn port_status(switch: &SwitchConfig, port: &PortConfig) -> PortStatus {
         mtu: port.mtu.unwrap_or(1500),
         vhost: None,
         io: None,
+        leases: Vec::new(),
         config: port.clone(),
         stats: Default::default(),
     }

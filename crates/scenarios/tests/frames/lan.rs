@@ -16,6 +16,9 @@ pub const OUTSIDE: &str = "02:00:00:00:0f:01";
 /// An address that nobody has.
 pub const NOBODY: &str = "02:00:00:00:0f:99";
 
+/// Arguments for a port that may send in every VLAN, and whose priorities are kept.
+pub const TRUNK: &[&str] = &["--vlan", "trunk=all", "--trust-priority", "on"];
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The far end of a port: what is sent here comes in on the port, what leaves on the port arrives here.
