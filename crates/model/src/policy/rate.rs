@@ -101,6 +101,14 @@ impl BandwidthMode {
             Self::Weight => "weight",
         }
     }
+
+    /// The option that sets a port's minimum in this measure.
+    const fn option(self) -> &'static str {
+        match self {
+            Self::Weight => "--min-bandwidth-weight",
+            Self::None | Self::Absolute => "--min-bandwidth",
+        }
+    }
 }
 
 /// How a congested uplink is shared.
@@ -157,17 +165,10 @@ pub enum InvalidRate {
     )]
     NoUplinkToShare { switch: Name, port: Name },
     #[error(
-        "port '{port}' has a minimum bandwidth {has}, and switch '{switch}' has bandwidth mode {}: take it away with {remedy}, or set the mode with `vmswitch switch set {switch} --bandwidth-mode {wanted}`",
-        mode.as_str()
+        "port '{port}' has a minimum bandwidth in the measure of mode {}, and switch '{switch}' has mode {}: take it away with {} none, or set the mode with `vmswitch switch set {switch} --bandwidth-mode {}`",
+        needed.as_str(), mode.as_str(), needed.option(), needed.as_str()
     )]
-    OtherMode {
-        switch: Name,
-        port: Name,
-        mode: BandwidthMode,
-        has: &'static str,
-        remedy: &'static str,
-        wanted: &'static str,
-    },
+    OtherMode { switch: Name, port: Name, mode: BandwidthMode, needed: BandwidthMode },
     #[error(
         "the ports of switch '{switch}' are to have {sum} bit/s at least, and an uplink of {capacity} bit/s has {most} to give: {DEFAULT_PER_CENT} % are for ports without a minimum; lower one, or name another speed with `vmswitch switch set {switch} --uplink-bandwidth`"
     )]
@@ -217,22 +218,11 @@ fn check_minimum(switch: &SwitchConfig, port: &PortConfig) -> Result<(), Invalid
     if switch.kind != SwitchKind::External {
         return Err(InvalidRate::NoUplinkToShare { switch: switch_name, port: name }.into());
     }
-    let other = |has, remedy, wanted| {
-        Err(InvalidRate::OtherMode {
-            switch: switch_name.clone(),
-            port: name.clone(),
-            mode,
-            has,
-            remedy,
-            wanted,
-        }
-        .into())
-    };
-    if weight.is_some() && mode != BandwidthMode::Weight {
-        return other("by weight", "--min-bandwidth-weight 0", "weight");
-    }
-    if absolute.is_some() && mode != BandwidthMode::Absolute {
-        return other("in bits a second", "--min-bandwidth 0", "absolute");
+    let needed = if weight.is_some() { BandwidthMode::Weight } else { BandwidthMode::Absolute };
+    let both = weight.is_some() && absolute.is_some();
+    if mode != needed || both {
+        let needed = if both && mode == needed { BandwidthMode::Absolute } else { needed };
+        return Err(InvalidRate::OtherMode { switch: switch_name, port: name, mode, needed }.into());
     }
     if let Some(weight) = weight {
         in_range("weight of the minimum bandwidth", &port.name, weight.into(), &WEIGHTS)?;
