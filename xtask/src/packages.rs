@@ -41,6 +41,7 @@ const TESTS: &[Package] = &[
     package("procps", "kernel settings of namespaces (sysctl)"),
     package("tshark", "reads captures and ERSPAN, live and from files (capinfos comes with it)"),
     package("tcpdump", "an observer of frames that shares no code with this project"),
+    package("netsniff-ng", "senders that do not wait (mausezahn)"),
     package("dnsmasq-base", "the DHCP server and the router (only the program; no service is started)"),
     package("python3-scapy", "frames that hide what they carry, and multicast hosts that lie"),
     package("strace", "kills vmswitchd at every system call of a kind"),

@@ -84,6 +84,7 @@ Examples:
   vmswitch port set lan/vm1 --ip-guard dhcp
   vmswitch port set lan/router --guard-vrrp on
   vmswitch port set lan/vm1b --team-with vm1
+  vmswitch port set lan/vm1 --max-bandwidth 100M --storm-limit 1000
   vmswitch port set lan/vm3 --vhost-role client
   vmswitch port set lan/wan --io af-packet")]
     Set(Box<SetArgs>),

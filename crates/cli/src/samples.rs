@@ -88,6 +88,7 @@ pub fn lan() -> SwitchStatus {
         ageing_s: 300,
         multicast: model::policy::multicast::MulticastConfig::default(),
         confirm_within_s: None,
+        sharing: None,
         stats,
     }
 }

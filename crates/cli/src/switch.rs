@@ -7,6 +7,7 @@ use crate::{
     failure::Failure,
     multicast::{self, MulticastArgs},
     place,
+    policies::rate::{self, SharingArgs},
     stats::drop_lines,
     style::Style,
     table::{Cell, Table, fields},
@@ -58,6 +59,7 @@ Examples:
   vmswitch switch set lab --external eth1 --confirm 60s
   vmswitch switch set lan --io af-packet
   vmswitch switch set lan --multicast-snooping on --querier on
+  vmswitch switch set lan --bandwidth-mode weight --uplink-bandwidth 1G
   vmswitch switch set lan --internal   # gives the NIC back to the host
   vmswitch switch set lan --host off   # takes the host's vNICs away")]
     Set(SetArgs),
@@ -145,6 +147,8 @@ pub struct Settings {
     /// Forget a learned address that was not seen for so long, like 5m
     #[arg(long, value_name = "DURATION", value_parser = place::ageing)]
     ageing: Option<u32>,
+    #[command(flatten)]
+    sharing: SharingArgs,
     /// Put everything back unless `switch confirm` comes within this time, like 60s
     #[arg(long, value_name = "DURATION", value_parser = place::seconds)]
     confirm: Option<u64>,
@@ -182,6 +186,8 @@ impl AddArgs {
             mac_table_size: self.settings.mac_table_size,
             ageing_s: self.settings.ageing,
             multicast: self.multicast.change(),
+            bandwidth_mode: self.settings.sharing.mode(),
+            uplink_bandwidth: self.settings.sharing.uplink(),
             confirm_s: self.settings.confirm,
         })
     }
@@ -189,8 +195,9 @@ impl AddArgs {
 
 impl SetArgs {
     pub fn changes_nothing(&self) -> bool {
-        let Settings { mac_table_size, ageing, confirm: _ } = self.settings;
-        let settings = mac_table_size.is_some() || ageing.is_some() || !self.multicast.change().is_empty();
+        let Settings { mac_table_size, ageing, sharing, confirm: _ } = &self.settings;
+        let table = mac_table_size.is_some() || ageing.is_some();
+        let settings = table || !sharing.is_empty() || !self.multicast.change().is_empty();
         self.kind.chosen().is_none() && self.host.is_none() && self.io.is_none() && !settings
     }
 
@@ -203,6 +210,8 @@ impl SetArgs {
             mac_table_size: self.settings.mac_table_size,
             ageing_s: self.settings.ageing,
             multicast: self.multicast.change(),
+            bandwidth_mode: self.settings.sharing.mode(),
+            uplink_bandwidth: self.settings.sharing.uplink(),
             confirm_s: self.settings.confirm,
         };
         (self.name, change)
@@ -332,6 +341,7 @@ fn show_text(switch: &SwitchStatus) -> String {
         ("Uplink", or_dash(&switch.uplinks.join(", "))),
     ];
     rows.extend(switch.io.iter().flat_map(io_rows));
+    rows.extend(rate::sharing_row(switch));
     rows.extend([
         ("Ports", or_dash(&ports.join(", "))),
         ("MAC table", table),

@@ -5,7 +5,8 @@
 //! to be the other side of the same socket.
 
 use model::{
-    Attachment, DesiredState, Name, PortConfig, SwitchConfig, SwitchKind, policy::multicast::MulticastConfig,
+    Attachment, DesiredState, Name, PortConfig, SwitchConfig, SwitchKind,
+    policy::{multicast::MulticastConfig, rate::BandwidthConfig},
 };
 use std::fmt;
 
@@ -19,6 +20,7 @@ pub enum Change {
     ConvertSwitch { switch: Name, from: SwitchKind, to: SwitchKind },
     ChangeSwitch { switch: Name, mac_table_size: u32, ageing_s: u32 },
     ChangeMulticast { switch: Name, multicast: MulticastConfig },
+    ShareUplink { switch: Name, bandwidth: BandwidthConfig },
     AddPort { switch: Name, port: PortConfig },
     ChangePort { switch: Name, port: PortConfig },
 }
@@ -82,6 +84,9 @@ fn alterations(new: &SwitchConfig, old: Option<&SwitchConfig>) -> Vec<Change> {
         let (switch, mac_table_size, ageing_s) = (switch.clone(), new.mac_table_size, new.ageing_s);
         changes.push(Change::ChangeSwitch { switch, mac_table_size, ageing_s });
     }
+    if old.bandwidth != new.bandwidth {
+        changes.push(Change::ShareUplink { switch: switch.clone(), bandwidth: new.bandwidth.clone() });
+    }
     if old.multicast != new.multicast {
         changes.push(Change::ChangeMulticast { switch, multicast: new.multicast });
     }
@@ -110,6 +115,7 @@ impl Change {
             | Self::ConvertSwitch { switch, .. }
             | Self::ChangeSwitch { switch, .. }
             | Self::ChangeMulticast { switch, .. }
+            | Self::ShareUplink { switch, .. }
             | Self::AddPort { switch, .. }
             | Self::ChangePort { switch, .. } => {
                 if let Some(switch) = state.switches.iter_mut().find(|s| &s.name == switch) {
@@ -127,6 +133,7 @@ impl Change {
                 (state.mac_table_size, state.ageing_s) = (*mac_table_size, *ageing_s);
             }
             Self::ChangeMulticast { multicast, .. } => state.multicast = *multicast,
+            Self::ShareUplink { bandwidth, .. } => state.bandwidth = bandwidth.clone(),
             Self::AddPort { port, .. } => state.ports.push(port.clone()),
             Self::ChangePort { port, .. } => {
                 state.ports.iter_mut().filter(|p| p.name == port.name).for_each(|p| *p = port.clone());
@@ -154,6 +161,9 @@ impl fmt::Display for Change {
             Self::ChangeMulticast { switch, multicast } => {
                 let snooping = if multicast.snooping { "on" } else { "off" };
                 write!(f, "change what switch {switch} does with multicast: snooping {snooping}")
+            }
+            Self::ShareUplink { switch, bandwidth } => {
+                write!(f, "set bandwidth mode {} on switch {switch}", bandwidth.mode.as_str())
             }
             Self::AddPort { switch, port } => {
                 write!(f, "add {} port {switch}/{}", port.attach.kind(), port.name)

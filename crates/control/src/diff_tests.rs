@@ -17,6 +17,7 @@ fn switch(text: &str, kind: SwitchKind, ports: Vec<PortConfig>) -> SwitchConfig 
         mac_table_size: 1024,
         ageing_s: 300,
         multicast: MulticastConfig::default(),
+        bandwidth: Default::default(),
         ports,
     }
 }

@@ -78,9 +78,11 @@ impl Editor {
             mac_table_size: new.mac_table_size.unwrap_or(DEFAULT_MAC_TABLE_SIZE),
             ageing_s: new.ageing_s.unwrap_or(DEFAULT_AGEING_S),
             multicast: MulticastConfig::default(),
+            bandwidth: Default::default(),
             ports: new.uplinks.iter().map(uplink_port).collect::<Result<_, _>>()?,
         };
         new.multicast.apply(&mut switch.multicast);
+        switch.bandwidth.change(new.bandwidth_mode, new.uplink_bandwidth);
         choose_io(&mut switch, new.io)?;
         if new.host.unwrap_or(new.kind != SwitchKind::Private) {
             let host = self.host_port(&switch, new.host_ifname)?;
@@ -110,6 +112,7 @@ impl Editor {
         switch.mac_table_size = change.mac_table_size.unwrap_or(switch.mac_table_size);
         switch.ageing_s = change.ageing_s.unwrap_or(switch.ageing_s);
         change.multicast.apply(&mut switch.multicast);
+        switch.bandwidth.change(change.bandwidth_mode, change.uplink_bandwidth);
         let former = switch.kind;
         switch.kind =
             change.kind.unwrap_or(if change.uplinks.is_empty() { former } else { SwitchKind::External });
@@ -179,6 +182,7 @@ impl Editor {
         port.io = change.io.unwrap_or(port.io);
         port.guard_also.change(change.guard_also);
         port.ip_guard.change(change.ip_guard);
+        port.rate.change(&change.rate);
         if let Some(macs) = change.allow_macs {
             port.allow_macs = macs;
         }

@@ -155,6 +155,8 @@ mod tests {
             mac_table_size: None,
             ageing_s: None,
             multicast: Default::default(),
+            bandwidth_mode: None,
+            uplink_bandwidth: None,
             confirm_s: None,
         };
         let vm = PortConfig::new("vm".parse().unwrap(), Attachment::Tap("t0".parse().unwrap()));

@@ -214,6 +214,7 @@ mod tests {
             mac_table_size: 64,
             ageing_s: 300,
             multicast: model::policy::multicast::MulticastConfig::default(),
+            bandwidth: Default::default(),
             ports: vec![],
         };
         DesiredState { switches: vec![switch], ..Default::default() }.validate().unwrap()

@@ -5,15 +5,21 @@ mod originate;
 
 use crate::{
     forms::Forms,
+    limiter::{Allowance, Limiter},
     observer::Observer,
     share::Share,
     tables::{Desk, Tables},
     tap::Tap,
+    uplink::{SharedUplink, cable_bytes},
 };
 use engine::{EngineEvent, FrameIn, Millis, PortIndex, Snapshot, Verdict, Vlan};
 use io::{BATCH_FRAMES, Batch, HEAD_BYTES, Link, Port, PortError, Sent};
 use model::{DropReason, PortCounters, SwitchCounters};
-use std::{cell::Cell, sync::Arc};
+use std::{
+    cell::Cell,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use wire::checksum;
 
 /// What passed a switch, read between two batches.
@@ -66,6 +72,10 @@ pub struct Fabric {
     observer: Observer,
     /// For finding out who gets copies.
     room: mirror::Room,
+    /// The uplink, where its ports share it by what they can count on.
+    uplink: Option<Arc<SharedUplink>>,
+    /// How long the port whose turn was last is to be left alone.
+    hold: Option<Duration>,
 }
 
 /// The place of a port: it stays while the port is away, and so do its counters.
@@ -77,6 +87,10 @@ struct Slot {
     link: Link,
     /// Frames of the batch at hand that leave here.
     leaving: Vec<u16>,
+    /// How fast frames may pass, where there are limits.
+    limiter: Option<Limiter>,
+    /// Whether it has been held back since it last could have sent a burst.
+    throttled: bool,
 }
 
 /// A port that stopped while a batch passed.
@@ -100,6 +114,8 @@ impl Fabric {
             link_changes: Vec::new(),
             observer: Observer::default(),
             room: mirror::Room::default(),
+            uplink: None,
+            hold: None,
         }
     }
 
@@ -108,10 +124,12 @@ impl Fabric {
     pub fn follow(&mut self) {
         self.tables.show(&mut self.desk);
         self.make_places();
+        self.uplink = self.tables.uplink();
         for (slot, index) in self.ports.iter_mut().zip(0..) {
             if self.desk.snapshot().policy(PortIndex(index)).is_none() {
                 self.retired.add_port(&std::mem::take(slot).counters);
             }
+            slot.limiter = self.tables.limiter(PortIndex(index));
         }
     }
 
@@ -220,9 +238,16 @@ impl Fabric {
         stopped: &mut Vec<Stopped>,
     ) -> bool {
         batch.clear();
-        let Some(port) = self.port(ingress) else { return false };
-        if let Err(error) = port.receive(batch) {
+        let Some(slot) = self.ports.get_mut(usize::from(ingress.0)) else { return false };
+        if slot.limiter.is_some() {
+            self.hold = slot.limit(batch);
+        }
+        let Some(share) = &mut slot.share else { return false };
+        if let Err(error) = share.io.receive(batch) {
             stopped.push((ingress, error));
+        }
+        if let Some(limiter) = &slot.limiter {
+            limiter.sent(batch);
         }
         self.note_link(ingress);
         if batch.is_empty() {
@@ -238,12 +263,27 @@ impl Fabric {
         if self.desk.snapshot().has_mirrors() {
             self.mirror(ingress, batch);
         }
-        self.deliver(batch, stopped);
+        self.deliver(Some(ingress), batch, stopped);
         self.observer.end(Some(ingress), batch);
         if let Some(port) = self.port(ingress) {
             port.complete();
         }
         true
+    }
+
+    /// Until when the port whose turn was last is to be left alone, since it has sent as much as it may.
+    pub(crate) fn take_hold(&mut self) -> Option<Instant> {
+        self.hold.take().map(|hold| Instant::now() + hold)
+    }
+
+    /// True for a port that is kept from sending as fast as it would, now or a moment ago.
+    pub(crate) fn is_throttled(&self, port: PortIndex) -> bool {
+        self.ports.get(usize::from(port.0)).is_some_and(|slot| slot.throttled)
+    }
+
+    /// The descriptors that tell of a port's frames.
+    pub(crate) fn share(&self, port: PortIndex) -> Option<&Share> {
+        self.ports.get(usize::from(port.0))?.share.as_ref()
     }
 
     /// True for a port that is looked at without a system call.
@@ -359,14 +399,22 @@ impl Fabric {
         }
     }
 
-    fn deliver(&mut self, batch: &Batch, stopped: &mut Vec<Stopped>) {
+    fn deliver(&mut self, ingress: Option<PortIndex>, batch: &Batch, stopped: &mut Vec<Stopped>) {
         while let Some(to) = self.touched.pop() {
             let slot = &mut self.ports[usize::from(to.0)];
+            if slot.limiter.is_some() {
+                slot.police(to, batch, &self.forms, &mut self.observer);
+            }
+            let shared = self.uplink.as_ref().filter(|uplink| uplink.port() == to);
+            let given = shared.map(|_| (cable_bytes(batch, &slot.leaving), slot.leaving.len() as u64));
             let sent = slot.deliver(batch).unwrap_or_else(|error| {
                 stopped.push((to, error));
                 None
             });
             self.copies += sent.map_or(0, |sent| sent.copies);
+            if let (Some(uplink), Some(given), Some(from)) = (shared, given, ingress) {
+                uplink.carried(from, given, sent.map_or(0, |sent| sent.full));
+            }
             if self.observer.watches() {
                 let frames = slot.leaving.iter().map(|index| self.forms.origin(batch, *index));
                 self.observer.given(frames, to, sent);
@@ -400,6 +448,22 @@ fn in_form(
 }
 
 impl Slot {
+    /// Has no more be received than the port may send. One that may send nothing is asked all the same, for what else it may
+    /// have to tell, and left alone for as long as this says.
+    #[cold]
+    fn limit(&mut self, batch: &mut Batch) -> Option<Duration> {
+        match self.limiter.as_ref()?.limit(batch) {
+            Allowance::Bytes { rested, .. } => {
+                self.throttled &= !rested;
+                None
+            }
+            Allowance::Wait(wait) => {
+                self.throttled = true;
+                Some(wait)
+            }
+        }
+    }
+
     /// Gives the frames that leave here, from one place of the list on, their form; drops those that have none.
     #[inline(never)]
     fn retag(&mut self, first: usize, mut form: impl FnMut(u16) -> Result<u16, DropReason>) {
@@ -414,6 +478,19 @@ impl Slot {
             }
         }
         self.leaving.truncate(kept);
+    }
+
+    /// Drops what is more than the vNIC may get.
+    #[cold]
+    fn police(&mut self, port: PortIndex, batch: &Batch, forms: &Forms, observer: &mut Observer) {
+        let Self { counters, leaving, limiter, .. } = self;
+        let Some(limiter) = limiter else { return };
+        let all = if observer.watches() { leaving.clone() } else { Vec::new() };
+        counters.drops.add(DropReason::RateLimited, limiter.police(batch, leaving));
+        for index in all.iter().filter(|index| !leaving.contains(index)) {
+            let frame = forms.origin(batch, *index).0;
+            observer.dropped(frame..frame + 1, port, DropReason::RateLimited);
+        }
     }
 
     /// Sends what is on the list, counts what became of it, and says so; `None` where nobody is there to take it.

@@ -15,6 +15,8 @@
 mod fabric;
 mod forms;
 mod handle;
+mod holds;
+mod limiter;
 mod load;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -26,6 +28,7 @@ mod share;
 mod sync;
 mod tables;
 pub mod tap;
+mod uplink;
 mod worker;
 
 /// A switch without its worker, for counting the instructions of a frame.

@@ -7,7 +7,11 @@
 //!
 //! A snapshot is put into force for all workers at once, and they find it with their next batch.
 
-use crate::sync::RwLock;
+use crate::{
+    limiter::{Limiter, Maximum},
+    sync::{Mutex, RwLock},
+    uplink::SharedUplink,
+};
 use engine::{
     EngineEvent, Entry, FrameIn, Lease, List, Millis, MulticastReport, PortIndex, Question, Snapshot, Step,
     Switch, TableConfig, Verdict, Verdicts,
@@ -18,7 +22,30 @@ use std::sync::Arc;
 
 /// The tables of one switch.
 #[derive(Debug)]
-pub struct Tables(RwLock<Switch>);
+pub struct Tables {
+    switch: RwLock<Switch>,
+    /// Workers keep what they need of it.
+    rates: Mutex<Rates>,
+}
+
+/// What limits how fast frames pass.
+#[derive(Debug, Default)]
+struct Rates {
+    /// By the port's number, of those that have one.
+    maximums: Vec<Option<Arc<Maximum>>>,
+    uplink: Option<Arc<SharedUplink>>,
+}
+
+impl Rates {
+    fn follow(&mut self, snapshot: &Snapshot) {
+        self.maximums.resize_with(snapshot.port_slots(), || None);
+        for (maximum, index) in self.maximums.iter_mut().zip(0..) {
+            let rate = snapshot.policy(PortIndex(index)).and_then(|policy| policy.limits.maximum);
+            *maximum = Maximum::follow(maximum.take(), rate);
+        }
+        self.uplink = SharedUplink::follow(self.uplink.take(), snapshot);
+    }
+}
 
 /// What one worker decides with: the verdicts on its last batch, and what they were by.
 #[derive(Debug, Default)]
@@ -69,12 +96,25 @@ impl Tables {
     /// Tables that hold nothing, and a snapshot without ports. `seed` has to be random and secret.
     #[must_use]
     pub fn new(config: TableConfig, seed: [u64; 2]) -> Self {
-        Self(RwLock::new(Switch::new(config, seed)))
+        Self { switch: RwLock::new(Switch::new(config, seed)), rates: Mutex::default() }
     }
 
     /// Puts `snapshot` into force for every batch from now on, of whichever worker.
     pub fn install(&self, snapshot: Arc<Snapshot>, now: Millis) {
-        self.0.write().install(snapshot, now);
+        self.rates.lock().follow(&snapshot);
+        self.switch.write().install(snapshot, now);
+    }
+
+    /// The limits of a port, where it has any. The uplink has none.
+    pub(crate) fn limiter(&self, port: PortIndex) -> Option<Limiter> {
+        let rates = self.rates.lock();
+        let maximum = rates.maximums.get(usize::from(port.0)).cloned().flatten();
+        Limiter::new(port, maximum, rates.uplink.clone().filter(|uplink| uplink.port() != port))
+    }
+
+    /// The uplink, where its ports share it by what they can count on.
+    pub(crate) fn uplink(&self) -> Option<Arc<SharedUplink>> {
+        self.rates.lock().uplink.clone()
     }
 
     /// Decides a batch; returns how many frames passed without their source being learned.
@@ -86,7 +126,7 @@ impl Tables {
         desk: &mut Desk,
     ) -> u32 {
         {
-            let switch = self.0.read();
+            let switch = self.switch.read();
             if let Some(not_learned) = switch.process_known(ingress, frames.clone(), now, &mut desk.verdicts)
             {
                 desk.take_over(switch.snapshot());
@@ -104,7 +144,7 @@ impl Tables {
         now: Millis,
         desk: &mut Desk,
     ) -> u32 {
-        let mut switch = self.0.write();
+        let mut switch = self.switch.write();
         let not_learned = switch.process(ingress, frames, now, &mut desk.verdicts);
         desk.take_over(switch.snapshot());
         desk.events.extend(switch.take_events());
@@ -113,29 +153,29 @@ impl Tables {
 
     /// Hears a frame that came from `port` and passes, for its leases.
     pub(crate) fn hear_sent(&self, port: PortIndex, frame: &[u8], now: Millis) {
-        self.0.write().hear_sent(port, frame, now);
+        self.switch.write().hear_sent(port, frame, now);
     }
 
     /// Hears a frame from `from` that is about to be delivered to `port`, for its leases.
     pub(crate) fn hear_delivered(&self, from: PortIndex, port: PortIndex, frame: &[u8], now: Millis) {
-        self.0.write().hear_delivered(from, port, frame, now);
+        self.switch.write().hear_delivered(from, port, frame, now);
     }
 
     /// The addresses that each port leases.
     pub(crate) fn leases(&self, now: Millis) -> Vec<(PortIndex, Lease)> {
-        let switch = self.0.read();
+        let switch = self.switch.read();
         let ports = (0..switch.snapshot().port_slots() as u16).map(PortIndex);
         ports.flat_map(|port| switch.leases(port, now).map(move |lease| (port, lease))).collect()
     }
 
     /// Enters a lease that was known before.
     pub(crate) fn remember_lease(&self, port: PortIndex, lease: Lease, now: Millis) {
-        self.0.write().remember_lease(port, lease, now);
+        self.switch.write().remember_lease(port, lease, now);
     }
 
     /// True where the switch listens to what hosts say of multicast groups, and may have to ask them.
     pub(crate) fn snoops(&self) -> bool {
-        self.0.read().snapshot().snoops()
+        self.switch.read().snapshot().snoops()
     }
 
     /// The next query that the switch has to send now; `desk` has the snapshot to send it by.
@@ -143,25 +183,25 @@ impl Tables {
         if !self.snoops() {
             return None;
         }
-        let mut switch = self.0.write();
+        let mut switch = self.switch.write();
         desk.take_over(switch.snapshot());
         switch.next_question(now)
     }
 
     /// What is known of multicast groups, where the switch snoops.
     pub(crate) fn multicast(&self, now: Millis) -> Option<MulticastReport> {
-        self.0.read().multicast(now)
+        self.switch.read().multicast(now)
     }
 
     /// Lets `desk` have the snapshot that is in force.
     pub(crate) fn show(&self, desk: &mut Desk) {
-        desk.take_over(self.0.read().snapshot());
+        desk.take_over(self.switch.read().snapshot());
     }
 
     /// What would become of a frame of `len` bytes that begins with `header`.
     pub(crate) fn explain(&self, ingress: PortIndex, header: &[u8], len: u32, now: Millis) -> Explained {
         let header = &header[..header.len().min(HEAD_BYTES)];
-        let switch = self.0.read();
+        let switch = self.switch.read();
         let (mut steps, verdicts) = switch.explain(ingress, FrameIn { header, len }, now);
         let verdict = verdicts.first().copied().unwrap_or(Verdict::Drop(DropReason::PortDown));
         let snapshot = switch.snapshot();
@@ -190,22 +230,22 @@ impl Tables {
     }
 
     pub(crate) fn set_table(&self, table: TableConfig, now: Millis) {
-        self.0.write().set_table(table, now);
+        self.switch.write().set_table(table, now);
     }
 
     pub(crate) fn entries(&self, now: Millis) -> Vec<Entry> {
-        self.0.read().entries(now).collect()
+        self.switch.read().entries(now).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.read().len()
+        self.switch.read().len()
     }
 
     pub(crate) fn flush(&self, port: Option<PortIndex>, now: Millis) -> usize {
-        self.0.write().flush(port, now)
+        self.switch.write().flush(port, now)
     }
 
     pub(crate) fn age(&self, now: Millis, budget: usize) -> usize {
-        self.0.write().age(now, budget)
+        self.switch.write().age(now, budget)
     }
 }

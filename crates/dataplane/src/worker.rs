@@ -8,6 +8,7 @@
 use crate::{
     fabric::{Fabric, Stopped},
     handle::{Command, Notice, SwitchId},
+    holds::Holds,
     load::Load,
     patience::Patience,
     rings::Rings,
@@ -43,11 +44,22 @@ pub(crate) struct Worker {
     batch: Batch,
     rings: Rings,
     load: Load,
+    /// Ports that have sent as much as they may: nobody waits for them, nobody looks at them.
+    holds: Holds,
     clock: Clock,
     /// Whether it is this one that looks for what ran out.
     ages: bool,
     stopped: Vec<Stopped>,
     last_ageing: Millis,
+}
+
+/// What came of a port's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Frames,
+    Nothing,
+    /// The port has sent as much as it may for now.
+    Held,
 }
 
 /// The time of a data path: all its workers and its control have the same.
@@ -83,6 +95,7 @@ impl Worker {
             batch: Batch::default(),
             rings: Rings::default(),
             load: Load::new(Instant::now()),
+            holds: Holds::default(),
             clock,
             ages,
             stopped: Vec::new(),
@@ -98,6 +111,7 @@ impl Worker {
         loop {
             let now = Instant::now();
             self.load.round(now);
+            self.release(now);
             let busy = self.poll_rings(now);
             if !self.rings.is_empty() && now.duration_since(asked) < ASK_INTERVAL {
                 if !busy {
@@ -111,7 +125,8 @@ impl Worker {
             if !polling {
                 self.load.round(Instant::now());
             }
-            if self.epoll.wait(Some(if polling { Duration::ZERO } else { self.nap() }), &mut ready).is_err() {
+            let wait = if polling { Duration::ZERO } else { self.nap(now) };
+            if self.epoll.wait(Some(wait), &mut ready).is_err() {
                 return;
             }
             if !polling {
@@ -137,19 +152,28 @@ impl Worker {
                     return false;
                 }
             } else {
-                let worked = self.turn(*token, now);
+                let turn = self.turn(*token, now);
+                let worked = turn == Turn::Frames;
+                if turn == Turn::Held {
+                    continue;
+                }
                 if self.is_polled(*token) {
                     // A guest that kicks for nothing is not looked at in each round for it.
                     if worked || !self.arm(*token) {
                         self.rings.add(*token, Instant::now());
                     }
-                } else if worked {
+                } else if worked && !self.is_throttled(*token) {
                     patience.frames(self.batch.bytes(), Instant::now());
                 }
             }
         }
         self.age(now);
         true
+    }
+
+    fn is_throttled(&self, token: u64) -> bool {
+        let (id, port) = place(token);
+        self.switches.get(&id).is_some_and(|fabric| fabric.is_throttled(port))
     }
 
     fn is_polled(&mut self, token: u64) -> bool {
@@ -162,12 +186,17 @@ impl Worker {
     fn poll_rings(&mut self, now: Instant) -> bool {
         let (millis, mut busy, mut at) = (self.now(), false, 0);
         while let Some(token) = self.rings.get(at) {
-            if self.turn(token, millis) {
-                self.rings.had_frames(at, now);
-                busy = true;
-            } else if self.rings.is_stale(at, now) && self.arm(token) {
-                self.rings.remove(token);
-                continue;
+            match self.turn(token, millis) {
+                Turn::Frames => {
+                    self.rings.had_frames(at, now);
+                    busy = true;
+                }
+                Turn::Held => continue,
+                Turn::Nothing if self.rings.is_stale(at, now) && self.arm(token) => {
+                    self.rings.remove(token);
+                    continue;
+                }
+                Turn::Nothing => {}
             }
             at += 1;
         }
@@ -181,26 +210,67 @@ impl Worker {
     }
 
     /// How long to sleep: for good where nothing can run out.
-    fn nap(&self) -> Duration {
+    fn nap(&self, now: Instant) -> Duration {
         let is_awaited = |fabric: &Fabric| fabric.ages() || fabric.may_originate();
         let awaited = self.ages && self.switches.values().any(is_awaited);
-        if awaited { AGEING_INTERVAL } else { Duration::from_secs(3600) }
+        let nap = if awaited { AGEING_INTERVAL } else { Duration::from_secs(3600) };
+        self.holds.next().map_or(nap, |due| nap.min(due.saturating_duration_since(now)))
     }
 
     fn now(&self) -> Millis {
         self.clock.now()
     }
 
-    /// One batch of one port.
-    fn turn(&mut self, token: u64, now: Millis) -> bool {
+    /// Has nothing tell of the port's frames, and nobody look for them, until then.
+    fn hold(&mut self, token: u64, until: Instant) {
         let (id, port) = place(token);
-        let Some(fabric) = self.switches.get_mut(&id) else { return false };
+        if let Some(share) = self.switches.get(&id).and_then(|fabric| fabric.share(port)) {
+            forget(&self.epoll, share);
+        }
+        self.rings.remove(token);
+        self.holds.add(token, until);
+    }
+
+    /// Gives each port that was held for long enough a turn, and listens to it again.
+    fn release(&mut self, now: Instant) {
+        while self.holds.next().is_some_and(|due| due <= now) {
+            let Some(token) = self.holds.take_due(now) else { return };
+            if self.turn(token, self.now()) != Turn::Held {
+                self.listen(token, now);
+            }
+        }
+    }
+
+    fn listen(&mut self, token: u64, now: Instant) {
+        let (id, port) = place(token);
+        let Some(share) = self.switches.get(&id).and_then(|fabric| fabric.share(port)) else { return };
+        for fd in share.io.poll_fds() {
+            // It can be waited for, as it was before.
+            let _ = self.epoll.add(fd, token);
+        }
+        if self.is_polled(token) {
+            self.rings.add(token, now);
+        }
+    }
+
+    /// One batch of one port.
+    fn turn(&mut self, token: u64, now: Millis) -> Turn {
+        let (id, port) = place(token);
+        let Some(fabric) = self.switches.get_mut(&id) else { return Turn::Nothing };
         let worked = fabric.turn(port, &mut self.batch, now, &mut self.stopped);
         if worked {
             self.load.batch(self.batch.len());
         }
+        let held = fabric.take_hold();
         self.tell(id);
-        worked
+        match held {
+            Some(until) => {
+                self.hold(token, until);
+                Turn::Held
+            }
+            None if worked => Turn::Frames,
+            None => Turn::Nothing,
+        }
     }
 
     /// Tells control what a switch has seen, and takes out ports of it that stopped.
@@ -291,6 +361,7 @@ impl Worker {
         if let Some(former) = fabric.attach_share(port, share) {
             forget(&self.epoll, &former);
         }
+        self.holds.forget(token(id, port));
         for (port, link) in fabric.link_changes() {
             let _ = self.notices.send(Notice::Link(id, port, link));
         }

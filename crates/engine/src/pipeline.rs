@@ -282,13 +282,32 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             let count = self.read_ahead(frames.by_ref().take(READ_AHEAD), runs);
             for run in &runs[..count] {
                 let decision = self.conclude(run)?;
-                not_learned += u32::from(decision.not_learned) * run.frames;
-                verdicts.extend(iter::repeat_n(decision.verdict, run.frames as usize));
+                let passing = self.calm(decision.verdict, run.frames)?;
+                not_learned += u32::from(decision.not_learned) * passing;
+                verdicts.extend(iter::repeat_n(decision.verdict, passing as usize));
+                if INSPECTS {
+                    let limited = Verdict::Drop(DropReason::StormLimit);
+                    verdicts.extend(iter::repeat_n(limited, (run.frames - passing) as usize));
+                }
             }
             if count == 0 {
                 return Some(not_learned);
             }
         }
+    }
+
+    /// How many of so many frames with the same verdict the port's storm limit lets pass. Only here it is known whether they are
+    /// flooded: so the limit comes behind the look-up.
+    #[inline]
+    fn calm(&mut self, verdict: Verdict, frames: u32) -> Option<u32> {
+        if !INSPECTS || !matches!(verdict, Verdict::Flood(..)) {
+            return Some(frames);
+        }
+        let Some(limit) = self.port.policy.storm_limit() else { return Some(frames) };
+        let now = self.table().now();
+        let passing = self.memory.state()?.storm.pass(limit, frames, now);
+        self.memory.note(Step::Storm { passes: passing != 0 });
+        Some(passing)
     }
 
     /// Finds the runs among up to [`READ_AHEAD`] frames, hashes their addresses and reads what the look-ups will read, so that

@@ -1,6 +1,6 @@
 //! What one port may do.
 
-use crate::{GuardAlso, IpGuard, Mirror};
+use crate::{GuardAlso, IpGuard, Limits, Mirror};
 use alloc::vec::Vec;
 use model::policy::vlan::{Trunk, VlanMode};
 use wire::MacAddr;
@@ -53,6 +53,8 @@ pub struct PortPolicy {
     pub learn_limit: u32,
     /// Bytes of the largest layer 3 packet.
     pub mtu: u32,
+    /// How fast frames may pass. An uplink has no limits, whatever is set here.
+    pub limits: Limits,
     /// False: frames to this port are dropped.
     pub up: bool,
 }
@@ -79,6 +81,7 @@ impl PortPolicy {
             mirror: None,
             learn_limit: model::DEFAULT_LEARN_LIMIT,
             mtu: 1500,
+            limits: Limits::default(),
             up: true,
         }
     }
@@ -92,7 +95,15 @@ impl PortPolicy {
     /// True where a policy remembers something of the port's frames.
     #[must_use]
     pub const fn remembers(&self) -> bool {
-        self.most_leases() != 0
+        self.storm_limit().is_some() || self.most_leases() != 0
+    }
+
+    /// The most frames a second that the port may have flooded.
+    pub(crate) const fn storm_limit(&self) -> Option<u32> {
+        match (self.role, self.limits.storm) {
+            (Role::Uplink, _) | (_, 0) => None,
+            (Role::Vnic, limit) => Some(limit),
+        }
     }
 
     /// The most addresses that the port's IP guard learns from its leases.

@@ -1,7 +1,7 @@
 //! The policies of all ports of a switch, prepared for the hot path.
 
 use crate::{
-    PortIndex, PortPolicy, Retag, Role, Vlan,
+    PortIndex, PortPolicy, Retag, Role, Shares, Vlan,
     guard::{Roaming, VRRP_LIMIT},
     ip_guard::OwnAddresses,
     key::{EVERY_VLAN, Key},
@@ -31,6 +31,7 @@ pub enum Flood {
 /// two batches.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
+    sharing: Option<Shares>,
     ports: Vec<Option<Port>>,
     /// Who gets frames without VLAN. One list for all ingress ports: a list each would take memory in the square of the ports.
     group: Vec<PortIndex>,
@@ -71,7 +72,8 @@ pub(crate) struct Port {
 impl Port {
     fn new(policy: PortPolicy) -> Self {
         let vlans = Membership::new(&policy);
-        let (guarded, inspects) = (policy.is_guarded(), policy.inspects() || vlans.untagged != 0);
+        let (guarded, inspects) =
+            (policy.is_guarded(), policy.inspects() || policy.remembers() || vlans.untagged != 0);
         let mut sources: Vec<_> =
             policy.mac.iter().chain(&policy.allow_macs).map(|mac| Key::of(*mac)).collect();
         sources.sort_unstable();
@@ -256,6 +258,19 @@ impl Snapshot {
     #[must_use]
     pub const fn port_slots(&self) -> usize {
         self.ports.len()
+    }
+
+    /// Has the uplink be shared by what ports can count on.
+    #[must_use]
+    pub const fn with_sharing(mut self, shares: Option<Shares>) -> Self {
+        self.sharing = shares;
+        self
+    }
+
+    /// What is to be shared of the uplink, where ports can count on a part of it.
+    #[must_use]
+    pub const fn sharing(&self) -> Option<Shares> {
+        self.sharing
     }
 
     /// The policy of a port, if there is such a port.

@@ -1,6 +1,6 @@
 //! What the policies of a port remember of its frames.
 
-use crate::ip_guard::Leases;
+use crate::{ip_guard::Leases, storm::Storm};
 
 /// What the policies of one port remember, where [they do](crate::PortPolicy::remembers). Whoever decides on frames of such a
 /// port has the switch for himself.
@@ -8,4 +8,5 @@ use crate::ip_guard::Leases;
 pub(crate) struct PortState {
     /// The addresses that the vNIC leases.
     pub(crate) leases: Leases,
+    pub(crate) storm: Storm,
 }

@@ -43,6 +43,11 @@ pub enum Step {
     Audience(Audience),
     /// It is for one address: where the MAC table has that.
     Destination(Option<PortIndex>),
+    /// The port that it came from has a storm limit, and it is to be flooded.
+    Storm {
+        /// Whether that lets it pass.
+        passes: bool,
+    },
     /// That port is not in its VLAN.
     NotInVlan(PortIndex),
     /// A copy goes to that port.

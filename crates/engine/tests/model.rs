@@ -3,8 +3,8 @@
 mod naive;
 
 use engine::{
-    EngineEvent, Entry, Flood, FrameIn, GuardAlso, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch,
-    TableConfig, Verdict, Verdicts, Vlan,
+    EngineEvent, Entry, Flood, FrameIn, GuardAlso, Limits, Millis, PortIndex, PortPolicy, Role, Snapshot,
+    Switch, TableConfig, Verdict, Verdicts, Vlan,
 };
 use model::policy::vlan::{Trunk, VlanMode};
 use naive::{Frame, NaiveSwitch};
@@ -115,6 +115,7 @@ fn policy() -> impl Strategy<Value = PortPolicy> {
             router_guard: guards.2,
             learn_limit,
             mtu: 1500,
+            limits: Limits::default(),
             up: up > 40,
         })
 }

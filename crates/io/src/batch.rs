@@ -63,6 +63,8 @@ pub struct Batch {
     /// Keeps alive what the pieces lie in.
     owners: Vec<Arc<dyn Any + Send + Sync>>,
     bytes: usize,
+    /// No further frame is received once so many bytes are in the batch.
+    limit: usize,
 }
 
 /// Where a frame lies: `own` in the arena, behind its vnet header, and what comes behind that in `tails`.
@@ -97,6 +99,7 @@ impl Default for Batch {
             tails: Vec::with_capacity(BATCH_FRAMES),
             owners: Vec::new(),
             bytes: 0,
+            limit: BATCH_BYTES,
         }
     }
 }
@@ -108,7 +111,17 @@ impl Batch {
         self.other_forms = 0;
         self.tails.clear();
         self.owners.clear();
-        self.bytes = 0;
+        (self.bytes, self.limit) = (0, BATCH_BYTES);
+    }
+
+    /// Has fewer bytes be received than [`BATCH_BYTES`], until the batch is cleared: no further frame is, once there are so many.
+    pub fn limit_to(&mut self, bytes: usize) {
+        self.limit = bytes.min(BATCH_BYTES - 1);
+    }
+
+    /// How many more bytes are to be received, where there are to be fewer than usual.
+    pub(crate) const fn allowance(&self) -> Option<usize> {
+        if self.limit == BATCH_BYTES { None } else { Some(self.limit.saturating_sub(self.bytes)) }
     }
 
     /// Forgets all frames but the first `len`.
@@ -149,12 +162,16 @@ impl Batch {
     /// True where no further frame is to be received.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.frames.len() == BATCH_FRAMES || self.bytes >= BATCH_BYTES
+        self.frames.len() == BATCH_FRAMES || self.bytes >= self.limit
     }
 
-    /// How many more frames of about `len` bytes are to be received, one at least.
+    /// How many more frames of about `len` bytes are to be received, one at least. Where there are to be fewer bytes than usual,
+    /// each may be as long as frames get: so no more than one is too much.
     pub(crate) fn room_for(&self, len: usize) -> usize {
-        let by_bytes = BATCH_BYTES.saturating_sub(self.bytes) / len.max(1);
+        let by_bytes = match self.allowance() {
+            Some(allowance) => allowance / MAX_FRAME,
+            None => BATCH_BYTES.saturating_sub(self.bytes) / len.max(1),
+        };
         by_bytes.clamp(1, BATCH_FRAMES - self.frames.len().min(BATCH_FRAMES - 1))
     }
 
@@ -468,6 +485,23 @@ mod tests {
             batch.push(VNET_HDR_LEN + MAX_FRAME);
         }
         assert!(batch.is_full());
+    }
+
+    #[test]
+    fn a_limited_batch_takes_one_frame_beyond_its_bytes_at_most_until_it_is_cleared() {
+        let mut batch = Batch::default();
+        batch.limit_to(1000);
+        assert_eq!((batch.room_for(60), batch.allowance()), (1, Some(1000)));
+        batch.push(VNET_HDR_LEN + 900);
+        assert!(!batch.is_full());
+        batch.push(VNET_HDR_LEN + 900);
+        assert!(batch.is_full() && batch.allowance() == Some(0));
+        batch.clear();
+        assert_eq!((batch.room_for(60), batch.allowance(), batch.is_full()), (BATCH_FRAMES, None, false));
+        batch.limit_to(0);
+        assert!(batch.is_full());
+        batch.limit_to(usize::MAX);
+        assert!(!batch.is_full() && batch.room_for(60) == 2);
     }
 
     #[test]

@@ -3,7 +3,11 @@
 use crate::{
     IfName, IoChoice, Name, SwitchKind, VhostRole,
     policy::{
-        guard::ChangeGuardAlso, ip_guard::ChangeIpGuard, mirror::MirrorConfig, multicast::ChangeMulticast,
+        guard::ChangeGuardAlso,
+        ip_guard::ChangeIpGuard,
+        mirror::MirrorConfig,
+        multicast::ChangeMulticast,
+        rate::{BandwidthMode, RateConfig},
         vlan::VlanMode,
     },
 };
@@ -41,6 +45,12 @@ pub struct NewSwitch {
     /// What to do with multicast.
     #[serde(default, skip_serializing_if = "ChangeMulticast::is_empty")]
     pub multicast: ChangeMulticast,
+    /// What minimum bandwidths of ports are measured in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth_mode: Option<BandwidthMode>,
+    /// Bits a second that the uplink carries; 0: its NIC's speed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink_bandwidth: Option<u64>,
     /// Roll the switch back by itself unless it is confirmed within so many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_s: Option<u64>,
@@ -72,6 +82,12 @@ pub struct ChangeSwitch {
     /// What to do with multicast.
     #[serde(default, skip_serializing_if = "ChangeMulticast::is_empty")]
     pub multicast: ChangeMulticast,
+    /// What minimum bandwidths of ports are measured in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth_mode: Option<BandwidthMode>,
+    /// Bits a second that the uplink carries; 0: its NIC's speed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink_bandwidth: Option<u64>,
     /// Roll the change back by itself unless it is confirmed within so many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_s: Option<u64>,
@@ -133,6 +149,9 @@ pub struct ChangePort {
     /// Of an uplink or a netdev: how frames pass its interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io: Option<IoChoice>,
+    /// How fast frames may pass: what of it to change; 0 takes a limit away.
+    #[serde(default, skip_serializing_if = "RateConfig::is_default")]
+    pub rate: RateConfig,
 }
 
 /// `POST /v1/switches/{switch}/macs/flush`: which learned entries to forget.

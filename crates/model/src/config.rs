@@ -7,6 +7,7 @@ use crate::{
         ip_guard::IpGuardConfig,
         mirror::MirrorConfig,
         multicast::MulticastConfig,
+        rate::{BandwidthConfig, RateConfig},
         vlan::{Trunk, VlanMode},
     },
 };
@@ -90,6 +91,9 @@ pub struct SwitchConfig {
     /// What it does with multicast.
     #[serde(default, skip_serializing_if = "MulticastConfig::is_default")]
     pub multicast: MulticastConfig,
+    /// How a congested uplink is shared.
+    #[serde(default, skip_serializing_if = "BandwidthConfig::is_default")]
+    pub bandwidth: BandwidthConfig,
     /// Its ports; an external switch has exactly one uplink among them.
     #[serde(default, rename = "port", skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortConfig>,
@@ -173,6 +177,9 @@ pub struct PortConfig {
     /// How frames pass the interface of an uplink or a netdev.
     #[serde(default, skip_serializing_if = "IoChoice::is_auto")]
     pub io: IoChoice,
+    /// How fast frames may pass. An uplink has no limits.
+    #[serde(default, skip_serializing_if = "RateConfig::is_default")]
+    pub rate: RateConfig,
 }
 
 impl PortConfig {
@@ -197,6 +204,7 @@ impl PortConfig {
             mtu: None,
             queues: None,
             io: IoChoice::Auto,
+            rate: RateConfig::default(),
         }
     }
 

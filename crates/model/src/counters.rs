@@ -59,6 +59,8 @@ drop_reasons! {
     SpoofedIp = "spoofed_ip",
     /// The port of the destination is not in the VLAN of the frame, or is kept apart from its sender in a private VLAN.
     VlanFiltered = "vlan_filtered",
+    /// More broadcast, multicast and unknown unicast came from the port within a second than its storm limit lets pass.
+    StormLimit = "storm_limit",
     /// The destination is on the port that the frame came from.
     Hairpin = "hairpin",
     /// No port could get the frame.
@@ -67,6 +69,8 @@ drop_reasons! {
     NoListener = "no_listener",
     /// The destination's port is down.
     PortDown = "port_down",
+    /// More came for the vNIC than its maximum bandwidth lets pass.
+    RateLimited = "rate_limited",
     /// The destination did not take frames as fast as they came.
     ReceiverFull = "receiver_full",
 }

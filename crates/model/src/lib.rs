@@ -29,8 +29,8 @@ pub use explain::{ExplainFrame, ExplainedDrop, ExplainedStep, Explanation, Frame
 pub use name::{IfName, Name, NameError};
 pub use observe::{CaptureRequest, MAX_FILTER_LEN, TraceLine, TraceRequest, TracedDrop, TracedFrame};
 pub use status::{
-    IoMode, IoStatus, MacEntry, MacKind, MirrorStatus, PortState, PortStatus, RefusedMode, SwitchStatus,
-    VhostStatus, WorkerStatus,
+    IoMode, IoStatus, MacEntry, MacKind, MirrorStatus, PortState, PortStatus, RefusedMode, SharingStatus,
+    SwitchStatus, VhostStatus, WorkerStatus,
 };
 pub use validate::{Invalid, ValidState};
 pub use wire::{IpPrefix, MacAddr};

@@ -2,7 +2,7 @@
 
 use crate::{
     Name, PortConfig, PortCounters, SwitchCounters, SwitchKind, VhostRole,
-    policy::{ip_guard::LeasedAddress, multicast::MulticastConfig},
+    policy::{ip_guard::LeasedAddress, multicast::MulticastConfig, rate::BandwidthMode},
 };
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
@@ -32,11 +32,27 @@ pub struct SwitchStatus {
     /// What it does with multicast.
     #[serde(default)]
     pub multicast: MulticastConfig,
+    /// How its uplink is shared while it is congested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sharing: Option<SharingStatus>,
     /// Seconds left to confirm the switch before it is rolled back; absent where nothing waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_within_s: Option<u64>,
     /// What passed it.
     pub stats: SwitchCounters,
+}
+
+/// How the uplink of a switch is shared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct SharingStatus {
+    /// What minimum bandwidths of ports are measured in.
+    pub mode: BandwidthMode,
+    /// Bits a second that the uplink is taken to carry; absent while that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u64>,
+    /// Where that is from.
+    pub source: String,
 }
 
 /// Whether frames can pass a port.

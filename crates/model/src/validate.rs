@@ -10,6 +10,7 @@ use crate::{
         guard::{self, GuardError},
         ip_guard::{self, IpGuardError},
         multicast::MulticastConfig,
+        rate::{self, InvalidRate},
         vlan::BadVlan,
     },
 };
@@ -99,6 +100,8 @@ pub enum Invalid {
     Mirror { port: Name, to: Name, why: &'static str },
     #[error("'{path}' on port '{port}' is no path of a socket: use an absolute path of at most 107 bytes")]
     BadPath { port: Name, path: String },
+    #[error(transparent)]
+    Rate(#[from] InvalidRate),
 }
 
 /// A desired state that was checked: the only form that can be installed.
@@ -169,7 +172,7 @@ fn check_switch(switch: &SwitchConfig) -> Result<(), Invalid> {
             }
         }
     }
-    Ok(())
+    rate::check(switch)
 }
 
 fn check_kind(switch: &SwitchConfig) -> Result<(), Invalid> {

@@ -13,6 +13,8 @@ mod listeners;
 mod partial;
 #[path = "policies/private_vlans.rs"]
 mod private_vlans;
+#[path = "policies/rate.rs"]
+mod rate;
 #[path = "policies/reserved.rs"]
 mod reserved;
 #[path = "policies/roaming.rs"]

@@ -3,6 +3,7 @@
 mod guard;
 mod ip_guard;
 mod mirror;
+pub mod rate;
 mod vlan;
 
 pub use mirror::copies_row;
@@ -45,6 +46,8 @@ pub struct Policies {
     vlan: vlan::VlanArgs,
     #[command(flatten)]
     mirror: mirror::MirrorArgs,
+    #[command(flatten)]
+    rate: rate::RateArgs,
     /// The most addresses learned on the port at once while its guard is off
     #[arg(long, value_name = "N")]
     learn_limit: Option<u32>,
@@ -68,6 +71,7 @@ impl Policies {
         self.guard_also.add_to(port);
         self.ip_guard.add_to(port);
         self.mirror.add_to(port);
+        port.rate = self.rate.config();
         self.vlan.add_to(port)
     }
 
@@ -85,6 +89,7 @@ impl Policies {
         self.guard_also.add_to_change(change);
         self.ip_guard.add_to_change(change);
         self.mirror.add_to_change(change);
+        change.rate = self.rate.change();
         self.vlan.add_to_change(change)
     }
 }
@@ -105,6 +110,7 @@ pub fn rows(port: &PortStatus) -> Vec<(&'static str, String)> {
     rows.extend(ip_guard::rows(port));
     rows.extend(vlan::rows(config));
     rows.push(mirror::row(config));
+    rows.extend(rate::rows(&config.rate));
     rows.push(("Learn limit", config.learn_limit.to_string()));
     rows
 }

@@ -16,6 +16,8 @@ fn new(kind: SwitchKind, uplinks: &[&str]) -> NewSwitch {
         mac_table_size: None,
         ageing_s: None,
         multicast: Default::default(),
+        bandwidth_mode: None,
+        uplink_bandwidth: None,
         confirm_s: None,
     }
 }

@@ -4,6 +4,7 @@ use super::{
     Core,
     live::LivePort,
     refuse::{no_port, no_switch},
+    sharing,
 };
 use crate::{api::Refused, events::now_s};
 use dataplane::WorkerReport;
@@ -25,6 +26,7 @@ impl Core {
             mac_entries: report.mac_entries as u32,
             ageing_s: config.ageing_s,
             multicast: config.multicast,
+            sharing: sharing::status(config),
             confirm_within_s,
             stats: report.switch,
         })

@@ -85,6 +85,10 @@ fn sentence(live: &LiveSwitch, port: &Name, step: &Step) -> ExplainedStep {
             ("destination", "is not known: uplinks and ports without guard of the VLAN get it".into())
         }
         Step::Mirrored(to) => ("mirror", format!("a copy goes to {}", name_of(*to))),
+        Step::Storm { passes: true } => ("storm limit", format!("{port} may have this frame flooded")),
+        Step::Storm { passes: false } => {
+            ("storm limit", format!("{port} has had as many frames flooded in this second as it may"))
+        }
         Step::NotInVlan(at) => ("destination", format!("{} does not get frames of this VLAN", name_of(*at))),
     };
     ExplainedStep { stage: stage.into(), finding }

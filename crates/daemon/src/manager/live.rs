@@ -1,13 +1,16 @@
 //! What of a switch lives in the data path, and the snapshot that follows from it.
 
-use super::retry::Retry;
+use super::{retry::Retry, sharing};
 use crate::mirror::Session;
 use dataplane::{SwitchId, tap::Tap};
-use engine::{IpGuard, Mirror, PortIndex, PortPolicy, Role, Snapshot};
+use engine::{IpGuard, Limits, Mirror, PortIndex, PortPolicy, Rate, Role, Snapshot};
 use io::{Port, VhostView};
 use model::{
-    Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState,
-    policy::{guard::GuardAlso, ip_guard::IpGuardMode, mirror::MirrorConfig, multicast::MulticastConfig},
+    Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState, SwitchConfig,
+    policy::{
+        guard::GuardAlso, ip_guard::IpGuardMode, mirror::MirrorConfig, multicast::MulticastConfig,
+        rate::BandwidthMode,
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -109,10 +112,12 @@ impl LiveSwitch {
         self.ports.iter().find(|(_, port)| port.index == index).map(|(name, _)| name.clone())
     }
 
-    /// The policies of all ports as they are now.
-    pub fn snapshot(&self) -> Snapshot {
-        let ports = self.ports.values().map(|port| (port.index, self.policy(port))).collect();
-        Snapshot::new(ports).with_multicast(self.multicast, self.mac)
+    /// The policies of all ports as they are now; one that is being removed has no configuration any more.
+    pub fn snapshot(&self, config: Option<&SwitchConfig>) -> Snapshot {
+        let mode = config.map_or(BandwidthMode::None, |config| config.bandwidth.mode);
+        let ports = self.ports.values().map(|port| (port.index, self.policy(port, mode)));
+        let snapshot = Snapshot::new(ports.collect()).with_multicast(self.multicast, self.mac);
+        snapshot.with_sharing(config.and_then(sharing::shares))
     }
 
     /// Copies of the port's frames to another port. None while that has no place yet.
@@ -135,11 +140,11 @@ impl LiveSwitch {
 
 impl LiveSwitch {
     /// The policy of a port, with the ports that it names.
-    fn policy(&self, port: &LivePort) -> PortPolicy {
+    fn policy(&self, port: &LivePort, mode: BandwidthMode) -> PortPolicy {
         let GuardAlso { vrrp, learn, ref team_with } = port.config.guard_also;
         let team_with = team_with.iter().filter_map(|name| Some(self.ports.get(name)?.index)).collect();
         let guard_also = engine::GuardAlso { vrrp, learn: u32::from(learn), team_with };
-        PortPolicy { guard_also, mirror: self.mirror_of(port), ..port.policy() }
+        PortPolicy { guard_also, mirror: self.mirror_of(port), ..port.policy(mode) }
     }
 }
 
@@ -158,7 +163,13 @@ impl LivePort {
         self.io.as_ref().filter(|io| io.mode.is_xdp()).and(self.config.attach.host_interface())
     }
 
-    fn policy(&self) -> PortPolicy {
+    fn limits(&self, mode: BandwidthMode) -> Limits {
+        let rate = &self.config.rate;
+        let maximum = rate.maximum().map(|(bits, burst)| Rate { bits, burst });
+        Limits { maximum, storm: rate.storm_limit.unwrap_or_default(), minimum: rate.minimum(mode) }
+    }
+
+    fn policy(&self, mode: BandwidthMode) -> PortPolicy {
         let role = if self.is_uplink() { Role::Uplink } else { Role::Vnic };
         let bit = |mac: &MacAddr| 1 << (mac.to_u64() & 0xf);
         PortPolicy {
@@ -175,6 +186,7 @@ impl LivePort {
             mirror: None,
             learn_limit: self.config.learn_limit,
             mtu: self.mtu,
+            limits: self.limits(mode),
             up: self.state == PortState::Up,
             ..PortPolicy::new(role)
         }

@@ -17,6 +17,7 @@ mod ports;
 mod refuse;
 mod restore;
 mod retry;
+mod sharing;
 mod taps;
 mod vhost;
 mod watch;
@@ -166,6 +167,11 @@ impl Core {
                 self.publish(switch);
                 Ok(())
             }
+            Step::Change(Change::ShareUplink { switch, .. }) => {
+                self.check_reservations(switch)?;
+                self.publish(switch);
+                Ok(())
+            }
             // What a kind allows was checked when the state was validated; the ports follow by steps of their own.
             Step::Change(Change::ConvertSwitch { .. }) => Ok(()),
             Step::Change(Change::AddPort { switch, port }) => self.add_port(switch, port),
@@ -199,7 +205,8 @@ impl Core {
     /// Lets the data path go by the ports as they are now.
     fn publish(&mut self, switch: &Name) {
         if let Some(live) = self.live.get(switch) {
-            self.dataplane.install(live.id, Arc::new(live.snapshot()));
+            let snapshot = live.snapshot(self.state.switch(switch.as_str()));
+            self.dataplane.install(live.id, Arc::new(snapshot));
         }
         self.follow_mirrors(switch);
     }
@@ -212,7 +219,8 @@ impl Core {
                 Change::RemoveSwitch { switch } => EventKind::SwitchRemoved { switch },
                 Change::ConvertSwitch { switch, .. }
                 | Change::ChangeSwitch { switch, .. }
-                | Change::ChangeMulticast { switch, .. } => EventKind::SwitchChanged { switch },
+                | Change::ChangeMulticast { switch, .. }
+                | Change::ShareUplink { switch, .. } => EventKind::SwitchChanged { switch },
                 Change::AddPort { switch, port } => EventKind::PortAdded { switch, port: port.name },
                 Change::RemovePort { switch, port } => EventKind::PortRemoved { switch, port },
                 Change::ChangePort { switch, port } => EventKind::PortChanged { switch, port: port.name },

@@ -43,6 +43,7 @@ impl Core {
     pub fn add_port(&mut self, switch: &Name, config: &PortConfig) -> Result<(), Refused> {
         let mtu = self.mtu(switch, config)?;
         self.check_macs(switch, config)?;
+        self.check_reservations(switch)?;
         self.live(switch)?.place(config, config.mac, mtu);
         self.publish(switch);
         match self.open(switch, &config.name) {
@@ -78,6 +79,7 @@ impl Core {
     pub fn change_port(&mut self, switch: &Name, config: &PortConfig) -> Result<(), Refused> {
         let mtu = self.mtu(switch, config)?;
         self.check_macs(switch, config)?;
+        self.check_reservations(switch)?;
         let port = self.port(switch, &config.name)?;
         let former = (port.config.clone(), port.mac, port.mtu);
         port.config = config.clone();

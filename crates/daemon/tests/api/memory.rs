@@ -61,6 +61,7 @@ fn status(switch: SwitchConfig) -> SwitchStatus {
         mac_entries: 0,
         ageing_s: switch.ageing_s,
         multicast: switch.multicast,
+        sharing: None,
         confirm_within_s: None,
         stats: SwitchCounters::default(),
     }
@@ -116,6 +117,7 @@ impl Backend for Memory {
             mac_table_size: 1024,
             ageing_s: 300,
             multicast: MulticastConfig::default(),
+            bandwidth: Default::default(),
             ports,
         };
         self.edit(|state| {

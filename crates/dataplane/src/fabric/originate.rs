@@ -21,7 +21,7 @@ impl Fabric {
             self.make_places();
             self.observer.begin();
             self.ask(&question, batch);
-            self.deliver(batch, stopped);
+            self.deliver(None, batch, stopped);
             self.observer.end(None, batch);
         }
         batch.clear();

@@ -212,7 +212,10 @@ impl VhostPort {
         let mut chains = self.spare.pop().unwrap_or_default();
         chains.clear();
         let room = BATCH_FRAMES - batch.len();
-        let taken = ring.take(room, &mut chains);
+        let taken = match batch.allowance() {
+            None => ring.take(room, &mut chains),
+            Some(bytes) => take_limited(ring, room, bytes, &mut chains),
+        };
         let (before, enabled, features) = (batch.len(), queue.enabled, queue.features);
         let frames = if enabled { take_in(&chains, features, batch) } else { Ok(()) };
         // After the copies: what is missing was read as zeros.
@@ -225,6 +228,25 @@ impl VhostPort {
         }
         outcome
     }
+}
+
+/// Takes chains one by one, and no further one once they hold so many bytes.
+#[cold]
+fn take_limited(
+    ring: &mut Ring,
+    room: usize,
+    mut bytes: usize,
+    chains: &mut Chains,
+) -> Result<(), RingError> {
+    while chains.len() < room && bytes != 0 {
+        let before = chains.len();
+        ring.take(1, chains)?;
+        if chains.len() == before {
+            break;
+        }
+        bytes = bytes.saturating_sub(chains.bytes(before));
+    }
+    Ok(())
 }
 
 /// Puts frames into the batch: one for each chain.

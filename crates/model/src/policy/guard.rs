@@ -153,6 +153,7 @@ mod tests {
             kind: crate::SwitchKind::Private,
             mac_table_size: 1024,
             ageing_s: 300,
+            bandwidth: Default::default(),
             ports: ports.to_vec(),
         };
         switch.ports.iter().find_map(|port| check(&switch, port).err())

@@ -5,5 +5,6 @@ pub mod guard;
 pub mod ip_guard;
 pub mod mirror;
 pub mod multicast;
+pub mod rate;
 pub mod reserved;
 pub mod vlan;
