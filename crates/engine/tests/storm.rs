@@ -95,7 +95,7 @@ fn an_uplink_has_no_storm_limit() {
     let (header, mut out) = (header(MacAddr::BROADCAST), Verdicts::default());
     let frames = [FrameIn { header: &header, len: 60 }; 5];
     switch.process(PortIndex(0), &frames, Millis(0), &mut out);
-    assert!(out.iter().all(|verdict| matches!(verdict[0], Verdict::Flood(..))), "{out:?}");
+    assert!(out.iter().all(|verdict| matches!(verdict, Verdict::Flood(..))), "{out:?}");
 }
 
 #[test]
