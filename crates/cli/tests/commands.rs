@@ -92,6 +92,7 @@ fn counters() -> Value {
 fn lan() -> Value {
     let mut stats = counters();
     stats["copies"] = 0.into();
+    stats["originated"] = 0.into();
     json!({"name": "lan", "kind": "private", "uplinks": [], "ports": ["vm1"], "mac_table_size": 1024,
         "mac_entries": 1, "ageing_s": 300, "stats": stats})
 }

@@ -29,8 +29,8 @@ pub struct SwitchStatus {
     pub mac_entries: u32,
     /// Seconds after which an unseen learned entry is forgotten.
     pub ageing_s: u32,
-    /// What it does with multicast.
-    #[serde(default)]
+    /// What it does with multicast; absent where nothing else was asked for.
+    #[serde(default, skip_serializing_if = "MulticastConfig::is_default")]
     pub multicast: MulticastConfig,
     /// How its uplink is shared while it is congested.
     #[serde(default, skip_serializing_if = "Option::is_none")]

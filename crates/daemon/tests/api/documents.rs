@@ -75,6 +75,7 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/switches/{switch}/confirm", &["post"]),
     ("/v1/switches/{switch}/macs", &["get"]),
     ("/v1/switches/{switch}/macs/flush", &["post"]),
+    ("/v1/switches/{switch}/multicast", &["get"]),
     ("/v1/switches/{switch}/ports", &["get", "post"]),
     ("/v1/switches/{switch}/ports/{port}", &["delete", "get", "patch"]),
     ("/v1/switches/{switch}/ports/{port}/explain", &["post"]),
