@@ -175,6 +175,51 @@ fn root_what_nobody_wants_goes_to_all_where_that_is_asked_for() -> Result<()> {
 }
 
 #[test]
+fn root_each_vlan_is_asked_with_its_tag_and_has_groups_of_its_own() -> Result<()> {
+    let mut lan = Lan::external(&["--no-host"])?;
+    for (name, mac) in VMS {
+        lan.vm(name, mac, if name == "vm3" { &[] } else { &["--vlan", "access=7"] })?;
+    }
+    let before = lan.counters()?;
+    cli(&lan, QUERIER)?;
+    let bare = own_queries(&lan)?;
+    let tagged: Vec<_> = bare.iter().map(|query| in_vlan_7(query)).collect();
+    let bytes = |queries: &[Vec<u8>]| queries.iter().map(Vec::len).sum::<usize>() as u64;
+    let (untagged, both) = (bytes(&bare), bytes(&bare) + bytes(&tagged));
+    let mut moved =
+        vec![("*".to_owned(), "originated".to_owned(), 4), ("*".to_owned(), "copies".to_owned(), 6)];
+    for (port, frames, bytes) in [
+        ("vm1", 2, untagged),
+        ("vm2", 2, untagged),
+        ("vm3", 2, untagged),
+        (NIC, 4, both),
+        ("*", 10, 3 * untagged + both),
+    ] {
+        moved.push((port.to_owned(), "tx_frames".to_owned(), frames));
+        moved.push((port.to_owned(), "tx_bytes".to_owned(), bytes));
+    }
+    lan.expect_counters(before, &moved)?;
+    for vm in ["vm1", "vm2", "vm3"] {
+        lan.settle(vm, &bare)?;
+    }
+    lan.settle(NIC, &[bare, tagged].concat())?;
+    wait_until("all filter", PATIENCE, || Ok(filters(&lan)? == [true; 4]))?;
+    let of = |mac, name: &str| -> Result<Vec<u8>> { Ok(frames(mac)?[name].clone()) };
+    let join = of(VM2, "join")?;
+    lan.run(Round::default().sends("vm2", &join).reaches_as(&in_vlan_7(&join), &[NIC]))?;
+    let data = of(VM1, "data")?;
+    lan.run(Round::default().sends("vm1", &data).reaches(&["vm2"]).reaches_as(&in_vlan_7(&data), &[NIC]))?;
+    let data = of(VM3, "data")?;
+    lan.run(Round::default().sends("vm3", &data).reaches(&[NIC]))?;
+    lan.finish()
+}
+
+/// The frame with a tag of VLAN 7.
+fn in_vlan_7(frame: &[u8]) -> Vec<u8> {
+    [&frame[..12], &[0x81, 0, 0, 7], &frame[12..]].concat()
+}
+
+#[test]
 fn root_forged_damaged_and_truncated_reports_join_nobody() -> Result<()> {
     let mut site = Site::new("")?;
     let lies: Vec<_> = site.frames["vm1"].keys().filter(|name| name.contains("lie-")).cloned().collect();
