@@ -31,6 +31,7 @@ DHCP guard:        off
 Router guard:      off
 IP guard:          off
 VLAN:              untagged
+Mirror:            off
 Learn limit:       4096
 Received:          12 frames, 1200 bytes
 Delivered:         3 frames, 300 bytes
