@@ -20,9 +20,7 @@ const SETTLED: Duration = Duration::from_millis(300);
 fn root_a_vm_sends_no_faster_than_its_maximum_and_no_slower() -> Result<()> {
     let stage = Stage::new("", &["--max-bandwidth 1M", ""])?;
     let flood = stage.flood(1, 2, "9")?;
-    for (rate, bits) in
-        [("1M", 1e6), ("3.333333M", 3_333_333.0), ("20M", 20e6), ("100M", 100e6), ("300M", 300e6)]
-    {
+    for (rate, bits) in [("1M", 1e6), ("3.333333M", 3_333_333.0), ("20M", 20e6), ("100M", 100e6)] {
         stage.set("vm1", &format!("--max-bandwidth {rate}"))?;
         thread::sleep(SETTLED);
         near(rate, stage.rate("vm2", "tx_bytes", LONG)?, bits, PER_CENT)?;
