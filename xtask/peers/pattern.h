@@ -4,7 +4,6 @@
  */
 #include <stdint.h>
 #include <string.h>
-#include <rte_mbuf.h>
 
 static uint64_t pattern_of(unsigned from, uint32_t number)
 {
@@ -49,20 +48,4 @@ static int intact(const uint8_t *p, unsigned len, unsigned at, uint64_t pattern)
 	for (; i < len; i++)
 		differ |= p[i] ^ pattern_byte(pattern, at + i);
 	return !differ;
-}
-
-/* Writes all bytes of a frame but the first `skip`, which lie in its first buffer. */
-static void fill_payload(struct rte_mbuf *m, unsigned skip, uint64_t pattern)
-{
-	for (unsigned at = 0; m; at += m->data_len - skip, m = m->next, skip = 0)
-		fill(rte_pktmbuf_mtod_offset(m, uint8_t *, skip), m->data_len - skip, at, pattern);
-}
-
-/* Whether they are what `fill_payload` wrote, however the frame is cut into buffers now. */
-static int payload_intact(const struct rte_mbuf *m, unsigned skip, uint64_t pattern)
-{
-	for (unsigned at = 0; m; at += m->data_len - skip, m = m->next, skip = 0)
-		if (!intact(rte_pktmbuf_mtod_offset(m, const uint8_t *, skip), m->data_len - skip, at, pattern))
-			return 0;
-	return 1;
 }

@@ -37,7 +37,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_ethdev.h>
@@ -49,6 +48,7 @@
 #include <rte_udp.h>
 #include "numbers.h"
 #include "pattern.h"
+#include "thread.h"
 
 #define MAX_VNICS 16
 #define MAX_BURST 32
@@ -165,6 +165,22 @@ static struct rte_ether_addr source_mac(unsigned from, unsigned k)
 	if (macs == 1)
 		return vnic[from].mac;
 	return (struct rte_ether_addr){{0x02, 0x10 + from, k >> 24, k >> 16, k >> 8, k}};
+}
+
+/* Writes all bytes of a frame but the first `skip`, which lie in its first buffer. */
+static void fill_payload(struct rte_mbuf *m, unsigned skip, uint64_t pattern)
+{
+	for (unsigned at = 0; m; at += m->data_len - skip, m = m->next, skip = 0)
+		fill(rte_pktmbuf_mtod_offset(m, uint8_t *, skip), m->data_len - skip, at, pattern);
+}
+
+/* Whether they are what `fill_payload` wrote, however the frame is cut into buffers now. */
+static int payload_intact(const struct rte_mbuf *m, unsigned skip, uint64_t pattern)
+{
+	for (unsigned at = 0; m; at += m->data_len - skip, m = m->next, skip = 0)
+		if (!intact(rte_pktmbuf_mtod_offset(m, const uint8_t *, skip), m->data_len - skip, at, pattern))
+			return 0;
+	return 1;
 }
 
 /* --- sending --- */
@@ -480,27 +496,6 @@ static double quantile(double q)
 		if (all && (below += latency[i]) >= q * all)
 			return (i + 1) / 4.0;
 	return 0;
-}
-
-/* Seconds that this thread could have run but did not. */
-static double waited_for_cpu(void)
-{
-	unsigned long long ran, waited = 0;
-	FILE *file = fopen("/proc/thread-self/schedstat", "r");
-
-	if (file && fscanf(file, "%llu %llu", &ran, &waited) != 2)
-		waited = 0;
-	if (file)
-		fclose(file);
-	return waited / 1e9;
-}
-
-static double kernel_seconds(void)
-{
-	struct rusage usage;
-
-	getrusage(RUSAGE_THREAD, &usage);
-	return usage.ru_stime.tv_sec + usage.ru_stime.tv_usec / 1e6;
 }
 
 /* Prints what was measured; the braces are closed by `report_verified`. */

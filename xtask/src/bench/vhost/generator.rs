@@ -1,4 +1,5 @@
-//! One run of `peers/vnicgen.c`.
+//! One run of a generator: `peers/ringgen.c`, whose vNICs are on a driver of its own, or `peers/vnicgen.c`, on DPDK's
+//! virtio-user driver, for segments and where that is asked for.
 
 use super::Setting;
 use super::bed::{Attachment, Bed, vnic_mac};
@@ -8,7 +9,7 @@ use crate::interrupt;
 use anyhow::{Context, Result, ensure};
 use lab::{Namespace, Process};
 use serde::Deserialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -54,9 +55,16 @@ impl Figures {
     }
 }
 
-/// Runs it against a switch.
+/// The two programs.
+#[derive(Debug)]
+pub struct Generators {
+    pub ringgen: PathBuf,
+    pub vnicgen: PathBuf,
+}
+
+/// Runs one against a switch.
 pub fn run(
-    vnicgen: &Path,
+    generators: &Generators,
     namespace: &Namespace,
     bed: &Bed,
     row: &Row,
@@ -65,9 +73,15 @@ pub fn run(
     let dir = lab::temp_dir()?;
     let [first, rest @ ..] = TIED;
     let mut command = namespace.command(first);
-    command.args(rest).arg(vnicgen);
-    environment(&mut command, dir.path(), &bed.attachment, row, setting);
-    load(command.arg("--"), &bed.attachment, row, setting);
+    if row.is_segments() || setting.dpdk_vnics {
+        command.args(rest).arg(&generators.vnicgen);
+        environment(&mut command, dir.path(), &bed.attachment, row, setting);
+        command.arg("--");
+    } else {
+        command.args(rest).arg(&generators.ringgen);
+        vnics(&mut command, &bed.attachment, row, setting);
+    }
+    load(&mut command, &bed.attachment, row, setting);
     let mut process = Process::spawn(&mut command, &dir.path().join("log"))?;
     let limit = PATIENCE + Duration::from_secs_f64(setting.seconds + setting.verify + WARM_UP_SECONDS);
     lab::wait_until("the end of the generator", limit, || {
@@ -83,6 +97,15 @@ fn result(log: &str) -> Result<Figures> {
     let figures: Figures = serde_json::from_str(line).with_context(|| line.to_owned())?;
     ensure!(figures.rx_mpps > 0.0, "nothing arrived: {line}");
     Ok(figures)
+}
+
+/// Where ringgen runs and what its vNICs are attached to.
+fn vnics(command: &mut Command, attachment: &Attachment, row: &Row, setting: &Setting) {
+    command.args(["--cpu", &setting.generator_cpu.to_string()]);
+    for (n, socket) in attachment.sockets().iter().enumerate() {
+        command.args(["--vnic", &format!("{},{}", vnic_mac(n), socket.display())]);
+    }
+    command.args(row.packed.then_some("--packed"));
 }
 
 /// DPDK's own options: memory that vanishes with the process, no PCI device, nothing beside its folder.

@@ -7,18 +7,18 @@
 //!   vNIC 1 ── ring in shared memory ── port ──┘
 //! ```
 //!
-//! The vNICs are DPDK's virtio-user driver in one program, `peers/vnicgen.c`: one thread on one CPU that in each
-//! turn sends a burst from every sender and takes up to two from every receiver. The switch has the other CPU. For each
-//! sample both are started anew and thrown away.
+//! The vNICs are in one program, `peers/ringgen.c`: one thread on one CPU that in each turn sends a burst from every sender
+//! and takes up to two from every receiver, on a virtio driver of its own. Segments, and all with `--dpdk-vnics`, are
+//! `peers/vnicgen.c`'s, on DPDK's virtio-user driver. The switch has the other CPU. For each sample both are started anew
+//! and thrown away.
 //!
 //! **What limits the figures.** One core does both halves of the load: each frame costs it a send and a receive, and
-//! both fetch rings, buffers and bytes from the cache of the switching core. At 64 B that is about what a fast switch
-//! costs. So `vnicgen` tells what limits each run, and the table shows it: `ceiling` is the rate of those turns in
-//! which it sent full bursts and took as much; `gen idle` the share of time in which it found neither frames nor room;
-//! `kicks` the share that it spent in the kernel to notify a switch that wants to be told of frames or buffers. A
-//! rate at the ceiling with a generator that is never idle is the generator's: a switch that does less work then gains
-//! only by making the generator's cache misses fewer. At 1518 B and beyond, the generator touches a frame's first bytes
-//! only and waits for half of the time or more.
+//! both fetch rings, buffers and bytes from the cache of the switching core. On DPDK's driver that was about what a fast
+//! switch costs at 64 B, so that it was the generator that was measured. Each generator tells what limits a run, and the
+//! table shows it: `ceiling` is the rate of those turns in which it sent full bursts and took as much; `gen idle` the share
+//! of time in which it found neither frames nor room; `kicks` the share that it spent in the kernel to notify a switch that
+//! wants to be told of frames or buffers. Where a generator is never idle, the rate is its own: a switch that does less
+//! work then gains only by making its cache misses fewer.
 //!
 //! **Near and far.** On a virtual machine the two CPUs may be two threads of a core at one minute and far apart at the
 //! next, which alone changes ring speeds twofold. `peers/c2c.c` measures the distance before and after each sample;
@@ -77,6 +77,9 @@ pub struct Options {
     /// Folder with another build, to be measured beside as `baseline`
     #[arg(long, value_name = "FOLDER")]
     baseline: Option<PathBuf>,
+    /// All vNICs on DPDK's virtio-user driver, not only those for segments: what it costs limits some rows
+    #[arg(long)]
+    dpdk_vnics: bool,
     /// The CPU that switches
     #[arg(long, value_name = "CPU", default_value_t = 0)]
     switch_cpu: u32,
@@ -95,6 +98,7 @@ pub struct Setting {
     pub generator_cpu: u32,
     pub seconds: f64,
     pub verify: f64,
+    pub dpdk_vnics: bool,
 }
 
 fn row_parser() -> impl TypedValueParser<Value = &'static Row> {
@@ -156,7 +160,7 @@ impl Options {
     fn setting(&self) -> Setting {
         let seconds = self.seconds.unwrap_or(if self.quick { 1.0 } else { 2.0 });
         let (switch_cpu, generator_cpu, verify) = (self.switch_cpu, self.generator_cpu, self.verify);
-        Setting { switch_cpu, generator_cpu, seconds, verify }
+        Setting { switch_cpu, generator_cpu, seconds, verify, dpdk_vnics: self.dpdk_vnics }
     }
 
     fn rounds(&self) -> u32 {

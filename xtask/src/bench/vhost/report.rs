@@ -173,7 +173,7 @@ impl Report {
 
     /// One JSON document for programs.
     pub fn json(&self) -> Value {
-        let Setting { switch_cpu, generator_cpu, seconds, verify } = self.setting;
+        let Setting { switch_cpu, generator_cpu, seconds, verify, .. } = self.setting;
         let rows: Vec<_> = self.lines().iter().map(Line::json).collect();
         json!({
             "machine": self.machine, "switch_cpu": switch_cpu, "generator_cpu": generator_cpu, "seconds": seconds,

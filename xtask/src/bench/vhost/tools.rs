@@ -1,10 +1,10 @@
-//! The two C programs and the huge pages that samples are taken with.
+//! The C programs and the huge pages that samples are taken with.
 
 use super::Setting;
 use super::bed::{Bed, Switch, Vmswitches};
 use super::contention::{self, Times};
 use super::distance::Distance;
-use super::generator::{self, Figures};
+use super::generator::{self, Figures, Generators};
 use super::rows::Row;
 use crate::steps;
 use anyhow::{Context, ensure};
@@ -52,7 +52,7 @@ impl Sample {
 /// What samples are taken with, for the whole run.
 #[derive(Debug)]
 pub struct Tools {
-    vnicgen: PathBuf,
+    generators: Generators,
     c2c: PathBuf,
     setting: Setting,
     /// All programs run in there: what a killed run leaves is found by the next one.
@@ -63,12 +63,15 @@ pub struct Tools {
 impl Tools {
     /// Compiles the programs and reserves huge pages.
     pub fn build(setting: &Setting) -> anyhow::Result<Tools> {
-        steps::header("Generator: peers/vnicgen.c, peers/c2c.c");
+        steps::header("Generators: peers/ringgen.c, peers/vnicgen.c, peers/c2c.c");
         let dpdk = lab::text(Command::new("pkg-config").args(["--cflags", "--libs", "libdpdk"]))?;
-        let vnicgen = compile("vnicgen", &["-march=native"], &dpdk)?;
+        let generators = Generators {
+            ringgen: compile("ringgen", &["-march=native"], "")?,
+            vnicgen: compile("vnicgen", &["-march=native"], &dpdk)?,
+        };
         let c2c = compile("c2c", &["-pthread"], "")?;
         let (namespace, pages) = (Namespace::new("vhost")?, HugePages::reserve()?);
-        Ok(Tools { vnicgen, c2c, setting: *setting, namespace, _huge_pages: pages })
+        Ok(Tools { generators, c2c, setting: *setting, namespace, _huge_pages: pages })
     }
 
     /// Starts a switch, measures it, and takes it down.
@@ -76,7 +79,7 @@ impl Tools {
         let before = self.c2c()?;
         let bed = Bed::start(switch, row, &self.setting, &self.namespace, builds)?;
         let times = bed.pid()?.map(Times::of).transpose()?.unwrap_or_default();
-        let figures = generator::run(&self.vnicgen, &self.namespace, &bed, row, &self.setting)
+        let figures = generator::run(&self.generators, &self.namespace, &bed, row, &self.setting)
             .with_context(|| format!("failed; the switch printed:\n{}", bed.log()))?;
         let work = bed.pid()?.map(Times::of).transpose()?.unwrap_or_default().since(&times);
         drop(bed);

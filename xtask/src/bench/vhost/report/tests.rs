@@ -1,6 +1,7 @@
 use super::*;
 
-const SETTING: Setting = Setting { switch_cpu: 0, generator_cpu: 1, seconds: 2.0, verify: 0.5 };
+const SETTING: Setting =
+    Setting { switch_cpu: 0, generator_cpu: 1, seconds: 2.0, verify: 0.5, dpdk_vnics: false };
 
 const NEAR: [f64; 2] = [50.0, 60.0];
 

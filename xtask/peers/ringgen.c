@@ -1,0 +1,559 @@
+/*
+ * ringgen: the vNICs of a benchmark, on a driver of its own that costs as little as a driver can (rings.h).
+ *
+ *   ringgen --cpu 1 --vnic MAC,SOCKET --vnic MAC,SOCKET ... --size 64 --seconds 2 [--packed] [--warmup 0.5]
+ *           [--verify 0.5] [--both-ways] [--macs 1] [--burst 32] [--rate FRAMES-A-SECOND]
+ *
+ * vNIC 0 sends to 1, 2 to 3 and so on; with --both-ways 1 sends to 0, too. One thread does all of it: in each
+ * turn it sends a burst from every sender, as far as there is room in its ring, and takes up to two from every
+ * receiver, so that no backlog stays. Nothing is lost on this side.
+ *
+ * Phases:
+ *   greeting   one frame at a time, until every vNIC has heard from its peer: all is connected and learnt;
+ *   measuring  after a warm-up that is not counted. Every frame carries its sender and a number, so that rate, loss,
+ *              and frames that are misdelivered, reordered or duplicated are told; and the time. How long it took
+ *              is noted of all frames where a rate is asked for, else of one in each burst. Bytes of a frame that do not
+ *              differ from those that lay there before are not written again, and those behind the number not read: for
+ *              then the generator would be measured;
+ *   verifying  as fast as that goes, with every byte of every frame written and checked.
+ *
+ * Sizes count the FCS, as is usual. Segments are for vnicgen.
+ *
+ * The result is a line of JSON. What limits it: `idle` is the share of time of turns in which no frame was
+ * there to be taken, nor room to send one; `blocked` is the share of bursts that a ring had not enough room for;
+ * `ceiling_mpps` is the rate of those turns in which it sent full bursts and took as much, so what this program
+ * could do with a switch that never makes it wait (0 if there were none). `kernel` is the share of time of system
+ * calls, of which it makes none but to notify a switch that wants it. `waited` is the share of time in which
+ * something else ran on this CPU: on a machine with other work the figures are worth nothing.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <signal.h>
+#include <time.h>
+#include <x86intrin.h>
+#include "frontend.h"
+#include "numbers.h"
+#include "pattern.h"
+#include "rings.h"
+#include "thread.h"
+
+#define MAX_VNICS 16
+#define MAX_BURST 256u
+#define MAGIC 0x76737747u
+#define FCS 4
+#define LARGEST_FRAME 9018u
+#define ADDRESS 6
+#define HEADER 42u /* Ethernet, IPv4, UDP */
+#define LATENCY_BUCKETS 65536 /* of a quarter microsecond */
+#define SILENCE_MS 200
+#define GREETING_LIMIT_S 10
+#define AHEAD 8u /* buffers that are fetched before they are looked at */
+
+/* Behind the header the 18 bytes that are left of the smallest frame. */
+struct stamp {
+	uint32_t magic;
+	uint16_t from;
+	uint32_t number;
+	uint64_t tsc;
+} __attribute__((packed));
+
+#define PAYLOAD (HEADER + sizeof(struct stamp))
+
+struct counts {
+	uint64_t sent, arrived, taken, bursts, blocked;
+	uint64_t foreign, misdelivered, reordered, duplicated, corrupt;
+};
+
+struct vnic {
+	uint8_t mac[ADDRESS];
+	const char *socket;
+	char header[HEADER]; /* of the frames it sends */
+	uint32_t next, first; /* numbers: of the next frame, and of the first that counts */
+	unsigned source; /* which of its addresses is next */
+	struct ring receive, send;
+	struct counts counts;
+	struct numbers numbers; /* of the frames that it got */
+};
+
+static unsigned size = 64, burst = 32, macs = 1, cpu = 1;
+static double seconds = 2, warmup = 0.5, verify = 0.5;
+static uint64_t rate;
+static int both_ways, is_packed;
+
+static volatile sig_atomic_t stop;
+static unsigned vnics, frame_len;
+static struct vnic vnic[MAX_VNICS];
+static uint32_t latency[LATENCY_BUCKETS];
+static uint64_t hz, quarter_us; /* of time: cycles a second, and quarter microseconds a cycle, times 2^32 */
+static uint64_t idle_cycles, full_cycles, full_turns;
+
+static void on_signal(int number)
+{
+	(void)number;
+	stop = 1;
+}
+
+static int sends(unsigned v) { return both_ways || v % 2 == 0; }
+
+static unsigned senders(void) { return both_ways ? vnics : vnics / 2; }
+
+static int receives(unsigned v) { return sends(v ^ 1); }
+
+/* --- the bytes of frames --- */
+
+static void put16(char *at, uint16_t value)
+{
+	value = htons(value);
+	memcpy(at, &value, sizeof value);
+}
+
+static uint16_t ip_checksum(const char *ip)
+{
+	uint32_t sum = 0;
+	uint16_t word;
+
+	for (unsigned i = 0; i < 20; i += 2) {
+		memcpy(&word, ip + i, sizeof word);
+		sum += ntohs(word);
+	}
+	sum = (sum >> 16) + (sum & 0xffff);
+	return ~(sum + (sum >> 16));
+}
+
+static void make_header(unsigned from)
+{
+	char *eth = vnic[from].header, *ip = eth + 14, *udp = ip + 20;
+	unsigned to = from ^ 1;
+
+	memcpy(eth, vnic[to].mac, ADDRESS);
+	memcpy(eth + ADDRESS, vnic[from].mac, ADDRESS);
+	put16(eth + 12, 0x0800);
+	ip[0] = 0x45;
+	put16(ip + 2, frame_len - 14);
+	ip[8] = 64;
+	ip[9] = 17;
+	memcpy(ip + 12, (uint8_t[]){10, 9, 0, 1 + from, 10, 9, 0, 1 + to}, 8);
+	put16(ip + 10, ip_checksum(ip));
+	put16(udp, 9000 + from);
+	put16(udp + 2, 9000 + to);
+	put16(udp + 4, frame_len - 34);
+}
+
+/* 02:10+vNIC:xx:xx:xx:xx, clear of the vNICs' own. */
+static void put_source(uint8_t *at, unsigned from, unsigned k)
+{
+	if (macs == 1)
+		memcpy(at, vnic[from].mac, ADDRESS);
+	else
+		memcpy(at, (uint8_t[]){0x02, 0x10 + from, k >> 24, k >> 16, k >> 8, k}, ADDRESS);
+}
+
+/* --- sending --- */
+
+/* Writes what differs from the frame that lay there before. */
+static inline void write_frame(struct vnic *me, unsigned from, uint64_t now, int whole)
+{
+	char *frame = frame_of(&me->send, me->send.written);
+	uint32_t number = me->next++;
+
+	*(struct stamp *)(frame + HEADER) = (struct stamp){MAGIC, from, number, now};
+	if (macs > 1) {
+		put_source((uint8_t *)frame + ADDRESS, from, me->source);
+		me->source = me->source + 1 == macs ? 0 : me->source + 1;
+	}
+	if (whole)
+		fill((uint8_t *)frame + PAYLOAD, frame_len - PAYLOAD, 0, pattern_of(from, number));
+}
+
+/* Sends up to `n` frames; returns how many there was room for. */
+static unsigned send_burst(unsigned v, unsigned n, uint64_t now, int whole)
+{
+	struct vnic *me = &vnic[v];
+	unsigned room = free_to_send(&me->send, n), sent = room < n ? room : n;
+
+	for (unsigned i = 0; i < sent; i++) {
+		__builtin_prefetch(frame_of(&me->send, me->send.written + AHEAD), 1);
+		write_frame(me, v, now, whole);
+		write_next(&me->send, VNET_HEADER + frame_len);
+	}
+	show(&me->send);
+	tell_of(&me->send);
+	me->counts.sent += sent;
+	me->counts.bursts++;
+	me->counts.blocked += sent < n;
+	return sent;
+}
+
+/* --- receiving --- */
+
+static int whole_intact(const char *frame, const struct stamp *stamp)
+{
+	const char *expected = vnic[stamp->from].header;
+	uint8_t source[ADDRESS];
+
+	put_source(source, stamp->from, stamp->number % macs);
+	return !memcmp(frame + ADDRESS, source, ADDRESS) &&
+	       !memcmp(frame + 2 * ADDRESS, expected + 2 * ADDRESS, HEADER - 2 * ADDRESS) &&
+	       intact((const uint8_t *)frame + PAYLOAD, frame_len - PAYLOAD, 0,
+		      pattern_of(stamp->from, stamp->number));
+}
+
+static void note_latency(const struct stamp *stamp, uint64_t now)
+{
+	uint64_t waited = (unsigned __int128)(now - stamp->tsc) * quarter_us >> 32;
+
+	latency[waited < LATENCY_BUCKETS ? waited : LATENCY_BUCKETS - 1]++;
+}
+
+static inline void take_frame(struct vnic *me, unsigned v, const char *frame, uint32_t len, uint64_t now,
+			      int timed, int whole)
+{
+	const struct stamp *stamp = (const void *)(frame + HEADER);
+	uint16_t buffers;
+	enum arrival arrival;
+
+	memcpy(&buffers, frame - 2, sizeof buffers);
+	if (len < VNET_HEADER + PAYLOAD || stamp->magic != MAGIC) {
+		me->counts.foreign++;
+		return;
+	}
+	if (stamp->from != (v ^ 1) || memcmp(frame, me->mac, ADDRESS)) {
+		me->counts.misdelivered++;
+		return;
+	}
+	arrival = take_number(&me->numbers, stamp->number, macs);
+	me->counts.duplicated += arrival == DUPLICATED;
+	me->counts.reordered += arrival == REORDERED;
+	me->counts.arrived += arrival != DUPLICATED && (int32_t)(stamp->number - me->first) >= 0;
+	/* A straggler of the phase before was not written whole. */
+	whole = whole && (int32_t)(stamp->number - me->first) >= 0;
+	me->counts.corrupt +=
+		len != VNET_HEADER + frame_len || buffers != 1 || (whole && !whole_intact(frame, stamp));
+	if (timed)
+		note_latency(stamp, now);
+}
+
+static void fetch(const struct ring *ring, uint32_t n)
+{
+	const char *frame = frame_of(ring, n);
+
+	__builtin_prefetch(frame);
+	__builtin_prefetch(frame - VNET_HEADER);
+}
+
+/* Takes what has come and gives the buffers back. */
+static unsigned take_burst(unsigned v, int whole)
+{
+	struct vnic *me = &vnic[v];
+	struct ring *ring = &me->receive;
+	unsigned n = filled(ring, 2 * burst);
+	uint64_t now;
+
+	if (!n) {
+		tell_of(ring);
+		return 0;
+	}
+	for (unsigned i = 0; i < n && i < AHEAD; i++)
+		fetch(ring, ring->taken + i);
+	now = __rdtsc();
+	for (unsigned i = 0; i < n; i++) {
+		if (i + AHEAD < n)
+			fetch(ring, ring->taken + AHEAD);
+		take_frame(me, v, frame_of(ring, ring->taken), len_of(ring, ring->taken), now, rate || !i, whole);
+		ring->taken++;
+		write_next(ring, VNET_HEADER + ring->room);
+	}
+	show(ring);
+	tell_of(ring);
+	me->counts.taken += n;
+	return n;
+}
+
+/* --- phases --- */
+
+static unsigned take_turn(int whole)
+{
+	unsigned n = 0;
+
+	for (unsigned v = 0; v < vnics; v++) {
+		n += take_burst(v, whole);
+		/* It may have come to want that after the frames were sent. */
+		tell_of(&vnic[v].send);
+	}
+	return n;
+}
+
+/* Sends and takes until `end`. */
+static void run_until(uint64_t end, int whole)
+{
+	uint64_t pause = rate && !whole ? hz * burst / rate : 0, due = __rdtsc();
+
+	while (!stop) {
+		uint64_t now = __rdtsc();
+		unsigned sent = 0, taken;
+		if (now >= end)
+			return;
+		if (!pause || now >= due) {
+			due = now > due + hz / 100 ? now + pause : due + pause;
+			for (unsigned v = 0; v < vnics; v++)
+				if (sends(v))
+					sent += send_burst(v, burst, now, whole);
+		}
+		taken = take_turn(whole);
+		if (!sent && !taken)
+			idle_cycles += __rdtsc() - now;
+		if (sent == burst * senders() && taken >= sent) {
+			full_cycles += __rdtsc() - now;
+			full_turns++;
+		}
+	}
+}
+
+static struct counts sum(void)
+{
+	struct counts all = {0};
+
+	for (unsigned v = 0; v < vnics; v++) {
+		const uint64_t *one = (void *)&vnic[v].counts;
+		for (unsigned i = 0; i < sizeof all / sizeof *one; i++)
+			((uint64_t *)&all)[i] += one[i];
+	}
+	return all;
+}
+
+/* Takes until all have arrived, or nothing has come for so long that the rest is lost. */
+static void drain(int whole)
+{
+	uint64_t heard = __rdtsc();
+
+	while (!stop && __rdtsc() - heard < hz / 1000 * SILENCE_MS) {
+		struct counts all = sum();
+		if (take_turn(whole))
+			heard = __rdtsc();
+		else if (all.arrived == all.sent)
+			return;
+	}
+}
+
+/* What is counted begins here: numbers sent from now on are expected, and nothing was seen of anything. */
+static void begin_counting(void)
+{
+	for (unsigned v = 0; v < vnics; v++) {
+		struct vnic *to = &vnic[v ^ 1];
+		to->first = vnic[v].next;
+		vnic[v].counts.sent = vnic[v].counts.bursts = vnic[v].counts.blocked = 0;
+		to->counts.arrived = to->counts.taken = 0;
+	}
+	memset(latency, 0, sizeof latency);
+	idle_cycles = full_cycles = full_turns = 0;
+}
+
+static int all_have_heard(void)
+{
+	for (unsigned v = 0; v < vnics; v++)
+		if (receives(v) && !vnic[v].counts.arrived)
+			return 0;
+	return 1;
+}
+
+/* Both sides of a pair speak, whichever sends later: a switch learns from what it hears. */
+static void greet(void)
+{
+	uint64_t limit = __rdtsc() + GREETING_LIMIT_S * hz;
+	int both = both_ways;
+
+	both_ways = 1;
+	while (!stop && !all_have_heard()) {
+		if (__rdtsc() > limit)
+			die("a vNIC has heard nothing from its peer for %d s\n", GREETING_LIMIT_S);
+		for (unsigned v = 0; v < vnics; v++)
+			send_burst(v, 1, __rdtsc(), 0);
+		usleep(5000);
+		take_turn(0);
+	}
+	drain(0);
+	both_ways = both;
+	/* Greetings may be flooded, and lost while ports come up. */
+	for (unsigned v = 0; v < vnics; v++)
+		vnic[v].counts = (struct counts){0};
+}
+
+/* --- the result --- */
+
+static double quantile(double q)
+{
+	uint64_t all = 0, below = 0;
+
+	for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
+		all += latency[i];
+	for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
+		if (all && (below += latency[i]) >= q * all)
+			return (i + 1) / 4.0;
+	return 0;
+}
+
+/* Prints what was measured; the braces are closed by `report_verified`. */
+static void measure(void)
+{
+	struct counts timed, all;
+	double idle, ceiling, loss, waited, kernel;
+
+	run_until(__rdtsc() + warmup * hz, 0);
+	begin_counting();
+	waited = waited_for_cpu();
+	kernel = kernel_seconds();
+	run_until(__rdtsc() + seconds * hz, 0);
+	waited = (waited_for_cpu() - waited) / seconds;
+	kernel = (kernel_seconds() - kernel) / seconds;
+	timed = sum();
+	idle = idle_cycles / (seconds * hz);
+	ceiling = full_cycles ? (double)full_turns * burst * senders() * hz / full_cycles / 1e6 : 0;
+	drain(0);
+	all = sum();
+	loss = 1 - (double)all.arrived / (all.sent ? all.sent : 1);
+	printf("{\"size\":%u,\"seconds\":%g,\"tx_mpps\":%.4f,\"rx_mpps\":%.4f,\"rx_gbps\":%.3f,\"loss\":%.8f,",
+	       size, seconds, timed.sent / 1e6 / seconds, timed.taken / 1e6 / seconds,
+	       timed.taken / 1e9 / seconds * frame_len * 8, loss);
+	printf("\"p50_us\":%.2f,\"p99_us\":%.2f,\"idle\":%.4f,\"blocked\":%.4f,\"ceiling_mpps\":%.4f,"
+	       "\"waited\":%.4f,\"kernel\":%.4f,",
+	       quantile(.5), quantile(.99), idle, (double)timed.blocked / (timed.bursts ? timed.bursts : 1),
+	       ceiling, waited, kernel);
+}
+
+static void report_verified(void)
+{
+	struct counts all;
+
+	begin_counting();
+	run_until(__rdtsc() + verify * hz, 1);
+	drain(1);
+	all = sum();
+	if (stop)
+		die("interrupted\n");
+	printf("\"verified\":%" PRIu64 ",\"verified_of\":%" PRIu64 ",\"corrupt\":%" PRIu64
+	       ",\"misdelivered\":%" PRIu64 ",\"reordered\":%" PRIu64 ",\"duplicated\":%" PRIu64
+	       ",\"foreign\":%" PRIu64 "}\n",
+	       all.arrived, all.sent, all.corrupt, all.misdelivered, all.reordered, all.duplicated,
+	       all.foreign);
+	fflush(stdout);
+}
+
+/* --- setting up --- */
+
+static void add_vnic(const char *option)
+{
+	uint8_t *m;
+
+	if (vnics == MAX_VNICS)
+		die("at most %d vNICs\n", MAX_VNICS);
+	m = vnic[vnics].mac;
+	if (sscanf(option, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx,", m, m + 1, m + 2, m + 3, m + 4, m + 5) != ADDRESS ||
+	    !strchr(option, ','))
+		die("--vnic is MAC,SOCKET\n");
+	vnic[vnics++].socket = strchr(option, ',') + 1;
+}
+
+static void read_options(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"size", 1, 0, 's'},   {"seconds", 1, 0, 't'}, {"warmup", 1, 0, 'w'}, {"verify", 1, 0, 'v'},
+		{"both-ways", 0, 0, 'b'}, {"macs", 1, 0, 'm'}, {"burst", 1, 0, 'n'},  {"rate", 1, 0, 'r'},
+		{"packed", 0, 0, 'p'}, {"cpu", 1, 0, 'c'},     {"vnic", 1, 0, 'i'},   {0}};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, 0)) != -1)
+		switch (option) {
+		case 's': size = atoi(optarg); break;
+		case 't': seconds = atof(optarg); break;
+		case 'w': warmup = atof(optarg); break;
+		case 'v': verify = atof(optarg); break;
+		case 'b': both_ways = 1; break;
+		case 'm': macs = atoi(optarg); break;
+		case 'n': burst = atoi(optarg); break;
+		case 'r': rate = strtoull(optarg, 0, 10); break;
+		case 'p': is_packed = 1; break;
+		case 'c': cpu = atoi(optarg); break;
+		case 'i': add_vnic(optarg); break;
+		default: die("the options are at the head of ringgen.c\n");
+		}
+	if (size < 64 || size > LARGEST_FRAME || burst < 1 || burst > MAX_BURST || macs < 1 || seconds <= 0)
+		die("--size is 64 to %u, --burst 1 to %u, --macs at least 1, --seconds above 0\n", LARGEST_FRAME,
+		    MAX_BURST);
+	if (vnics < 2 || vnics % 2)
+		die("%u vNICs: it takes an even number, 2 to %d\n", vnics, MAX_VNICS);
+}
+
+static void run_on(unsigned number)
+{
+	cpu_set_t only;
+
+	CPU_ZERO(&only);
+	CPU_SET(number, &only);
+	if (sched_setaffinity(0, sizeof only, &only))
+		die("cannot run on CPU %u: %s\n", number, strerror(errno));
+}
+
+/* Of the time stamp counter. */
+static uint64_t cycles_a_second(void)
+{
+	struct timespec from, to;
+	uint64_t began = __rdtsc(), cycles;
+
+	clock_gettime(CLOCK_MONOTONIC_RAW, &from);
+	usleep(100000);
+	clock_gettime(CLOCK_MONOTONIC_RAW, &to);
+	cycles = __rdtsc() - began;
+	return cycles / (to.tv_sec - from.tv_sec + (to.tv_nsec - from.tv_nsec) / 1e9);
+}
+
+static void open_vnic(unsigned v, struct memory *memory, uint32_t room)
+{
+	struct vnic *me = &vnic[v];
+	int link = connect_to(me->socket);
+
+	agree(link, F_VERSION_1 | F_MRG_RXBUF | (is_packed ? F_RING_PACKED : 0), F_IN_ORDER);
+	tell_memory(link, memory);
+	make_ring(&me->receive, memory, is_packed, 1, room);
+	make_ring(&me->send, memory, is_packed, 0, room);
+	for (unsigned n = 0; n < RING; n++) {
+		memcpy(frame_of(&me->send, n), me->header, HEADER);
+		write_next(&me->receive, VNET_HEADER + room);
+	}
+	show(&me->receive);
+	connect_ring(&me->receive, link, 0);
+	connect_ring(&me->send, link, 1);
+	tell_state(link, SET_VRING_ENABLE, 0, 1);
+	tell_state(link, SET_VRING_ENABLE, 1, 1);
+	me->next = 1;
+	me->source = 1 % macs;
+}
+
+static void open_all(void)
+{
+	uint32_t room = frame_len < 2048 ? 2048 : frame_len;
+	struct memory memory = share_memory(2 * vnics * ring_bytes(room));
+
+	for (unsigned v = 0; v < vnics; v++)
+		make_header(v);
+	for (unsigned v = 0; v < vnics; v++)
+		open_vnic(v, &memory, room);
+}
+
+int main(int argc, char **argv)
+{
+	read_options(argc, argv);
+	run_on(cpu);
+	frame_len = size - FCS;
+	hz = cycles_a_second();
+	quarter_us = ((unsigned __int128)4000000 << 32) / hz;
+	signal(SIGINT, on_signal);
+	signal(SIGTERM, on_signal);
+	open_all();
+	greet();
+	measure();
+	report_verified();
+	return 0;
+}
