@@ -95,11 +95,11 @@ impl Chains {
     /// From chain `first` on the memory of each and where to note the bytes that were written into it, as far as all chains
     /// are of one piece.
     #[inline]
-    pub(super) fn fill_singles(&mut self, first: usize) -> impl Iterator<Item = (Piece, &mut u32)> {
+    pub(super) fn fill_singles(&mut self, first: usize) -> (&[Piece], impl Iterator<Item = &mut u32>) {
         let end = if self.used == self.len { self.len.max(first) } else { first };
         let pieces = self.pieces.get(first..end).unwrap_or_default();
         let chains = self.chains.get_mut(first..end).unwrap_or_default();
-        pieces.iter().copied().zip(chains.iter_mut().map(|chain| &mut chain.written))
+        (pieces, chains.iter_mut().map(|chain| &mut chain.written))
     }
 
     /// The chain's only piece; `None` for a chain of several.

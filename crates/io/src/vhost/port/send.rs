@@ -9,7 +9,7 @@
 
 use super::{Fault, Locked};
 use crate::{
-    BATCH_FRAMES, Batch, Sent, flow,
+    BATCH_FRAMES, Batch, HEAD_BYTES, Sent, flow,
     offload::{self, Taken},
     parts::piece,
     piece::{Piece, copy},
@@ -18,7 +18,7 @@ use crate::{
         device::{Device, Queue},
         features::Features,
         header,
-        ring::Ring,
+        ring::{Ring, fetch},
     },
 };
 use std::ptr::NonNull;
@@ -26,6 +26,9 @@ use wire::{VNET_HDR_LEN, VnetHdr};
 
 /// The header of a frame that is whole and finished, in one buffer.
 const PLAIN: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+
+/// No more of a buffer is fetched ahead of the copy into it.
+const FETCHED: usize = 2048;
 
 /// What sending needs beside the queues; kept for its buffers.
 #[derive(Debug, Default)]
@@ -167,16 +170,24 @@ impl<'a> Buffers<'a> {
             return which;
         }
         let (mut done, mut bytes) = (0, 0);
-        for (&index, (to, written)) in which.iter().zip(self.chains.fill_singles(self.used)) {
+        let (places, written) = self.chains.fill_singles(self.used);
+        for (&index, (&to, written)) in which.iter().zip(places.iter().zip(written)) {
             let len = batch.frame_len(index);
             if !batch.is_plain(index) || to.len < PLAIN.len() + len {
                 break;
             }
             let (head, tail) = (batch.head(index), batch.tail(index));
+            if !tail.is_empty() {
+                places.get(done + 1).iter().for_each(|next| fetch_rest(**next, len));
+            }
             // SAFETY: the ring keeps the memory of its chains mapped; the chain has room for header and frame, which head and
             // tail are. They are a slice and pieces of the batch, which stay mapped too.
             unsafe {
-                to.at.cast::<[u8; PLAIN.len()]>().write(PLAIN);
+                let header = to.at.cast::<[u8; PLAIN.len()]>();
+                // Mostly a frame like this one was there before. A line that is not written stays in both sides' caches.
+                if header.read() != PLAIN {
+                    header.write(PLAIN);
+                }
                 let mut to = to.at.add(PLAIN.len());
                 copy(head.as_ptr(), to.as_ptr(), head.len());
                 to = to.add(head.len());
@@ -256,6 +267,16 @@ impl<'a> Buffers<'a> {
         }
         self.used = end;
         Taken::Delivered
+    }
+}
+
+/// Fetches, to be written, the lines of a buffer that a frame of `len` bytes takes beyond its head: while the frame before is
+/// being copied. The ring has fetched those of the head.
+#[inline]
+fn fetch_rest(to: Piece, len: usize) {
+    let end = (PLAIN.len() + len).min(to.len).min(FETCHED);
+    for at in (PLAIN.len() + HEAD_BYTES..end).step_by(64) {
+        fetch(to.at.as_ptr().wrapping_add(at), true);
     }
 }
 
