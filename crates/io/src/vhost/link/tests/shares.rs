@@ -121,6 +121,26 @@ fn every_share_sends_also_one_that_receives_nothing() {
 }
 
 #[test]
+fn a_frame_has_its_own_header_whatever_lay_in_the_buffer() {
+    const PLAIN: [u8; HEADER] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+    for left_there in [[0; HEADER], PLAIN, [0xff; HEADER]] {
+        let mut dealt = Dealt::to(1);
+        for queue in [0, 2] {
+            make_available(&dealt.guest, queue);
+            pwrite(&dealt.guest.memory, &left_there, buffer_at(queue)).unwrap();
+        }
+        make_available(&dealt.guest, 1);
+        let mut batch = Batch::default();
+        dealt.shares[0].receive(&mut batch).unwrap();
+        assert_eq!(dealt.shares[0].transmit(&batch, &[0]).unwrap().frames, 1);
+        let queue = if used_index(&dealt.guest, 0) == 1 { 0 } else { 2 };
+        let mut got = [0; HEADER + FRAME];
+        pread(&dealt.guest.memory, &mut got, buffer_at(queue)).unwrap();
+        assert_eq!(got[..], [&PLAIN[..], &[1; FRAME]].concat());
+    }
+}
+
+#[test]
 fn a_fault_that_one_share_finds_stops_all_of_them() {
     let mut dealt = Dealt::to(2);
     // A descriptor far beyond the guest's memory.
