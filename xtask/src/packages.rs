@@ -81,7 +81,7 @@ const BENCH_VHOST: &[Package] = &[
     package("gcc", "compiles the generator"),
     package("libc6-dev", "what C programs include"),
     package("pkg-config", "tells how to compile against DPDK"),
-    package("libdpdk-dev", "DPDK, whose virtio-user driver the generator's vNICs are"),
+    package("libdpdk-dev", "DPDK, on whose virtio-user driver vNICs for segments are"),
     package("dpdk-dev", "testpmd, to measure beside"),
     package("openvswitch-switch", "tools of the peer to measure beside (its service is not used)"),
     package("openvswitch-switch-dpdk", "that peer itself"),
