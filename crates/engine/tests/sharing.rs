@@ -57,7 +57,7 @@ impl World {
         let budget = match self.uplink.share(port, Nanos(self.now)) {
             Share::Wait(wait) => {
                 // Woken late, as everybody is.
-                let late = if self.now % 7 == 0 { self.lateness } else { 50_000 };
+                let late = if self.now.is_multiple_of(7) { self.lateness } else { 50_000 };
                 self.until[at] = self.now + wait.0.min(SECOND / 10) + late;
                 self.uplink.was_read(port, true);
                 return;
