@@ -70,7 +70,7 @@ fn cargo(head: &[u8]) -> Option<Cargo> {
 /// The EtherType behind all tags and LLC/SNAP headers, and what follows it. Receivers peel off as many tags of VLAN 0 as
 /// there are (Linux, `__netif_receive_skb_core`), and some take IP in LLC/SNAP whatever the length field says.
 #[inline]
-fn network(head: &[u8]) -> Option<(u16, &[u8])> {
+pub(crate) fn network(head: &[u8]) -> Option<(u16, &[u8])> {
     let mut rest = head.get(ethernet::TYPE_OFFSET..)?;
     loop {
         let (kind, behind) = (be16(rest, 0)?, &rest[2..]);

@@ -10,6 +10,7 @@ pub mod ethernet;
 pub mod inspect;
 pub mod ip;
 mod mac;
+pub mod packet;
 mod partial;
 pub mod segment;
 pub mod transport;
