@@ -1,6 +1,6 @@
 //! What the REST API takes and answers beside configuration and status.
 
-use crate::{IfName, IoChoice, Name, SwitchKind, VhostRole, policy::vlan::VlanMode};
+use crate::{ChangeAcl, IfName, IoChoice, Name, SwitchKind, VhostRole, policy::vlan::VlanMode};
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
@@ -97,6 +97,9 @@ pub struct ChangePort {
     /// Whether the priority in tags is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust_priority: Option<bool>,
+    /// Access lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acl: Option<ChangeAcl>,
     /// The most addresses that may be learned on the port at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learn_limit: Option<u32>,

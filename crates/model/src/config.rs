@@ -1,7 +1,7 @@
 //! Desired state: what the state file, `apply` and `export` hold.
 
 use crate::{
-    IfName, Name,
+    AclConfig, IfName, Name,
     policy::vlan::{Trunk, VlanMode},
 };
 use alloc::{string::String, vec::Vec};
@@ -142,6 +142,9 @@ pub struct PortConfig {
     /// always kept.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub trust_priority: bool,
+    /// Who may talk to the vNIC, and whom it may talk to. An uplink has no such lists.
+    #[serde(default, skip_serializing_if = "AclConfig::is_default")]
+    pub acl: AclConfig,
     /// The most addresses that may be learned on the port at once while its guard is off.
     #[serde(default = "default_learn_limit")]
     pub learn_limit: u32,
@@ -172,6 +175,7 @@ impl PortConfig {
             router_guard: false,
             vlan: None,
             trust_priority: false,
+            acl: AclConfig::default(),
             learn_limit: DEFAULT_LEARN_LIMIT,
             mtu: None,
             queues: None,

@@ -26,6 +26,10 @@ pub use counters::{DropCounts, DropReason, PortCounters, SwitchCounters};
 pub use event::{Event, EventKind};
 pub use explain::{ExplainFrame, ExplainedDrop, ExplainedStep, Explanation, FrameBytes, FrameBytesError};
 pub use name::{IfName, Name, NameError};
+pub use policy::acl::{
+    AclAction, AclAddress, AclConfig, AclDirection, AclMatch, AclRule, AclRuleError, AclTraffic, ChangeAcl,
+    DEFAULT_FLOWS, DEFAULT_IDLE_S, IpPrefix, MAX_ACL_RULES, MAX_FLOWS, NoSuchRule, PrefixError,
+};
 pub use status::{
     IoMode, IoStatus, MacEntry, MacKind, PortState, PortStatus, RefusedMode, SwitchStatus, VhostStatus,
 };

@@ -185,11 +185,7 @@ pub struct Quoted {
 }
 
 const fn hidden(version: IpVersion) -> Packet<'static> {
-    Packet {
-        addresses: Addresses::Hidden(version),
-        part: Part::Whole,
-        transport: Transport::Hidden(None),
-    }
+    Packet { addresses: Addresses::Hidden(version), part: Part::Whole, transport: Transport::Hidden(None) }
 }
 
 #[inline]
@@ -217,7 +213,8 @@ fn v4(packet: &[u8]) -> Packet<'_> {
 
 #[inline]
 fn v6_addresses(fixed: &[u8; V6_HEADER_LEN]) -> Addresses {
-    let address = |at: usize| fixed.get(at..).and_then(<[u8]>::first_chunk::<16>).copied().unwrap_or_default();
+    let address =
+        |at: usize| fixed.get(at..).and_then(<[u8]>::first_chunk::<16>).copied().unwrap_or_default();
     let (src, dst) = (address(8), address(24));
     if src.starts_with(&MAPPED) || dst.starts_with(&MAPPED) {
         return Addresses::Hidden(IpVersion::V6);
@@ -234,7 +231,8 @@ fn v6(packet: &[u8]) -> Packet<'_> {
         return hidden(IpVersion::V6);
     }
     let stated = usize::from(u16::from_be_bytes([fixed[4], fixed[5]]));
-    let (part, transport) = behind_v6(fixed[6], rest, stated).unwrap_or((Part::Whole, Transport::Hidden(None)));
+    let (part, transport) =
+        behind_v6(fixed[6], rest, stated).unwrap_or((Part::Whole, Transport::Hidden(None)));
     Packet { addresses: v6_addresses(fixed), part, transport }
 }
 

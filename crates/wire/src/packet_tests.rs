@@ -77,7 +77,11 @@ fn window_scales_are_found_among_options_and_never_above_fourteen() {
     assert_eq!(scale(&[2, 4, 5, 180, 4, 2, 1, 3, 3, 9, 0, 0]), Some(9));
     assert_eq!(scale(&[3, 3, 200, 0]), Some(14));
     assert_eq!(scale(&[0, 3, 3, 9]), None);
-    assert_eq!(scale(&[5, 0, 3, 3]), None, "a length that is none does not stop the walk, nor does it make one");
+    assert_eq!(
+        scale(&[5, 0, 3, 3]),
+        None,
+        "a length that is none does not stop the walk, nor does it make one"
+    );
     assert_eq!(scale(&[1, 1, 1, 8]), None);
 }
 
@@ -100,7 +104,10 @@ fn headers_that_are_cut_off_hide_what_they_would_have_told() {
     let whole = v4_frame(ip::TCP, 0, 5, &tcp(TcpView::ACK, &[1, 1, 1, 0]));
     for len in 14..34 {
         let found = ip(&whole[..len]);
-        assert_eq!((found.addresses, found.transport), (Addresses::Hidden(IpVersion::V4), Transport::Hidden(None)));
+        assert_eq!(
+            (found.addresses, found.transport),
+            (Addresses::Hidden(IpVersion::V4), Transport::Hidden(None))
+        );
     }
     for len in 34..54 {
         let found = ip(&whole[..len]);
