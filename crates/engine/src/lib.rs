@@ -27,9 +27,11 @@
 
 extern crate alloc;
 
+mod acl;
 mod events;
 mod guards;
 mod hash;
+mod index;
 mod key;
 mod mac_table;
 mod pipeline;
@@ -40,6 +42,7 @@ mod step;
 mod switch;
 mod vlan;
 
+pub use acl::{Acl, AclFinding, AclFrame, AclState, AclWay, Meter};
 pub use events::{EVENT_INTERVAL, EngineEvent, MAX_EVENTS};
 pub use mac_table::{Entry, Learned, TableConfig};
 pub use pipeline::{FrameIn, Verdict, Verdicts};

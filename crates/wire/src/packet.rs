@@ -111,6 +111,8 @@ pub struct Segment<'a> {
 /// An ICMP or ICMPv6 header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Icmp<'a> {
+    /// Over which IP.
+    pub version: IpVersion,
     /// The type.
     pub kind: u8,
     /// The code.
@@ -121,7 +123,24 @@ pub struct Icmp<'a> {
     pub body: &'a [u8],
 }
 
+impl Icmp<'_> {
+    /// The protocol number of its kind of ICMP.
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
+        match self.version {
+            IpVersion::V4 => ip::ICMP,
+            IpVersion::V6 => ip::ICMPV6,
+        }
+    }
+}
+
 impl Segment<'_> {
+    /// A segment of which no more is known.
+    #[must_use]
+    pub const fn of_ports(ports: (u16, u16)) -> Self {
+        Self { ports, seq: 0, ack: 0, flags: 0, window: 0, payload: 0, options: &[], whole: false }
+    }
+
     /// The window scale option (RFC 7323 section 2.2), no more than 14. `None` where there is none.
     #[must_use]
     pub fn window_scale(&self) -> Option<u8> {
@@ -274,15 +293,21 @@ fn transport(version: IpVersion, protocol: u8, bytes: &[u8], stated: usize) -> T
             None => Transport::Hidden(Some(protocol)),
         },
         (IpVersion::V4, ip::ICMP) | (IpVersion::V6, ip::ICMPV6) => {
-            icmp(bytes).map_or(Transport::Hidden(Some(protocol)), Transport::Icmp)
+            icmp(version, bytes).map_or(Transport::Hidden(Some(protocol)), Transport::Icmp)
         }
         _ => Transport::Other(protocol),
     }
 }
 
-fn icmp(bytes: &[u8]) -> Option<Icmp<'_>> {
+fn icmp(version: IpVersion, bytes: &[u8]) -> Option<Icmp<'_>> {
     let (header, body) = bytes.split_first_chunk::<ICMP_HEADER_LEN>()?;
-    Some(Icmp { kind: header[0], code: header[1], id: u16::from_be_bytes([header[4], header[5]]), body })
+    Some(Icmp {
+        version,
+        kind: header[0],
+        code: header[1],
+        id: u16::from_be_bytes([header[4], header[5]]),
+        body,
+    })
 }
 
 #[inline]

@@ -89,11 +89,11 @@ fn window_scales_are_found_among_options_and_never_above_fourteen() {
 fn udp_and_icmp_are_read_over_both_versions_and_not_over_the_wrong_one() {
     let udp = [0, 53, 4, 0, 0, 8, 0, 0];
     let echo = [8, 0, 0, 0, 0, 5, 0, 1, 0xaa];
-    let echo_is = |kind: u8| Transport::Icmp(Icmp { kind, code: 0, id: 5, body: &[0xaa] });
+    let echo_over = |version| Transport::Icmp(Icmp { version, kind: 8, code: 0, id: 5, body: &[0xaa] });
     assert_eq!(ip(&v4_frame(ip::UDP, 0, 5, &udp)).transport, Transport::Udp(53, 1024));
     assert_eq!(ip(&v6_frame(ip::UDP, &[&udp])).transport, Transport::Udp(53, 1024));
-    assert_eq!(ip(&v4_frame(ip::ICMP, 0, 5, &echo)).transport, echo_is(8));
-    assert_eq!(ip(&v6_frame(ip::ICMPV6, &[&echo])).transport, echo_is(8));
+    assert_eq!(ip(&v4_frame(ip::ICMP, 0, 5, &echo)).transport, echo_over(IpVersion::V4));
+    assert_eq!(ip(&v6_frame(ip::ICMPV6, &[&echo])).transport, echo_over(IpVersion::V6));
     assert_eq!(ip(&v6_frame(ip::ICMP, &[&echo])).transport, Transport::Other(ip::ICMP));
     assert_eq!(ip(&v4_frame(ip::ICMPV6, 0, 5, &echo)).transport, Transport::Other(ip::ICMPV6));
     assert_eq!(ip(&v4_frame(47, 0, 5, &[])).transport, Transport::Other(47));

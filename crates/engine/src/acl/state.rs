@@ -1,0 +1,92 @@
+//! What the access lists of a port remember: flows, and counts of meters.
+
+use super::{Acl, AclFinding, AclFrame, AclWay, flows::Flows, rules::Section};
+use crate::Millis;
+use alloc::{sync::Arc, vec::Vec};
+use model::AclRule;
+
+/// What a meter counted: frames that the lists let pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meter {
+    /// How many.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What the lists of one port remember.
+#[derive(Clone, Debug)]
+pub struct AclState {
+    acl: Arc<Acl>,
+    flows: Flows,
+    /// Of each meter, in the order of the rules.
+    meters: Vec<Meter>,
+}
+
+impl AclState {
+    /// Nothing yet. `seed` has to be random and secret: see `hash.rs`.
+    #[must_use]
+    pub fn new(acl: Arc<Acl>, seed: [u64; 2]) -> Self {
+        let meters = alloc::vec![Meter::default(); acl.meters.len()];
+        Self { flows: Flows::new(seed, acl.max_flows), acl, meters }
+    }
+
+    /// Takes other rules. A meter that stays keeps its counts, a flow is judged anew by its next frame.
+    pub fn follow(&mut self, acl: &Arc<Acl>) {
+        if Arc::ptr_eq(&self.acl, acl) {
+            return;
+        }
+        let had =
+            |rule: &AclRule| self.meters().find(|(old, _)| old.body() == rule.body()).map(|(_, meter)| meter);
+        self.meters = acl.meter_rules().map(|rule| had(rule).unwrap_or_default()).collect();
+        self.flows.follow(acl.max_flows);
+        self.acl = Arc::clone(acl);
+    }
+
+    /// What becomes of a frame, and remembers what is to be remembered of it.
+    #[inline]
+    pub fn judge(&mut self, way: AclWay, frame: &AclFrame<'_>, now: Millis) -> AclFinding {
+        let Self { acl, flows, meters } = self;
+        let looked = match acl.look(way, frame.header) {
+            Ok(looked) => looked,
+            Err(refused) => return refused,
+        };
+        let finding = if acl.is_stateful {
+            flows.judge(acl, way, &looked, frame.vlan, now)
+        } else {
+            looked.by_extended_rules()
+        };
+        if finding.refused.is_none()
+            && let Some(done) = looked.first(Section::Meters)
+            && let Ok(at) = acl.meters.binary_search(&done.number)
+            && let Some(meter) = meters.get_mut(at)
+        {
+            meter.frames += 1;
+            meter.bytes += u64::from(frame.bytes);
+        }
+        finding
+    }
+
+    /// The meters and what they counted, in the order of the rules.
+    pub fn meters(&self) -> impl Iterator<Item = (&AclRule, Meter)> {
+        self.acl.meter_rules().zip(self.meters.iter().copied())
+    }
+
+    /// Flows that are remembered.
+    #[must_use]
+    pub const fn flows(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Bytes that these take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.flows.bytes()
+    }
+
+    /// Looks at so many places of flows in turn and reclaims those whose time has come; says how many it were. Verdicts do not depend on
+    /// it.
+    pub fn sweep(&mut self, places: usize, now: Millis) -> usize {
+        self.flows.sweep(places, now)
+    }
+}

@@ -1,0 +1,5 @@
+//! Access lists.
+
+mod frames;
+mod lists;
+mod naive;
