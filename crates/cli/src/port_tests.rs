@@ -28,6 +28,7 @@ Allowed MACs:      -
 Allowed reserved:  -
 DHCP guard:        off
 Router guard:      off
+Access lists:      -
 VLAN:              untagged
 Learn limit:       4096
 Received:          12 frames, 1200 bytes

@@ -2,6 +2,7 @@
 
 use crate::{
     forms::Forms,
+    lists::Lists,
     share::Share,
     tables::{Desk, Tables},
 };
@@ -208,7 +209,7 @@ impl Fabric {
         }
         settle_checksums(batch);
         self.decide(ingress, batch, now);
-        self.sort(ingress, batch);
+        self.sort(ingress, batch, now);
         self.deliver(batch, stopped);
         if let Some(port) = self.port(ingress) {
             port.complete();
@@ -250,8 +251,8 @@ impl Fabric {
         counters.rx_bytes += batch.frame_bytes() as u64;
     }
 
-    fn sort(&mut self, ingress: PortIndex, batch: &mut Batch) {
-        let Self { desk, ports, touched, copies, wire_lens, forms, .. } = self;
+    fn sort(&mut self, ingress: PortIndex, batch: &mut Batch, now: Millis) {
+        let Self { tables, desk, ports, touched, copies, wire_lens, forms, .. } = self;
         forms.clear();
         let snapshot = desk.snapshot();
         let mut first = 0;
@@ -261,6 +262,7 @@ impl Fabric {
             let mut send = |to: PortIndex, vlan: Vlan| {
                 let slot = &mut ports[usize::from(to.0)];
                 let was_empty = slot.leaving.is_empty();
+                let mut lists = Lists::of(tables, snapshot, to, now);
                 for frame in frames.clone() {
                     let mut departure =
                         match snapshot.fits(to, wire_lens[usize::from(frame)].get(), batch.head(frame)) {
@@ -270,6 +272,9 @@ impl Fabric {
                     if !vlan.is_none() {
                         departure = departure
                             .and_then(|frame| in_form(snapshot, (ingress, to), vlan, frame, batch, forms));
+                    }
+                    if let (Ok(_), Some(lists)) = (departure, &mut lists) {
+                        departure = lists.judge(batch, frame, vlan).map_or(departure, Err);
                     }
                     match departure {
                         Ok(frame) => slot.leaving.push(frame),

@@ -15,6 +15,7 @@
 mod fabric;
 mod forms;
 mod handle;
+mod lists;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod models;

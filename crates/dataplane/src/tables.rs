@@ -7,12 +7,13 @@
 //!
 //! A snapshot is put into force for all workers at once, and they find it with their next batch.
 
-use crate::sync::RwLock;
+use crate::sync::{RwLock, WriteGuard};
 use engine::{
-    EngineEvent, Entry, FrameIn, Millis, PortIndex, Snapshot, Step, Switch, TableConfig, Verdict, Verdicts,
+    AclFrame, AclWay, EngineEvent, Entry, FrameIn, Meter, Millis, PortIndex, Snapshot, Step, Switch,
+    TableConfig, Verdict, Verdicts, Vlan,
 };
 use io::HEAD_BYTES;
-use model::DropReason;
+use model::{AclRule, DropReason};
 use std::sync::Arc;
 
 /// The tables of one switch.
@@ -105,6 +106,18 @@ impl Tables {
         not_learned
     }
 
+    /// The switch, to oneself.
+    pub(crate) fn write(&self) -> WriteGuard<'_, Switch> {
+        self.0.write()
+    }
+
+    /// What the meters of a port have counted, and how many flows it remembers.
+    pub(crate) fn access_lists(&self, port: PortIndex) -> (Vec<(AclRule, Meter)>, usize) {
+        let switch = self.0.read();
+        let meters = switch.meters(port).map(|(rule, meter)| (rule.clone(), meter)).collect();
+        (meters, switch.flows(port))
+    }
+
     /// Lets `desk` have the snapshot that is in force.
     pub(crate) fn show(&self, desk: &mut Desk) {
         desk.take_over(self.0.read().snapshot());
@@ -114,11 +127,17 @@ impl Tables {
     pub(crate) fn explain(&self, ingress: PortIndex, header: &[u8], len: u32, now: Millis) -> Explained {
         let header = &header[..header.len().min(HEAD_BYTES)];
         let switch = self.0.read();
-        let (steps, verdict) = switch.explain(ingress, FrameIn { header, len }, now);
+        let (mut steps, verdict) = switch.explain(ingress, FrameIn { header, len }, now);
         let snapshot = switch.snapshot();
-        let outcome = |to: PortIndex, vlan| match snapshot.fits(to, len, header) {
-            true => snapshot.retag(ingress, to, vlan, header).map(|_| to).map_err(|reason| (to, reason)),
-            false => Err((to, DropReason::Oversize)),
+        let mut outcome = |to: PortIndex, vlan: Vlan| {
+            if !snapshot.fits(to, len, header) {
+                return Err((to, DropReason::Oversize));
+            }
+            snapshot.retag(ingress, to, vlan, header).map_err(|reason| (to, reason))?;
+            let frame = AclFrame { header, len, vlan: vlan.id() };
+            let Some(finding) = switch.explain_leaving(to, &frame, now) else { return Ok(to) };
+            steps.push(Step::AccessLists { port: to, way: AclWay::In, finding });
+            finding.refused.map_or(Ok(to), |reason| Err((to, reason)))
         };
         let outcomes = match verdict {
             Verdict::Drop(reason) => vec![Err((ingress, reason))],

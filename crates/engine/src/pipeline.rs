@@ -32,7 +32,7 @@
 mod memory;
 
 use crate::{
-    EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan, guards,
+    Acl, AclFrame, AclWay, EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan, guards,
     key::{EVERY_VLAN, Key},
     mac_table::{Hashed, Learned, MacTable, Source},
     snapshot::Port,
@@ -113,7 +113,7 @@ impl Switch {
         out: &mut Verdicts,
     ) -> u32 {
         self.table.advance(now);
-        let Self { snapshot, table, events, states } = self;
+        let Self { snapshot, table, events, states, .. } = self;
         let memory = Writable { table, events, state: states.get_mut(usize::from(ingress.0)) };
         let decided = decide(snapshot, ingress, memory, frames.into_iter(), out);
         decided.unwrap_or_default()
@@ -142,7 +142,7 @@ impl Switch {
         let mut table = self.table.clone();
         table.advance(now);
         let state = self.states.get(usize::from(ingress.0)).cloned();
-        let memory = Explaining { table, state: state.unwrap_or_default(), steps: &mut steps };
+        let memory = Explaining { table, state: state.unwrap_or_default(), steps: &mut steps, held: None };
         decide(&self.snapshot, ingress, memory, [frame].into_iter(), &mut out);
         let verdict = out.first().copied().unwrap_or(Verdict::Drop(DropReason::PortDown));
         (steps, verdict)
@@ -168,6 +168,12 @@ fn decide<'f>(
     } else {
         Way::<_, false> { ingress, port, snapshot, memory }.decide(frames, out)
     }
+}
+
+/// True for what access lists drop.
+const fn is_of_lists(reason: DropReason) -> bool {
+    use DropReason::{AclDenied, ExtAclDenied, FlowTableFull, OutOfState};
+    matches!(reason, AclDenied | ExtAclDenied | OutOfState | FlowTableFull)
 }
 
 /// Not inlined, so that the way of most ports stays as short as it is.
@@ -306,7 +312,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             Some(header) if frame.len as usize >= ethernet::HEADER_LEN => {
                 let (dst, src) = Key::pair(header);
                 if INSPECTS || is_tagged(header) {
-                    self.inspect(dst, src, frame.header)
+                    self.inspect(dst, src, frame)
                 } else {
                     Reading { dst, src, vlan: Vlan::NONE, refused: None }
                 }
@@ -317,15 +323,59 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
 
     /// Finds the VLAN of a frame, and looks into the frame where the port has policies that want it.
     #[inline]
-    fn inspect(&mut self, dst: Key, src: Key, header: &[u8]) -> Reading {
-        let vlan = match self.port.vlans.classify(header) {
+    fn inspect(&mut self, dst: Key, src: Key, frame: &FrameIn<'_>) -> Reading {
+        let vlan = match self.port.vlans.classify(frame.header) {
             Ok(vlan) => vlan,
             Err(reason) => return Reading { dst, src, vlan: Vlan::NONE, refused: Some(reason) },
         };
         let learned_in = self.snapshot.learns_in(vlan.id());
         let looks = INSPECTS && self.port.policy.inspects();
-        let refused = if looks { guards::refusal(&self.port.policy, header) } else { None };
-        Reading { dst: dst.in_vlan(learned_in), src: src.in_vlan(learned_in), vlan, refused }
+        let (dst, src) = (dst.in_vlan(learned_in), src.in_vlan(learned_in));
+        let refused = if looks { self.by_policies(dst, src, vlan, frame) } else { None };
+        Reading { dst, src, vlan, refused }
+    }
+
+    /// Why a policy that looks into frames refuses one.
+    #[inline]
+    fn by_policies(&mut self, dst: Key, src: Key, vlan: Vlan, frame: &FrameIn<'_>) -> Option<DropReason> {
+        let policy = &self.port.policy;
+        let by_lists = match policy.acl() {
+            Some(acl) => self.by_access_lists(acl, (dst, src), vlan, frame),
+            None => None,
+        };
+        let guards = || if policy.has_guards() { guards::refusal(policy, frame.header) } else { None };
+        by_lists.or_else(guards)
+    }
+
+    /// Why the port's access lists refuse a frame. Nothing is remembered of one that its addresses keep out: those come first.
+    fn by_access_lists(
+        &mut self,
+        acl: &Acl,
+        (dst, src): (Key, Key),
+        vlan: Vlan,
+        frame: &FrameIn<'_>,
+    ) -> Option<DropReason> {
+        let keeps_state = acl.keeps_state();
+        if !acl.judges(AclWay::Out) || (keeps_state && self.is_kept_out(dst, src)) {
+            return None;
+        }
+        let now = self.table().now();
+        let state = if keeps_state { self.memory.state() } else { None };
+        let finding = match state.and_then(|state| state.acl.get_mut()) {
+            Some(state) => {
+                let frame = AclFrame { header: frame.header, len: frame.len, vlan: vlan.id() };
+                state.judge(AclWay::Out, &frame, now)
+            }
+            None => acl.judge(AclWay::Out, frame.header),
+        };
+        self.memory.hold(Step::AccessLists { port: self.ingress, way: AclWay::Out, finding });
+        finding.refused
+    }
+
+    /// True where a frame's addresses keep it out whatever it carries.
+    fn is_kept_out(&self, dst: Key, src: Key) -> bool {
+        let is_reserved = dst.is_group() && self.port.is_reserved(dst.mac());
+        !src.is_valid_source() || is_reserved || (self.port.guarded && !self.port.may_send_from(src))
     }
 
     #[inline]
@@ -404,7 +454,10 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         if self.is_reserved(run.dst) {
             return Some(DropReason::ReservedMulticast);
         }
-        if INSPECTS && self.port.policy.inspects() {
+        if INSPECTS {
+            self.memory.note_held();
+        }
+        if INSPECTS && self.port.policy.has_guards() && !refused.is_some_and(is_of_lists) {
             self.memory.note(Step::Policies { refused });
         }
         refused

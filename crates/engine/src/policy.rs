@@ -1,6 +1,7 @@
 //! What one port may do.
 
-use alloc::vec::Vec;
+use crate::{Acl, AclWay};
+use alloc::{sync::Arc, vec::Vec};
 use model::policy::vlan::{Trunk, VlanMode};
 use wire::MacAddr;
 
@@ -37,6 +38,8 @@ pub struct PortPolicy {
     pub dhcp_guard: bool,
     /// Neither router advertisements nor redirects may be sent from this vNIC. An uplink has no such guard, whatever is set here.
     pub router_guard: bool,
+    /// Who may talk to the vNIC, and whom it may talk to. An uplink has no such lists, whatever is set here.
+    pub acl: Option<Arc<Acl>>,
     /// In which VLANs the port is.
     pub vlan: VlanMode,
     /// The priority in a frame's tag is kept. That of frames from and to an uplink is, whatever is set here.
@@ -62,6 +65,7 @@ impl PortPolicy {
             allow_reserved: 0,
             dhcp_guard: false,
             router_guard: false,
+            acl: None,
             vlan: match role {
                 Role::Uplink => VlanMode::Trunk(Trunk::all()),
                 Role::Vnic => VlanMode::Untagged,
@@ -81,13 +85,25 @@ impl PortPolicy {
 
     /// True where a policy remembers something of the port's frames.
     #[must_use]
-    pub const fn remembers(&self) -> bool {
-        false
+    pub fn remembers(&self) -> bool {
+        self.acl().is_some_and(|acl| acl.keeps_state())
+    }
+
+    /// The access lists of a vNIC.
+    #[must_use]
+    pub fn acl(&self) -> Option<&Arc<Acl>> {
+        self.acl.as_ref().filter(|_| matches!(self.role, Role::Vnic))
+    }
+
+    /// True where one of the guards has to know what frames carry.
+    #[must_use]
+    pub(crate) const fn has_guards(&self) -> bool {
+        (self.dhcp_guard || self.router_guard) && matches!(self.role, Role::Vnic)
     }
 
     /// True where it has to be known what frames carry.
     #[must_use]
-    pub const fn inspects(&self) -> bool {
-        (self.dhcp_guard || self.router_guard) && matches!(self.role, Role::Vnic)
+    pub fn inspects(&self) -> bool {
+        self.has_guards() || self.acl().is_some_and(|acl| acl.judges(AclWay::Out))
     }
 }

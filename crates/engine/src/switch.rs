@@ -12,6 +12,8 @@ pub struct Switch {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) table: MacTable,
     pub(crate) events: Events,
+    /// What the hashes of flows are keyed with.
+    seed: [u64; 2],
     /// By port.
     pub(crate) states: Vec<PortState>,
 }
@@ -24,6 +26,7 @@ impl Switch {
             snapshot: Arc::default(),
             table: MacTable::new(config, seed),
             events: Events::default(),
+            seed,
             states: Vec::new(),
         }
     }
@@ -47,6 +50,7 @@ impl Switch {
             if !port.is_some_and(PortPolicy::remembers) {
                 *state = PortState::default();
             }
+            state.acl.follow(port.and_then(PortPolicy::acl), self.seed);
         }
         self.snapshot = snapshot;
     }
@@ -70,6 +74,9 @@ impl Switch {
     /// counts as absent from the moment it expires.
     pub fn age(&mut self, now: Millis, budget: usize) -> usize {
         self.table.advance(now);
+        for acl in self.states.iter_mut().filter_map(|state| state.acl.get_mut()) {
+            acl.sweep(budget, now);
+        }
         (0..budget).take_while(|_| self.table.reclaim_one()).count()
     }
 

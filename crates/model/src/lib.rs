@@ -31,7 +31,8 @@ pub use policy::acl::{
     DEFAULT_FLOWS, DEFAULT_IDLE_S, IpPrefix, MAX_ACL_RULES, MAX_FLOWS, NoSuchRule, PrefixError,
 };
 pub use status::{
-    IoMode, IoStatus, MacEntry, MacKind, PortState, PortStatus, RefusedMode, SwitchStatus, VhostStatus,
+    AclStatus, IoMode, IoStatus, MacEntry, MacKind, MeterStatus, PortState, PortStatus, RefusedMode,
+    SwitchStatus, VhostStatus,
 };
 pub use validate::{Invalid, ValidState};
 pub use wire::MacAddr;

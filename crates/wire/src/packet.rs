@@ -49,6 +49,8 @@ pub struct Packet<'a> {
     pub addresses: Addresses,
     /// Which part of a datagram it is.
     pub part: Part,
+    /// Where it ends by its own account, from the frame's first byte on: there is more of a frame that will be cut to segments.
+    pub end: u32,
     /// What it carries.
     pub transport: Transport<'a>,
 }
@@ -162,8 +164,8 @@ impl Segment<'_> {
 #[must_use]
 pub fn read(head: &[u8]) -> Network<'_> {
     match network(head) {
-        Some((ethernet::IPV4, packet)) => Network::Ip(v4(packet)),
-        Some((ethernet::IPV6, packet)) => Network::Ip(v6(packet)),
+        Some((ethernet::IPV4, packet)) => Network::Ip(v4(packet).behind(head.len() - packet.len())),
+        Some((ethernet::IPV6, packet)) => Network::Ip(v6(packet).behind(head.len() - packet.len())),
         Some((ethernet::ARP, _)) => Network::Arp,
         Some(_) => Network::Other,
         None => Network::Hidden,
@@ -203,8 +205,21 @@ pub struct Quoted {
     pub third: u16,
 }
 
+impl Packet<'_> {
+    /// The packet behind headers of so many bytes.
+    #[inline]
+    const fn behind(self, link: usize) -> Self {
+        Self { end: self.end + link as u32, ..self }
+    }
+}
+
 const fn hidden(version: IpVersion) -> Packet<'static> {
-    Packet { addresses: Addresses::Hidden(version), part: Part::Whole, transport: Transport::Hidden(None) }
+    Packet {
+        addresses: Addresses::Hidden(version),
+        part: Part::Whole,
+        end: 0,
+        transport: Transport::Hidden(None),
+    }
 }
 
 #[inline]
@@ -222,12 +237,18 @@ fn v4(packet: &[u8]) -> Packet<'_> {
     let (offset, protocol) = (part & 0x1fff, ip.protocol());
     if offset != 0 {
         let part = Part::Later { id, offset: offset * UNIT as u16 };
-        return Packet { addresses, part, transport: Transport::Hidden(Some(protocol)) };
+        return Packet {
+            addresses,
+            part,
+            end: ip.total_len() as u32,
+            transport: Transport::Hidden(Some(protocol)),
+        };
     }
     let len = ip.header_len();
     let stated = usize::from(ip.total_len()).saturating_sub(len);
     let transport = transport(IpVersion::V4, protocol, packet.get(len..).unwrap_or_default(), stated);
-    Packet { addresses, part: if part == 0 { Part::Whole } else { Part::First { id } }, transport }
+    let part = if part == 0 { Part::Whole } else { Part::First { id } };
+    Packet { addresses, part, end: ip.total_len().into(), transport }
 }
 
 #[inline]
@@ -252,7 +273,7 @@ fn v6(packet: &[u8]) -> Packet<'_> {
     let stated = usize::from(u16::from_be_bytes([fixed[4], fixed[5]]));
     let (part, transport) =
         behind_v6(fixed[6], rest, stated).unwrap_or((Part::Whole, Transport::Hidden(None)));
-    Packet { addresses: v6_addresses(fixed), part, transport }
+    Packet { addresses: v6_addresses(fixed), part, end: (V6_HEADER_LEN + stated) as u32, transport }
 }
 
 /// Walks over extension headers. `None` where the bytes at hand end before the transport header.

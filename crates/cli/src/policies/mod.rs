@@ -1,5 +1,6 @@
 //! Policies of a port: what is given with `port add` and `port set`, and what `port show` says. A file for each.
 
+mod acl;
 mod vlan;
 
 use crate::{
@@ -33,6 +34,8 @@ pub struct Policies {
     #[arg(long)]
     router_guard: Option<OnOff>,
     #[command(flatten)]
+    acl: acl::AclArgs,
+    #[command(flatten)]
     vlan: vlan::VlanArgs,
     /// The most addresses learned on the port at once while its guard is off
     #[arg(long, value_name = "N")]
@@ -54,6 +57,7 @@ impl Policies {
         port.router_guard = self.router_guard.is_some_and(bool::from);
         port.learn_limit = self.learn_limit.unwrap_or(port.learn_limit);
         port.mtu = self.mtu;
+        self.acl.add_to(port);
         self.vlan.add_to(port)
     }
 
@@ -68,6 +72,7 @@ impl Policies {
         change.router_guard = self.router_guard.map(bool::from);
         change.learn_limit = self.learn_limit;
         change.mtu = self.mtu;
+        self.acl.add_to_change(change);
         self.vlan.add_to_change(change)
     }
 }
@@ -84,6 +89,7 @@ pub fn rows(port: &PortStatus) -> Vec<(&'static str, String)> {
         ("DHCP guard", on_vnic(port, config.dhcp_guard).into()),
         ("Router guard", on_vnic(port, config.router_guard).into()),
     ];
+    rows.extend(acl::rows(port));
     rows.extend(vlan::rows(config));
     rows.push(("Learn limit", config.learn_limit.to_string()));
     rows

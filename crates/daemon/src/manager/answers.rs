@@ -6,7 +6,9 @@ use super::{
     refuse::{no_port, no_switch},
 };
 use crate::{api::Refused, events::now_s};
-use model::{MacEntry, Name, PortCounters, PortStatus, SwitchConfig, SwitchStatus};
+use dataplane::SwitchId;
+use engine::Meter;
+use model::{AclStatus, MacEntry, MeterStatus, Name, PortCounters, PortStatus, SwitchConfig, SwitchStatus};
 
 impl Core {
     pub fn switch_status(&self, name: &str) -> Result<SwitchStatus, Refused> {
@@ -36,7 +38,12 @@ impl Core {
             report.ports.iter().find(|(index, _)| *index == port.index).map(|(_, c)| *c).unwrap_or_default()
         };
         let ports = config.ports.iter().filter_map(|p| live.ports.get(&p.name));
-        Ok(ports.map(|port| self.status(&config.name, port, counters(port))).collect())
+        ports
+            .map(|port| {
+                let acl = self.acl_status(live.id, port)?;
+                Ok(PortStatus { acl, ..self.status(&config.name, port, counters(port)) })
+            })
+            .collect()
     }
 
     pub fn port_status(&self, switch: &str, port: &str) -> Result<PortStatus, Refused> {
@@ -59,6 +66,17 @@ impl Core {
         Ok(macs)
     }
 
+    fn acl_status(&self, switch: SwitchId, port: &LivePort) -> Result<Option<AclStatus>, Refused> {
+        if port.config.acl.rules.is_empty() {
+            return Ok(None);
+        }
+        let (meters, flows) = self.dataplane.access_lists(switch, port.index)?;
+        let meters = meters.into_iter().filter_map(|(rule, Meter { frames, bytes })| {
+            Some(MeterStatus { rule: rule.name?, frames, bytes })
+        });
+        Ok(Some(AclStatus { meters: meters.collect(), flows: flows as u32 }))
+    }
+
     fn status(&self, switch: &Name, port: &LivePort, stats: PortCounters) -> PortStatus {
         PortStatus {
             name: port.config.name.clone(),
@@ -70,6 +88,7 @@ impl Core {
             mtu: port.mtu,
             vhost: self.vhost_status(switch, port),
             io: port.io_status(),
+            acl: None,
             config: port.config.clone(),
             stats,
         }

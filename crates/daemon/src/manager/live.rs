@@ -1,10 +1,13 @@
 //! What of a switch lives in the data path, and the snapshot that follows from it.
 
 use dataplane::SwitchId;
-use engine::{PortIndex, PortPolicy, Role, Snapshot};
+use engine::{Acl, PortIndex, PortPolicy, Role, Snapshot};
 use io::VhostView;
-use model::{Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState};
-use std::collections::{BTreeMap, BTreeSet};
+use model::{AclConfig, Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A switch at work.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub struct LivePort {
     pub vhost: Option<VhostView>,
     /// How frames pass the port's interface, since it was opened last.
     pub io: Option<IoStatus>,
+    /// Its access lists, prepared once for all snapshots until they change.
+    acl: Option<Arc<Acl>>,
 }
 
 impl LiveSwitch {
@@ -56,6 +61,7 @@ impl LiveSwitch {
             link: None,
             vhost: None,
             io: None,
+            acl: prepared(&config.acl),
         };
         self.ports.entry(config.name.clone()).insert_entry(port).into_mut()
     }
@@ -80,9 +86,22 @@ impl LiveSwitch {
     }
 }
 
+/// Access lists for the data path, where there are rules.
+fn prepared(acl: &AclConfig) -> Option<Arc<Acl>> {
+    (!acl.rules.is_empty()).then(|| Arc::new(Acl::new(&acl.rules, acl.flows)))
+}
+
 impl LivePort {
     pub const fn is_uplink(&self) -> bool {
         matches!(self.config.attach, Attachment::Uplink(_))
+    }
+
+    /// Has the port be as `config` says.
+    pub fn configure(&mut self, config: PortConfig) {
+        if config.acl != self.config.acl {
+            self.acl = prepared(&config.acl);
+        }
+        self.config = config;
     }
 
     /// How frames pass the port's interface, while the data path has it.
@@ -106,6 +125,7 @@ impl LivePort {
             allow_reserved: self.config.allow_reserved.iter().map(bit).fold(0, |all, one| all | one),
             dhcp_guard: self.config.dhcp_guard,
             router_guard: self.config.router_guard,
+            acl: self.acl.clone(),
             vlan: self.config.vlan(),
             trust_priority: self.config.trust_priority,
             learn_limit: self.config.learn_limit,

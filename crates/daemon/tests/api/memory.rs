@@ -70,6 +70,7 @@ fn port_status(switch: &SwitchConfig, port: &PortConfig) -> PortStatus {
         mtu: port.mtu.unwrap_or(1500),
         vhost: None,
         io: None,
+        acl: None,
         config: port.clone(),
         stats: Default::default(),
     }

@@ -17,10 +17,12 @@
 mod classifier;
 mod field;
 mod flows;
+mod leaving;
 mod macs;
 mod rules;
 mod state;
 
+pub(crate) use state::PortAcl;
 pub use state::{AclState, Meter};
 
 use alloc::vec::Vec;
@@ -45,8 +47,8 @@ pub enum AclWay {
 pub struct AclFrame<'a> {
     /// Its first bytes, as many as a switch port looks at.
     pub header: &'a [u8],
-    /// All its bytes, for meters.
-    pub bytes: u32,
+    /// How long it is, or where it will be cut its largest segment. Meters count such a one as long as it says it is.
+    pub len: u32,
     /// The VLAN that it is on: flows of two VLANs have nothing to do with each other.
     pub vlan: u16,
 }

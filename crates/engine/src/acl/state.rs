@@ -4,6 +4,7 @@ use super::{Acl, AclFinding, AclFrame, AclWay, flows::Flows, rules::Section};
 use crate::Millis;
 use alloc::{sync::Arc, vec::Vec};
 use model::AclRule;
+use wire::packet::Network;
 
 /// What a meter counted: frames that the lists let pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +13,38 @@ pub struct Meter {
     pub frames: u64,
     /// Their bytes.
     pub bytes: u64,
+}
+
+/// What a port remembers of its lists, where they want it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PortAcl(Option<AclState>);
+
+impl PortAcl {
+    /// Follows the port's lists. `seed` has to be random and secret.
+    pub(crate) fn follow(&mut self, acl: Option<&Arc<Acl>>, seed: [u64; 2]) {
+        match (acl.filter(|acl| acl.keeps_state()), &mut self.0) {
+            (Some(acl), Some(state)) => state.follow(acl),
+            (Some(acl), none) => *none = Some(AclState::new(Arc::clone(acl), seed)),
+            (None, state) => *state = None,
+        }
+    }
+
+    pub(crate) const fn get(&self) -> Option<&AclState> {
+        self.0.as_ref()
+    }
+
+    #[inline]
+    pub(crate) const fn get_mut(&mut self) -> Option<&mut AclState> {
+        self.0.as_mut()
+    }
+}
+
+/// A packet's bytes in a frame that will be cut are those of all its segments.
+fn bytes_of(network: &Network<'_>, len: u32) -> u32 {
+    match network {
+        Network::Ip(packet) => packet.end.max(len),
+        _ => len,
+    }
 }
 
 /// What the lists of one port remember.
@@ -62,7 +95,7 @@ impl AclState {
             && let Some(meter) = meters.get_mut(at)
         {
             meter.frames += 1;
-            meter.bytes += u64::from(frame.bytes);
+            meter.bytes += u64::from(bytes_of(&looked.network, frame.len));
         }
         finding
     }

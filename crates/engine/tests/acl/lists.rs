@@ -167,7 +167,7 @@ fn check(rules: &[AclRule], frames: &[Frame]) -> Result<(), TestCaseError> {
         if let Err((_, rule)) = expected {
             prop_assert_eq!(finding.rule, Some(rule as u16), "{:?}", frame);
         }
-        let seen = AclFrame { header: &header, bytes: 100 + at as u32, vlan: 0 };
+        let seen = AclFrame { header: &header, len: 100 + at as u32, vlan: 0 };
         prop_assert_eq!(state.judge(way, &seen, Millis(0)), finding);
         if let Ok(Some(meter)) = expected {
             metered[meter].0 += 1;
@@ -330,7 +330,7 @@ fn meters_keep_their_counts_when_other_rules_change() {
     let mut state = AclState::new(Arc::clone(&first), [1, 2]);
     let send = |state: &mut AclState, src: &str| {
         let header = ip(src, "10.9.9.9", Upper::Udp(1, 2)).header();
-        let _ = state.judge(AclWay::In, &AclFrame { header: &header, bytes: 60, vlan: 0 }, Millis(0));
+        let _ = state.judge(AclWay::In, &AclFrame { header: &header, len: 60, vlan: 0 }, Millis(0));
     };
     for src in ["10.0.0.1", "10.0.0.2", "10.0.0.3"] {
         send(&mut state, src);

@@ -156,7 +156,7 @@ impl Key {
         };
         let (local, remote) = ((self.rest >> 48) as u16, (self.rest >> 32) as u16);
         let ports = if turn { (remote, local) } else { (local, remote) };
-        Packet { addresses, part: Part::Whole, transport: self.transport(ports) }
+        Packet { addresses, part: Part::Whole, end: 0, transport: self.transport(ports) }
     }
 
     fn transport(&self, ports: (u16, u16)) -> Transport<'static> {

@@ -201,10 +201,4 @@ impl Table {
         }
         freed
     }
-
-    /// All flows, in no particular order.
-    #[cfg(test)]
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Flow)> {
-        self.nodes.iter().filter_map(|node| Some((&node.key, node.flow.as_ref()?)))
-    }
 }
