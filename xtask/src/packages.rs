@@ -41,6 +41,8 @@ const TESTS: &[Package] = &[
     package("tcpdump", "an observer of frames that shares no code with this project"),
     package("dnsmasq-base", "the DHCP server and the router (only the program; no service is started)"),
     package("python3-scapy", "frames that hide what they carry"),
+    package("nmap", "scans of ports behind access lists"),
+    package("hping3", "blind resets and segments of connections that are another's"),
     package("strace", "kills vmswitchd at every system call of a kind"),
     package("qemu-system-x86", "real guests"),
     package("busybox-static", "what real guests run, and a DHCP client"),
