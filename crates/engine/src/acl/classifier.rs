@@ -4,7 +4,7 @@
 //! for all of them. A rule *could* match what is hidden ([`wire::packet`]): so a deny does, and an allow that needs to know does not.
 
 use super::{
-    field::{Field, Number, Row, Takes, first_common},
+    field::{self, Field, Number, Row, Takes},
     rules::{Entry, Section},
 };
 use alloc::vec::Vec;
@@ -20,7 +20,7 @@ const FIELDS: usize = 5;
 const PROTOCOLS: usize = 256;
 
 /// A frame as rules see it: which of them each field lets through.
-pub(super) type Rows<'a> = [&'a [u64]; FIELDS];
+pub(super) type Rows<'a> = field::Rows<'a, FIELDS>;
 
 /// The rules of one direction.
 #[derive(Clone, Debug)]
@@ -88,6 +88,11 @@ impl Classifier {
     /// The rows of a frame's fields. `is_out` where the vNIC is its source.
     #[inline]
     pub(super) fn rows(&self, network: &Network<'_>, is_out: bool) -> Rows<'_> {
+        Rows::new(self.fields(network, is_out))
+    }
+
+    #[inline]
+    fn fields(&self, network: &Network<'_>, is_out: bool) -> [&[u64]; FIELDS] {
         match network {
             Network::Ip(packet) => self.rows_of_packet(packet, is_out),
             Network::Arp => self.rows_of_other(&self.carried.arp),
@@ -102,7 +107,7 @@ impl Classifier {
         }
     }
 
-    fn rows_of_other<'a>(&'a self, carried: &'a Row) -> Rows<'a> {
+    fn rows_of_other<'a>(&'a self, carried: &'a Row) -> [&'a [u64]; FIELDS] {
         [
             self.local.absent.words(),
             self.remote.absent.words(),
@@ -113,7 +118,7 @@ impl Classifier {
     }
 
     #[inline]
-    fn rows_of_packet(&self, packet: &Packet<'_>, is_out: bool) -> Rows<'_> {
+    fn rows_of_packet(&self, packet: &Packet<'_>, is_out: bool) -> [&[u64]; FIELDS] {
         let (local, remote) = match packet.addresses {
             Addresses::V4(src, dst) => {
                 let (local, remote) = if is_out { (src, dst) } else { (dst, src) };
@@ -163,7 +168,13 @@ impl Classifier {
     /// The first rule of a section that matches.
     #[inline]
     pub(super) fn first(&self, rows: Rows<'_>, section: Section) -> Option<usize> {
-        first_common(rows, self.sections[section as usize])
+        rows.first(self.sections[section as usize])
+    }
+
+    /// True where there are rules besides extended ones.
+    #[inline]
+    pub(super) const fn looks_first(&self) -> bool {
+        self.sections[Section::Meters as usize] | self.sections[Section::Basic as usize] != 0
     }
 
     pub(super) fn bytes(&self) -> usize {

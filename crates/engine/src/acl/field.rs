@@ -29,10 +29,21 @@ impl<K> Takes<K> {
     }
 }
 
+/// Into how many strides the values of a field are cut, with one more for those behind the last.
+const STRIDES: usize = 514;
+
 /// What is a number.
 pub(super) trait Number: Copy + Ord + Default {
     /// The one behind it.
     fn next(self) -> Option<Self>;
+
+    /// How many times `1 << shift` it is above `least`; none where it is below.
+    fn steps_above(self, least: Self, shift: u32) -> usize;
+
+    /// The least shift by which `self` is no more than `most` steps above `least`.
+    fn shift_for(self, least: Self, most: usize) -> u32 {
+        (0..128).find(|shift| self.steps_above(least, *shift) <= most).unwrap_or(0)
+    }
 }
 
 macro_rules! numbers {
@@ -40,6 +51,11 @@ macro_rules! numbers {
         $(impl Number for $number {
             fn next(self) -> Option<Self> {
                 self.checked_add(1)
+            }
+
+            #[inline]
+            fn steps_above(self, least: Self, shift: u32) -> usize {
+                (self.saturating_sub(least) >> shift.min(<$number>::BITS - 1)).try_into().unwrap_or(usize::MAX)
             }
         })+
     };
@@ -78,6 +94,11 @@ impl Row {
 pub(super) struct Field<K> {
     /// Where ranges begin, ascending; the first one is zero.
     starts: Vec<K>,
+    /// The values between the second start and the last one are cut into strides of equal length: for each how many starts lie
+    /// before it, or in it too for the next one. So few are left to be compared.
+    strides: Vec<u32>,
+    least: K,
+    shift: u32,
     /// Their rows, one behind the other.
     rows: Vec<u64>,
     /// Words of a row with its first.
@@ -104,14 +125,36 @@ impl<K: Number> Field<K> {
             }
             rows.extend_from_slice(row.words());
         }
-        Self { starts, rows, len: words + 1 }
+        let least = starts.get(1).copied().unwrap_or_default();
+        let shift = starts.last().map_or(0, |last| last.shift_for(least, STRIDES - 2));
+        let before =
+            |stride: usize| starts.partition_point(|start| start.steps_above(least, shift) < stride) as u32;
+        let strides = (0..STRIDES).map(before).collect();
+        Self {
+            strides: if starts.len() > 1 { strides } else { Vec::new() },
+            least,
+            shift,
+            starts,
+            rows,
+            len: words + 1,
+        }
     }
 
     /// The rules that take this value.
     #[inline]
     pub(super) fn row(&self, value: K) -> &[u64] {
-        let at = self.starts.partition_point(|start| *start <= value).saturating_sub(1) * self.len;
+        let at = self.range(value) * self.len;
         self.rows.get(at..at + self.len).unwrap_or_default()
+    }
+
+    /// In which range a value is.
+    #[inline]
+    fn range(&self, value: K) -> usize {
+        let stride = value.steps_above(self.least, self.shift).min(STRIDES - 2);
+        let Some([from, until]) = self.strides.get(stride..stride + 2) else { return 0 };
+        let (from, until) = (*from as usize, *until as usize);
+        let within = self.starts.get(from..until).unwrap_or_default();
+        (from + within.partition_point(|start| *start <= value)).saturating_sub(1)
     }
 
     pub(super) const fn bytes(&self) -> usize {
@@ -131,20 +174,40 @@ fn edges<K: Number>(rules: &[Takes<K>]) -> (Edges<K>, Edges<K>) {
     (begin, end)
 }
 
-/// The first rule that is in all of these rows, of those in the words that `candidates` names.
-#[inline]
-pub(super) fn first_common<const N: usize>(rows: [&[u64]; N], candidates: u64) -> Option<usize> {
-    let word = |at: usize| rows.iter().fold(u64::MAX, |all, row| all & row.get(at).copied().unwrap_or(0));
-    let mut left = word(0) & candidates;
-    while left != 0 {
-        let at = left.trailing_zeros() as usize;
-        let common = word(at + 1);
-        if common != 0 {
-            return Some(at * 64 + common.trailing_zeros() as usize);
-        }
-        left &= left - 1;
+/// The rows of a frame's fields.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a, const N: usize> {
+    rows: [&'a [u64]; N],
+    /// In which words all of them have something.
+    shared: u64,
+}
+
+impl<'a, const N: usize> Rows<'a, N> {
+    #[inline]
+    pub(super) fn new(rows: [&'a [u64]; N]) -> Self {
+        Self { shared: common(&rows, 0), rows }
     }
-    None
+
+    /// The first rule that is in all rows, of those in the words that `candidates` names.
+    #[inline]
+    pub(super) fn first(&self, candidates: u64) -> Option<usize> {
+        let mut left = self.shared & candidates;
+        while left != 0 {
+            let at = left.trailing_zeros() as usize;
+            let common = common(&self.rows, at + 1);
+            if common != 0 {
+                return Some(at * 64 + common.trailing_zeros() as usize);
+            }
+            left &= left - 1;
+        }
+        None
+    }
+}
+
+/// What all rows have at this word.
+#[inline]
+fn common<const N: usize>(rows: &[&[u64]; N], at: usize) -> u64 {
+    rows.iter().fold(u64::MAX, |all, row| all & row.get(at).copied().unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -197,7 +260,7 @@ mod tests {
         ) {
             let rows: Vec<_> = lists.iter().map(|list| Row::of(256, 4, |rule| list.contains(&rule))).collect();
             let common = (0..256).find(|rule| candidates >> (rule / 64) & 1 == 1 && lists.iter().all(|list| list.contains(rule)));
-            prop_assert_eq!(first_common([rows[0].words(), rows[1].words(), rows[2].words()], candidates), common);
+            prop_assert_eq!(Rows::new([rows[0].words(), rows[1].words(), rows[2].words()]).first(candidates), common);
         }
     }
 

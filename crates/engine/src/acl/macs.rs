@@ -2,7 +2,7 @@
 
 use super::{
     classifier::End,
-    field::{Field, Takes, first_common},
+    field::{Field, Rows, Takes},
     rules::{Done, Entry, specific},
 };
 use alloc::vec::Vec;
@@ -44,7 +44,7 @@ impl Macs {
     /// What the most specific rule does that matches.
     #[inline]
     pub(super) fn decide(&self, local: MacAddr, remote: MacAddr) -> Option<Done> {
-        let rows = [self.local.row(local.to_u64()), self.remote.row(remote.to_u64())];
-        self.done.get(first_common(rows, u64::MAX)?).copied()
+        let rows = Rows::new([self.local.row(local.to_u64()), self.remote.row(remote.to_u64())]);
+        self.done.get(rows.first(u64::MAX)?).copied()
     }
 }

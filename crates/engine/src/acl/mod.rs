@@ -102,22 +102,37 @@ const fn number(done: Option<Done>) -> Option<u16> {
 }
 
 /// What a frame is looked up by.
-#[derive(Clone, Copy)]
 struct Looked<'a> {
     side: &'a Side,
-    network: Network<'a>,
-    rows: classifier::Rows<'a>,
+    way: AclWay,
+    network: &'a Network<'a>,
+    /// Looked up at once where all of them are wanted anyway: a flow may make extended rules needless.
+    rows: Option<classifier::Rows<'a>>,
 }
 
 impl<'a> Looked<'a> {
     #[inline]
-    fn new(side: &'a Side, way: AclWay, network: Network<'a>) -> Self {
-        Self { side, rows: side.classifier.rows(&network, way == AclWay::Out), network }
+    fn new(side: &'a Side, way: AclWay, network: &'a Network<'a>) -> Self {
+        let rows = side.classifier.looks_first().then(|| side.classifier.rows(network, way == AclWay::Out));
+        Self { side, way, network, rows }
     }
 
     #[inline]
     fn first(&self, section: Section) -> Option<Done> {
-        self.side.done(self.side.classifier.first(self.rows, section)?)
+        let rows = match self.rows {
+            Some(rows) => rows,
+            None if section == Section::Extended => {
+                self.side.classifier.rows(self.network, self.way == AclWay::Out)
+            }
+            None => return None,
+        };
+        self.side.done(self.side.classifier.first(rows, section)?)
+    }
+
+    /// That basic rules refuse it.
+    #[inline]
+    fn refused_by_basic_rules(&self) -> Option<AclFinding> {
+        refused(self.first(Section::Basic))
     }
 
     /// What the extended rules say, without a look at flows.
@@ -177,10 +192,13 @@ impl Acl {
     #[inline]
     #[must_use]
     pub fn judge(&self, way: AclWay, header: &[u8]) -> AclFinding {
-        match self.look(way, header) {
-            Ok(looked) => looked.by_extended_rules(),
-            Err(refused) => refused,
+        let side = self.side(way);
+        if let Some(refused) = refused_by_macs(side, way, header) {
+            return refused;
         }
+        let network = packet::read(header);
+        let looked = Looked::new(side, way, &network);
+        looked.refused_by_basic_rules().unwrap_or_else(|| looked.by_extended_rules())
     }
 
     fn meter_rules(&self) -> impl Iterator<Item = &AclRule> {
@@ -204,27 +222,21 @@ impl Acl {
             AclWay::Out => &self.outgoing,
         }
     }
-
-    /// What a frame is looked up by, once basic rules let it pass; or that they do not.
-    #[inline]
-    fn look<'a>(&'a self, way: AclWay, header: &'a [u8]) -> Result<Looked<'a>, AclFinding> {
-        let side = self.side(way);
-        let refused = |done| Err(AclFinding::refused(DropReason::AclDenied, Some(done)));
-        if let Some(done) = by_macs(side, way, header).filter(Done::is_deny) {
-            return refused(done);
-        }
-        let looked = Looked::new(side, way, packet::read(header));
-        looked.first(Section::Basic).filter(Done::is_deny).map_or(Ok(looked), refused)
-    }
 }
 
-/// What the rules that look at MAC addresses do.
+/// What basic rules say that deny.
 #[inline]
-fn by_macs(side: &Side, way: AclWay, header: &[u8]) -> Option<Done> {
+fn refused(done: Option<Done>) -> Option<AclFinding> {
+    done.filter(Done::is_deny).map(|done| AclFinding::refused(DropReason::AclDenied, Some(done)))
+}
+
+/// That the rules that look at MAC addresses refuse a frame.
+#[inline]
+fn refused_by_macs(side: &Side, way: AclWay, header: &[u8]) -> Option<AclFinding> {
     if side.macs.is_empty() {
         return None;
     }
     let (dst, src) = ethernet::addresses(header)?;
     let (local, remote) = if way == AclWay::Out { (src, dst) } else { (dst, src) };
-    side.macs.decide(local, remote)
+    refused(side.macs.decide(local, remote))
 }

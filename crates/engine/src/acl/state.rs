@@ -1,10 +1,10 @@
 //! What the access lists of a port remember: flows, and counts of meters.
 
-use super::{Acl, AclFinding, AclFrame, AclWay, flows::Flows, rules::Section};
+use super::{Acl, AclFinding, AclFrame, AclWay, Looked, flows::Flows, refused_by_macs, rules::Section};
 use crate::Millis;
 use alloc::{sync::Arc, vec::Vec};
 use model::AclRule;
-use wire::packet::Network;
+use wire::packet::{self, Network};
 
 /// What a meter counted: frames that the lists let pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,10 +80,15 @@ impl AclState {
     #[inline]
     pub fn judge(&mut self, way: AclWay, frame: &AclFrame<'_>, now: Millis) -> AclFinding {
         let Self { acl, flows, meters } = self;
-        let looked = match acl.look(way, frame.header) {
-            Ok(looked) => looked,
-            Err(refused) => return refused,
-        };
+        let side = acl.side(way);
+        if let Some(refused) = refused_by_macs(side, way, frame.header) {
+            return refused;
+        }
+        let network = packet::read(frame.header);
+        let looked = Looked::new(side, way, &network);
+        if let Some(refused) = looked.refused_by_basic_rules() {
+            return refused;
+        }
         let finding = if acl.is_stateful {
             flows.judge(acl, way, &looked, frame.vlan, now)
         } else {
@@ -95,7 +100,7 @@ impl AclState {
             && let Some(meter) = meters.get_mut(at)
         {
             meter.frames += 1;
-            meter.bytes += u64::from(bytes_of(&looked.network, frame.len));
+            meter.bytes += u64::from(bytes_of(&network, frame.len));
         }
         finding
     }

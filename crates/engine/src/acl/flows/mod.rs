@@ -80,7 +80,7 @@ impl Flows {
         vlan: u16,
         now: Millis,
     ) -> AclFinding {
-        let Network::Ip(packet) = &looked.network else { return looked.by_extended_rules() };
+        let Network::Ip(packet) = looked.network else { return looked.by_extended_rules() };
         let known = self.known(acl, way, packet, vlan, now);
         let finding = match known {
             Known::Belongs => AclFinding { of_flow: true, ..AclFinding::passed(None) },
