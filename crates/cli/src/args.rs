@@ -1,6 +1,6 @@
 //! The command line as a whole. The arguments of each group of commands are in that group's file.
 
-use crate::{acl, explain, mac, port, state, stats, switch};
+use crate::{acl, capture, explain, mac, multicast, port, state, stats, switch, trace};
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
 use model::IoChoice;
@@ -79,6 +79,14 @@ Examples:
         #[command(subcommand)]
         command: mac::MacCommand,
     },
+    /// Look at multicast groups, where a switch snoops
+    #[command(after_help = "\
+Examples:
+  vmswitch multicast list lan")]
+    Multicast {
+        #[command(subcommand)]
+        command: multicast::MulticastCommand,
+    },
     /// Frames and bytes that passed, and every drop with its reason
     #[command(after_help = "\
 Examples:
@@ -87,17 +95,46 @@ Examples:
   vmswitch stats lan/vm1
 
 RX is what the switch received from a vNIC, TX what it delivered to it. \
-For each switch, received + copied = delivered + dropped.")]
+For each switch, received + copied + originated = delivered + dropped.")]
     Stats(stats::StatsArgs),
     /// Say what would become of a frame, stage by stage, without sending it
     #[command(after_help = "\
 Examples:
   vmswitch explain lan/vm1 --to 02:00:00:00:00:02
   vmswitch explain lan/vm1 --to ff:ff:ff:ff:ff:ff --from 02:00:00:00:00:99
+  vmswitch explain lan/vm1 --to vm2 --tcp 10.0.0.1:40000 10.0.0.2:443
+  vmswitch explain lan/vm1 --to vm2 --udp 10.0.0.1:67 10.0.0.2:68
+  vmswitch explain lan/vm1 --arp 10.0.0.1 10.0.0.2
   vmswitch explain lan/eth0 --frame 0200000000025254000000010800 --length 1514
 
 The code that decides is the one that frames pass; nothing is learned, counted or sent.")]
     Explain(explain::ExplainArgs),
+    /// Print a line for each frame that passes, with what becomes of it, until interrupted
+    #[command(after_help = "\
+Examples:
+  vmswitch trace lan
+  vmswitch trace lan arp or udp port 67
+  vmswitch trace lan/vm1 --dropped             # what vm1 does not get out or in, and why
+  vmswitch trace lan --sample 1000             # one frame of a thousand
+  vmswitch trace lan tcp port 443 -c 10 --json # one JSON document a line
+
+All frames that a worker takes from a port at once have the same time, in UTC. The filter is tcpdump's (man pcap-filter); it sees the \
+frame as it came in.")]
+    Trace(trace::TraceArgs),
+    /// Write the frames that pass to a pcapng file, for Wireshark and tcpdump, until interrupted
+    #[command(after_help = "\
+Examples:
+  vmswitch capture lan -w lan.pcapng
+  vmswitch capture lan/vm1 -w - icmp | tshark -r -
+  vmswitch capture lan -w dropped.pcapng --dropped --duration 10m
+  vmswitch capture lan -w heads.pcapng -s 96 -c 1000 tcp port 443
+  vmswitch capture lan/vm1 -w unix:/run/ids.sock
+
+Each port is an interface. A frame is there once where it came in and once for each port that it left on, as it left; inbound is into \
+the switch. Why a frame was dropped is its comment. Frames that were not written fast enough are lost to the capture, never to the \
+switch; how many is told at the end and in the file's interface statistics. The filter is tcpdump's (man pcap-filter); it sees the \
+frame as it came in.")]
+    Capture(capture::CaptureArgs),
     /// Make the switches be as a file says
     #[command(after_help = "\
 Examples:
@@ -165,6 +202,10 @@ fn check(cli: &Cli) -> Result<(), Broken> {
             let message = "--watch goes on and on, and --json prints one document: use one of them";
             Err((&["stats"], ErrorKind::ArgumentConflict, message.into()))
         }
+        Command::Capture(args) if cli.json && args.writes_to_stdout() => {
+            let message = "--write - and --json both are for standard output: use one of them";
+            Err((&["capture"], ErrorKind::ArgumentConflict, message.into()))
+        }
         Command::Switch { command: switch::SwitchCommand::Set(args) } if args.changes_nothing() => {
             missing(&["switch", "set"], "say what to change, for example --ageing 10m")
         }
@@ -173,6 +214,9 @@ fn check(cli: &Cli) -> Result<(), Broken> {
         }),
         Command::Port { command: port::PortCommand::Set(args) } if args.changes_nothing() => {
             missing(&["port", "set"], "say what to change, for example --guard off")
+        }
+        Command::Explain(args) => {
+            args.check().map_err(|message| (&["explain"][..], ErrorKind::ValueValidation, message))
         }
         Command::Port { command: port::PortCommand::Add(args) } => args
             .request()

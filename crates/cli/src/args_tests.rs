@@ -119,9 +119,9 @@ fn each_command(command: &clap::Command, visit: &mut impl FnMut(&clap::Command))
     command.get_subcommands().for_each(|below| each_command(below, visit));
 }
 
-/// The words of an example's command: no comment, no redirection.
+/// The words of an example's command: no comment, no redirection, no pipe.
 fn command_of(example: &str) -> &str {
-    let end = [" #", " >"].iter().filter_map(|mark| example.find(mark)).min().unwrap_or(example.len());
+    let end = [" #", " >", " |"].iter().filter_map(|mark| example.find(mark)).min().unwrap_or(example.len());
     example[..end].trim()
 }
 
@@ -162,4 +162,37 @@ fn io_is_chosen_where_there_is_a_choice() {
     bad("vmswitch switch add lan --internal --io af-xdp", "cannot be used with");
     bad("vmswitch port add lan vm1 --tap tap1 --io af-xdp", "cannot be used with");
     bad("vmswitch port add lan vm1 --vhost-user --io af-xdp", "cannot be used with");
+}
+
+#[test]
+fn a_frame_to_explain_is_given_or_made() {
+    for frame in [
+        "--frame 0200",
+        "--to 02:00:00:00:00:02",
+        "--to vm2 --from 02:00:00:00:00:01 --vlan 7",
+        "--to vm2 --tcp 10.0.0.1:1 10.0.0.2:2",
+        "--to vm2 --udp [fd00::1]:1 [fd00::2]:2 --length 1500",
+        "--dst-mac 02:00:00:00:00:02 --icmp 10.0.0.1 10.0.0.2",
+        "--arp 10.0.0.1 10.0.0.2",
+    ] {
+        good(&format!("vmswitch explain lan/vm1 {frame}"));
+    }
+    bad("vmswitch explain lan/vm1", "--frame");
+    bad("vmswitch explain lan/vm1 --frame 0200 --to vm2", "cannot be used with");
+    bad("vmswitch explain lan/vm1 --tcp 10.0.0.1:1 10.0.0.2:2", "with --to");
+    bad("vmswitch explain lan/vm1 --to vm2 --tcp 10.0.0.1 10.0.0.2:2", "no address with a port");
+    bad("vmswitch explain lan/vm1 --to vm2 --tcp 10.0.0.1:1", "2 values");
+    bad("vmswitch explain lan/vm1 --arp 10.0.0.1 10.0.0.2 --icmp 10.0.0.1 10.0.0.2", "cannot be used with");
+    bad("vmswitch explain lan/vm1 --from 02:00:00:00:00:01", "--to");
+}
+
+#[test]
+fn captures_and_traces_end_after_a_count_or_a_time() {
+    good("vmswitch trace lan arp or udp port 67 --sample 10 -c 5 --duration 1m");
+    good("vmswitch trace lan/vm1 --dropped --json");
+    good("vmswitch capture lan/vm1 -w - tcp port 80 and host 10.0.0.1 -s 96");
+    bad("vmswitch capture lan", "--write");
+    bad("vmswitch capture lan -w - --json", "standard output");
+    bad("vmswitch capture lan -w x -c 0", "0");
+    bad("vmswitch trace lan --sample 0", "0");
 }

@@ -44,6 +44,12 @@ impl Client {
         Ok(self.ask(Method::GET, path, "text/event-stream", Bytes::new()).await?.into_body())
     }
 
+    /// An answer that goes on, to a request with a body.
+    pub async fn listen(&self, path: &str, body: &impl Serialize) -> Result<Incoming, Failure> {
+        let body = serde_json::to_vec(body).map_err(Failure::answer)?;
+        Ok(self.ask(Method::POST, path, JSON, body.into()).await?.into_body())
+    }
+
     pub async fn send<T: DeserializeOwned>(
         &self,
         method: Method,

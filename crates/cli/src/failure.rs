@@ -31,6 +31,15 @@ pub enum Failure {
     File { file: String, error: io::Error },
     #[error("{file}: {}", problem.detail)]
     State { file: String, problem: Problem },
+    #[error("cannot write {file}: {error}")]
+    Unwritten { file: String, error: io::Error },
+    #[error(
+        "a capture is nothing to read on a terminal.\nName a file (--write FILE), or pipe it on: \
+         vmswitch capture ... --write - | tshark -r -"
+    )]
+    BinaryToTerminal,
+    #[error("it ended by itself: the switch or the port was removed, or vmswitchd stopped")]
+    CaptureEnded,
     #[error("the stream of events ended: vmswitchd stopped")]
     StreamEnded,
     #[error("cannot start: {0}")]

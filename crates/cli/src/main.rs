@@ -3,11 +3,15 @@
 mod acl;
 mod answer;
 mod args;
+mod capture;
 mod client;
 mod events;
 mod explain;
 mod failure;
+mod listen;
 mod mac;
+mod multicast;
+mod packet;
 mod place;
 mod policies;
 mod port;
@@ -18,6 +22,7 @@ mod style;
 mod switch;
 mod table;
 mod tool;
+mod trace;
 
 use args::{Cli, Command};
 use client::Client;
@@ -50,11 +55,14 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Port { command } => port::run(command, &client, style).await?,
         Command::Acl { command } => acl::run(command, &client, style).await?,
         Command::Mac { command } => mac::run(command, &client).await?,
+        Command::Multicast { command } => multicast::run(command, &client).await?,
         Command::Explain(args) => explain::run(&args, &client).await?,
         Command::Stats(args) if args.watch => return stats::watch(args, &client, style).await,
         Command::Stats(args) => stats::show(args, &client).await?,
         Command::Apply(args) => state::apply(args, &client).await?,
         Command::Export => state::export(&client, cli.json).await?,
+        Command::Capture(args) => return capture::run(&args, &client, cli.json).await,
+        Command::Trace(args) => return trace::run(&args, &client, cli.json).await,
         Command::Events => return events::follow(&client, cli.json).await,
         Command::Completions { shell } => tool::completions(shell)?,
         Command::Version => tool::version(&client).await?,

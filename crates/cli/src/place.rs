@@ -51,6 +51,13 @@ impl fmt::Display for PortPlace {
     }
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let port = self.port.iter().map(|port| format!("/{port}")).collect::<String>();
+        write!(f, "{}{port}", self.switch)
+    }
+}
+
 impl PortPlace {
     /// Where the API has it.
     pub fn path(&self) -> String {
@@ -67,9 +74,12 @@ pub fn vnic_mac(text: &str) -> Result<MacAddr, String> {
         .ok_or_else(|| format!("{mac} is {what}: a vNIC's MAC is a unicast address"))
 }
 
-/// One of the addresses that a bridge keeps to itself.
+/// One of the addresses that a bridge keeps to itself, or the name of what is sent to it.
 pub fn reserved_mac(text: &str) -> Result<MacAddr, String> {
-    let mac: MacAddr = text.parse().map_err(|error| format!("{error}"))?;
+    if let Some(mac) = model::policy::reserved::reserved_address(text) {
+        return Ok(mac);
+    }
+    let mac: MacAddr = text.parse().map_err(|error| format!("{error}, or one of lldp, lacp, eapol, stp"))?;
     let advice = "only 01:80:c2:00:00:00 to 01:80:c2:00:00:0f are";
     mac.is_bridge_reserved().then_some(mac).ok_or_else(|| format!("{mac} is not reserved: {advice}"))
 }
@@ -80,16 +90,17 @@ pub struct Macs(pub Vec<MacAddr>);
 
 /// Addresses of vNICs with commas between them; an empty text is none.
 pub fn vnic_macs(text: &str) -> Result<Macs, String> {
-    several(text, vnic_mac)
+    several(text, vnic_mac).map(Macs)
 }
 
 /// Reserved addresses with commas between them; an empty text is none.
 pub fn reserved_macs(text: &str) -> Result<Macs, String> {
-    several(text, reserved_mac)
+    several(text, reserved_mac).map(Macs)
 }
 
-fn several(text: &str, one: fn(&str) -> Result<MacAddr, String>) -> Result<Macs, String> {
-    text.split(',').filter(|part| !part.is_empty()).map(one).collect::<Result<_, _>>().map(Macs)
+/// Several with commas between them; an empty text is none.
+pub fn several<T>(text: &str, one: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    text.split(',').filter(|part| !part.is_empty()).map(one).collect()
 }
 
 /// Whole seconds, written like 90s or 5m.
@@ -142,6 +153,9 @@ mod tests {
         assert_eq!(vnic_macs("02:00:00:00:00:01,02:00:00:00:00:02").unwrap().0.len(), 2);
         assert!(reserved_mac("01:80:c2:00:00:0e").is_ok());
         assert!(reserved_mac("01:80:c2:00:00:10").unwrap_err().contains("not reserved"));
+        let named = ["stp", "lacp", "eapol", "lldp"].map(|name| reserved_mac(name).unwrap().0[5]);
+        assert_eq!(named, [0x00, 0x02, 0x03, 0x0e]);
+        assert!(reserved_mac("cdp").unwrap_err().ends_with("or one of lldp, lacp, eapol, stp"));
     }
 
     #[test]

@@ -73,9 +73,17 @@ Examples:
   vmswitch port set lan/vm1 --mac 02:00:00:00:00:01
   vmswitch port set lan/vm1 --allow-mac 02:00:00:00:00:aa,02:00:00:00:00:bb
   vmswitch port set lan/vm1 --allow-mac ''   # empties the list
+  vmswitch port set lan/vm1 --allow-reserved lldp,lacp
   vmswitch port set lan/vm1 --dhcp-guard on --router-guard on
   vmswitch port set lan/vm1 --vlan access=10
+  vmswitch port set lan/vm1 --mirror to=ids,in
+  vmswitch port set lan/vm1 --mirror erspan=192.0.2.9,session=5,type=iii
+  vmswitch port set lan/vm1 --mirror off
   vmswitch port set lan/fw --vlan trunk=10,20-29 --native-vlan 10
+  vmswitch port set lan/vm1 --ip-guard on --address 192.0.2.7,2001:db8::7
+  vmswitch port set lan/vm1 --ip-guard dhcp
+  vmswitch port set lan/router --guard-vrrp on
+  vmswitch port set lan/vm1b --team-with vm1
   vmswitch port set lan/vm3 --vhost-role client
   vmswitch port set lan/wan --io af-packet")]
     Set(Box<SetArgs>),
@@ -364,6 +372,7 @@ fn show_text(port: &PortStatus, style: Style) -> String {
         rows.push(("Queue pairs", format!("{} in use, of {}", vhost.queue_pairs, config.queues())));
         rows.push(("Driver uses", or_dash(&vhost.features.join(", "))));
     }
+    rows.extend(port.mirror.as_ref().map(policies::copies_row));
     rows.extend(port.io.iter().flat_map(switch::io_rows));
     rows.extend([
         ("Received", format!("{} frames, {} bytes", stats.rx_frames, stats.rx_bytes)),

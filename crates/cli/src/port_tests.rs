@@ -25,11 +25,14 @@ MAC:               02:00:00:00:00:01
 MTU:               1500
 Guard:             on
 Allowed MACs:      -
+Also let in:       -
 Allowed reserved:  -
 DHCP guard:        off
 Router guard:      off
 Access lists:      -
+IP guard:          off
 VLAN:              untagged
+Mirror:            off
 Learn limit:       4096
 Received:          12 frames, 1200 bytes
 Delivered:         3 frames, 300 bytes

@@ -26,6 +26,8 @@ fn port(port: &str, attach: Attachment, mac: &str, stats: PortCounters) -> PortS
         vhost: None,
         io: None,
         acl: None,
+        leases: Vec::new(),
+        mirror: None,
         config,
         stats,
     }
@@ -85,6 +87,7 @@ pub fn lan() -> SwitchStatus {
         mac_table_size: 65_536,
         mac_entries: 2,
         ageing_s: 300,
+        multicast: model::policy::multicast::MulticastConfig::default(),
         confirm_within_s: None,
         stats,
     }

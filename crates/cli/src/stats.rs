@@ -155,10 +155,11 @@ fn sums(switches: &[SwitchStats]) -> String {
     for SwitchStats { switch, stats, ports } in switches {
         if ports.len() > 1 {
             let (rx, tx, dropped) = (stats.rx_frames, stats.tx_frames, stats.drops.total());
-            text += &format!(
-                "\n{switch}: received {rx} + copied {} = delivered {tx} + dropped {dropped}",
-                stats.copies
-            );
+            let made = match stats.originated {
+                0 => format!("copied {}", stats.copies),
+                originated => format!("copied {} + originated {originated}", stats.copies),
+            };
+            text += &format!("\n{switch}: received {rx} + {made} = delivered {tx} + dropped {dropped}");
         }
     }
     if text.is_empty() { text } else { text + "\n" }

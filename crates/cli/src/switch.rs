@@ -5,6 +5,7 @@ use crate::{
     args::{Io, OnOff},
     client::Client,
     failure::Failure,
+    multicast::{self, MulticastArgs},
     place,
     stats::drop_lines,
     style::Style,
@@ -56,6 +57,7 @@ Examples:
   vmswitch switch set lan --ageing 10m
   vmswitch switch set lab --external eth1 --confirm 60s
   vmswitch switch set lan --io af-packet
+  vmswitch switch set lan --multicast-snooping on --querier on
   vmswitch switch set lan --internal   # gives the NIC back to the host
   vmswitch switch set lan --host off   # takes the host's vNICs away")]
     Set(SetArgs),
@@ -130,6 +132,8 @@ pub struct AddArgs {
     host_ifname: Option<IfName>,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    multicast: MulticastArgs,
 }
 
 /// Settings of a switch that can be changed.
@@ -162,6 +166,8 @@ pub struct SetArgs {
     io: Option<Io>,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    multicast: MulticastArgs,
 }
 
 impl AddArgs {
@@ -175,15 +181,16 @@ impl AddArgs {
             host_ifname: self.host_ifname,
             mac_table_size: self.settings.mac_table_size,
             ageing_s: self.settings.ageing,
+            multicast: self.multicast.change(),
             confirm_s: self.settings.confirm,
         })
     }
 }
 
 impl SetArgs {
-    pub const fn changes_nothing(&self) -> bool {
+    pub fn changes_nothing(&self) -> bool {
         let Settings { mac_table_size, ageing, confirm: _ } = self.settings;
-        let settings = mac_table_size.is_some() || ageing.is_some();
+        let settings = mac_table_size.is_some() || ageing.is_some() || !self.multicast.change().is_empty();
         self.kind.chosen().is_none() && self.host.is_none() && self.io.is_none() && !settings
     }
 
@@ -195,6 +202,7 @@ impl SetArgs {
             host: self.host.map(bool::from),
             mac_table_size: self.settings.mac_table_size,
             ageing_s: self.settings.ageing,
+            multicast: self.multicast.change(),
             confirm_s: self.settings.confirm,
         };
         (self.name, change)
@@ -314,6 +322,10 @@ fn show_text(switch: &SwitchStatus) -> String {
         "{} of {} entries, forgotten after {} s",
         switch.mac_entries, switch.mac_table_size, switch.ageing_s
     );
+    let copied = match stats.originated {
+        0 => format!("{} frames", stats.copies),
+        originated => format!("{} frames; {originated} more are the switch's own", stats.copies),
+    };
     let mut rows = vec![
         ("Name", switch.name.to_string()),
         ("Kind", switch.kind.as_str().into()),
@@ -323,8 +335,9 @@ fn show_text(switch: &SwitchStatus) -> String {
     rows.extend([
         ("Ports", or_dash(&ports.join(", "))),
         ("MAC table", table),
+        ("Multicast", multicast::setting(&switch.multicast)),
         ("Received", format!("{} frames, {} bytes", stats.rx_frames, stats.rx_bytes)),
-        ("Copied", format!("{} frames", stats.copies)),
+        ("Copied", copied),
         ("Delivered", format!("{} frames, {} bytes", stats.tx_frames, stats.tx_bytes)),
         ("Dropped", format!("{} frames", stats.drops.total())),
     ]);

@@ -29,6 +29,7 @@ Kind:       external
 Uplink:     eth0
 Ports:      eth0, host, vm1
 MAC table:  2 of 65536 entries, forgotten after 300 s
+Multicast:  goes to all ports
 Received:   15 frames, 1500 bytes
 Copied:     0 frames
 Delivered:  13 frames, 1300 bytes

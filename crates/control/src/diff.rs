@@ -4,7 +4,9 @@
 //! whose attachment changed is removed and added: there is nothing of it that could stay, but of a vhost-user port that is
 //! to be the other side of the same socket.
 
-use model::{Attachment, DesiredState, Name, PortConfig, SwitchConfig, SwitchKind};
+use model::{
+    Attachment, DesiredState, Name, PortConfig, SwitchConfig, SwitchKind, policy::multicast::MulticastConfig,
+};
 use std::fmt;
 
 /// One change. A switch is added without ports; its ports follow.
@@ -16,6 +18,7 @@ pub enum Change {
     AddSwitch(SwitchConfig),
     ConvertSwitch { switch: Name, from: SwitchKind, to: SwitchKind },
     ChangeSwitch { switch: Name, mac_table_size: u32, ageing_s: u32 },
+    ChangeMulticast { switch: Name, multicast: MulticastConfig },
     AddPort { switch: Name, port: PortConfig },
     ChangePort { switch: Name, port: PortConfig },
 }
@@ -76,8 +79,11 @@ fn alterations(new: &SwitchConfig, old: Option<&SwitchConfig>) -> Vec<Change> {
         changes.push(Change::ConvertSwitch { switch: switch.clone(), from: old.kind, to: new.kind });
     }
     if (old.mac_table_size, old.ageing_s) != (new.mac_table_size, new.ageing_s) {
-        let (mac_table_size, ageing_s) = (new.mac_table_size, new.ageing_s);
+        let (switch, mac_table_size, ageing_s) = (switch.clone(), new.mac_table_size, new.ageing_s);
         changes.push(Change::ChangeSwitch { switch, mac_table_size, ageing_s });
+    }
+    if old.multicast != new.multicast {
+        changes.push(Change::ChangeMulticast { switch, multicast: new.multicast });
     }
     changes
 }
@@ -103,6 +109,7 @@ impl Change {
             Self::RemovePort { switch, .. }
             | Self::ConvertSwitch { switch, .. }
             | Self::ChangeSwitch { switch, .. }
+            | Self::ChangeMulticast { switch, .. }
             | Self::AddPort { switch, .. }
             | Self::ChangePort { switch, .. } => {
                 if let Some(switch) = state.switches.iter_mut().find(|s| &s.name == switch) {
@@ -119,6 +126,7 @@ impl Change {
             Self::ChangeSwitch { mac_table_size, ageing_s, .. } => {
                 (state.mac_table_size, state.ageing_s) = (*mac_table_size, *ageing_s);
             }
+            Self::ChangeMulticast { multicast, .. } => state.multicast = *multicast,
             Self::AddPort { port, .. } => state.ports.push(port.clone()),
             Self::ChangePort { port, .. } => {
                 state.ports.iter_mut().filter(|p| p.name == port.name).for_each(|p| *p = port.clone());
@@ -142,6 +150,10 @@ impl fmt::Display for Change {
                     f,
                     "set switch {switch} to {mac_table_size} MAC table entries and {ageing_s} s of ageing"
                 )
+            }
+            Self::ChangeMulticast { switch, multicast } => {
+                let snooping = if multicast.snooping { "on" } else { "off" };
+                write!(f, "change what switch {switch} does with multicast: snooping {snooping}")
             }
             Self::AddPort { switch, port } => {
                 write!(f, "add {} port {switch}/{}", port.attach.kind(), port.name)

@@ -11,7 +11,14 @@ fn port(text: &str, attach: Attachment) -> PortConfig {
 }
 
 fn switch(text: &str, kind: SwitchKind, ports: Vec<PortConfig>) -> SwitchConfig {
-    SwitchConfig { name: name(text), kind, mac_table_size: 1024, ageing_s: 300, ports }
+    SwitchConfig {
+        name: name(text),
+        kind,
+        mac_table_size: 1024,
+        ageing_s: 300,
+        multicast: MulticastConfig::default(),
+        ports,
+    }
 }
 
 fn valid(switches: Vec<SwitchConfig>) -> DesiredState {
@@ -80,7 +87,9 @@ fn any_switch(index: usize) -> impl Strategy<Value = SwitchConfig> {
     (ports, any::<bool>(), 1..4_u32).prop_map(move |(ports, private, ageing_s)| {
         let kind = if private { SwitchKind::Private } else { SwitchKind::Internal };
         let ports = ports.into_iter().flatten().collect();
-        SwitchConfig { ageing_s, ..switch(&format!("s{index}"), kind, ports) }
+        let multicast =
+            MulticastConfig { snooping: ageing_s.is_multiple_of(2), ..MulticastConfig::default() };
+        SwitchConfig { ageing_s, multicast, ..switch(&format!("s{index}"), kind, ports) }
     })
 }
 

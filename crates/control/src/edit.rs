@@ -5,7 +5,7 @@ use crate::mac_pool;
 use model::{
     Attachment, ChangePort, ChangeSwitch, DEFAULT_AGEING_S, DEFAULT_MAC_TABLE_SIZE, DesiredState, IfName,
     Invalid, IoChoice, MacAddr, Name, NameError, NewSwitch, NoSuchRule, PortConfig, SwitchConfig, SwitchKind,
-    ValidState, VhostRole,
+    ValidState, VhostRole, policy::multicast::MulticastConfig,
 };
 use std::collections::BTreeSet;
 
@@ -79,8 +79,10 @@ impl Editor {
             kind: new.kind,
             mac_table_size: new.mac_table_size.unwrap_or(DEFAULT_MAC_TABLE_SIZE),
             ageing_s: new.ageing_s.unwrap_or(DEFAULT_AGEING_S),
+            multicast: MulticastConfig::default(),
             ports: new.uplinks.iter().map(uplink_port).collect::<Result<_, _>>()?,
         };
+        new.multicast.apply(&mut switch.multicast);
         choose_io(&mut switch, new.io)?;
         if new.host.unwrap_or(new.kind != SwitchKind::Private) {
             let host = self.host_port(&switch, new.host_ifname)?;
@@ -109,6 +111,7 @@ impl Editor {
         let mut switch = self.state.switches[place].clone();
         switch.mac_table_size = change.mac_table_size.unwrap_or(switch.mac_table_size);
         switch.ageing_s = change.ageing_s.unwrap_or(switch.ageing_s);
+        change.multicast.apply(&mut switch.multicast);
         let former = switch.kind;
         switch.kind =
             change.kind.unwrap_or(if change.uplinks.is_empty() { former } else { SwitchKind::External });
@@ -172,6 +175,7 @@ impl Editor {
         port.dhcp_guard = change.dhcp_guard.unwrap_or(port.dhcp_guard);
         port.router_guard = change.router_guard.unwrap_or(port.router_guard);
         port.vlan = change.vlan.or_else(|| port.vlan.take());
+        port.mirror = change.mirror.unwrap_or_else(|| std::mem::take(&mut port.mirror));
         port.trust_priority = change.trust_priority.unwrap_or(port.trust_priority);
         port.mtu = change.mtu.or(port.mtu);
         if let Some(acl) = change.acl {
@@ -179,6 +183,8 @@ impl Editor {
         }
         port.learn_limit = change.learn_limit.unwrap_or(port.learn_limit);
         port.io = change.io.unwrap_or(port.io);
+        port.guard_also.change(change.guard_also);
+        port.ip_guard.change(change.ip_guard);
         if let Some(macs) = change.allow_macs {
             port.allow_macs = macs;
         }
@@ -335,7 +341,8 @@ fn mac_of(state: &DesiredState, switch: &Name, port: &Name) -> Option<MacAddr> {
 }
 
 /// Every MAC that some port of some switch has.
-fn used_macs(state: &DesiredState) -> BTreeSet<MacAddr> {
+#[must_use]
+pub fn used_macs(state: &DesiredState) -> BTreeSet<MacAddr> {
     let ports = state.switches.iter().flat_map(|s| &s.ports);
     ports.flat_map(|p| p.mac.iter().chain(&p.allow_macs)).copied().collect()
 }

@@ -154,6 +154,7 @@ mod tests {
             host_ifname: None,
             mac_table_size: None,
             ageing_s: None,
+            multicast: Default::default(),
             confirm_s: None,
         };
         let vm = PortConfig::new("vm".parse().unwrap(), Attachment::Tap("t0".parse().unwrap()));

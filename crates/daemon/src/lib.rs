@@ -7,8 +7,10 @@ mod events;
 mod host;
 mod log;
 mod manager;
+mod mirror;
 mod reaper;
 mod store;
+pub mod tap;
 
 pub use args::{Args, CpuList, LogForm};
 

@@ -154,10 +154,12 @@ pub enum Kind {
     Pending,
     /// An interface whose driver took VLAN tags out of frames, before AF_XDP had it end that.
     VlanTags,
+    /// The addresses that the ports of a switch lease.
+    Leases,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Takeover, Self::Attachment, Self::Pending, Self::VlanTags];
+    const ALL: [Self; 5] = [Self::Takeover, Self::Attachment, Self::Pending, Self::VlanTags, Self::Leases];
 
     const fn dir(self) -> &'static str {
         match self {
@@ -165,6 +167,7 @@ impl Kind {
             Self::Attachment => "attachments",
             Self::Pending => "pending",
             Self::VlanTags => "vlan-tags",
+            Self::Leases => "leases",
         }
     }
 }
@@ -210,6 +213,7 @@ mod tests {
             kind: SwitchKind::Private,
             mac_table_size: 64,
             ageing_s: 300,
+            multicast: model::policy::multicast::MulticastConfig::default(),
             ports: vec![],
         };
         DesiredState { switches: vec![switch], ..Default::default() }.validate().unwrap()

@@ -1,13 +1,18 @@
 //! One switch at work on one worker: its ports, its counters, and the way of a batch through it.
 
+mod mirror;
+mod originate;
+
 use crate::{
     forms::Forms,
     lists::Lists,
+    observer::Observer,
     share::Share,
     tables::{Desk, Tables},
+    tap::Tap,
 };
 use engine::{EngineEvent, FrameIn, Millis, PortIndex, Snapshot, Verdict, Vlan};
-use io::{BATCH_FRAMES, Batch, HEAD_BYTES, Link, Port, PortError};
+use io::{BATCH_FRAMES, Batch, HEAD_BYTES, Link, Port, PortError, Sent};
 use model::{DropReason, PortCounters, SwitchCounters};
 use std::{cell::Cell, sync::Arc};
 use wire::checksum;
@@ -46,15 +51,22 @@ pub struct Fabric {
     desk: Desk,
     ports: Vec<Slot>,
     copies: u64,
+    /// Frames that the switch sent by itself.
+    originated: u64,
     /// What passed ports that are no more.
     retired: SwitchCounters,
     /// How long each frame of the batch at hand is on the wire: where it will be cut, its largest segment.
     wire_lens: [Cell<u32>; BATCH_FRAMES],
     /// Frames of the batch at hand with other tags.
     forms: Forms,
+    /// A frame that lay in pieces.
+    gathered: Vec<u8>,
     /// Ports that got frames of the batch at hand, each once.
     touched: Vec<PortIndex>,
     link_changes: Vec<(PortIndex, Link)>,
+    observer: Observer,
+    /// For finding out who gets copies.
+    room: mirror::Room,
 }
 
 /// The place of a port: it stays while the port is away, and so do its counters.
@@ -80,11 +92,15 @@ impl Fabric {
             desk: Desk::default(),
             ports: Vec::new(),
             copies: 0,
+            originated: 0,
             retired: SwitchCounters::default(),
             wire_lens: [const { Cell::new(0) }; BATCH_FRAMES],
             forms: Forms::default(),
+            gathered: Vec::new(),
             touched: Vec::with_capacity(BATCH_FRAMES),
             link_changes: Vec::new(),
+            observer: Observer::default(),
+            room: mirror::Room::default(),
         }
     }
 
@@ -146,6 +162,11 @@ impl Fabric {
         }
     }
 
+    /// Shows `tap` every frame from now on.
+    pub(crate) fn listen(&mut self, tap: Arc<Tap>) {
+        self.observer.add(tap);
+    }
+
     /// Takes out every port.
     pub(crate) fn detach_all(&mut self) -> Vec<Share> {
         self.ports.iter_mut().filter_map(|slot| slot.share.take()).collect()
@@ -162,6 +183,7 @@ impl Fabric {
         }
         let mut switch = self.retired;
         switch.copies = self.copies;
+        switch.originated = self.originated;
         let named = |index: &PortIndex| self.desk.snapshot().policy(*index).is_some();
         let ports = (0..).map(PortIndex).zip(&self.ports).filter(|(index, _)| named(index));
         let ports: Vec<_> = ports.map(|(index, slot)| (index, slot.counters)).collect();
@@ -207,10 +229,18 @@ impl Fabric {
         if batch.is_empty() {
             return false;
         }
+        self.observer.begin();
         settle_checksums(batch);
         self.decide(ingress, batch, now);
         self.sort(ingress, batch, now);
+        if self.desk.snapshot().learns_leases() {
+            self.hear_leases(ingress, batch, now);
+        }
+        if self.desk.snapshot().has_mirrors() {
+            self.mirror(ingress, batch);
+        }
         self.deliver(batch, stopped);
+        self.observer.end(ingress, batch);
         if let Some(port) = self.port(ingress) {
             port.complete();
         }
@@ -252,7 +282,7 @@ impl Fabric {
     }
 
     fn sort(&mut self, ingress: PortIndex, batch: &mut Batch, now: Millis) {
-        let Self { tables, desk, ports, touched, copies, wire_lens, forms, .. } = self;
+        let Self { tables, desk, ports, touched, copies, wire_lens, forms, observer, .. } = self;
         forms.clear();
         let snapshot = desk.snapshot();
         let mut first = 0;
@@ -261,27 +291,35 @@ impl Fabric {
             first = frames.end;
             let mut send = |to: PortIndex, vlan: Vlan| {
                 let slot = &mut ports[usize::from(to.0)];
-                let was_empty = slot.leaving.is_empty();
-                let mut lists = Lists::of(tables, snapshot, to, now);
+                let before = slot.leaving.len();
                 for frame in frames.clone() {
-                    let mut departure =
-                        match snapshot.fits(to, wire_lens[usize::from(frame)].get(), batch.head(frame)) {
-                            true => Ok(frame),
-                            false => Err(DropReason::Oversize),
-                        };
-                    if !vlan.is_none() {
-                        departure = departure
-                            .and_then(|frame| in_form(snapshot, (ingress, to), vlan, frame, batch, forms));
-                    }
-                    if let (Ok(_), Some(lists)) = (departure, &mut lists) {
-                        departure = lists.judge(batch, frame, vlan).map_or(departure, Err);
-                    }
-                    match departure {
-                        Ok(frame) => slot.leaving.push(frame),
-                        Err(reason) => slot.counters.drops.add(reason, 1),
+                    match snapshot.fits(to, wire_lens[usize::from(frame)].get(), batch.head(frame)) {
+                        true => slot.leaving.push(frame),
+                        false => {
+                            slot.counters.drops.add(DropReason::Oversize, 1);
+                            observer.dropped(frame..frame + 1, to, DropReason::Oversize);
+                        }
                     }
                 }
-                if was_empty && !slot.leaving.is_empty() {
+                if let Some(mut lists) = Lists::of(tables, snapshot, to, now) {
+                    slot.retag(before, |frame| match lists.judge(batch, frame, vlan) {
+                        None => Ok(frame),
+                        Some(reason) => {
+                            observer.dropped(frame..frame + 1, to, reason);
+                            Err(reason)
+                        }
+                    });
+                }
+                if !vlan.is_none() {
+                    slot.retag(before, |frame| {
+                        let form = in_form(snapshot, (ingress, to), vlan, frame, batch, forms);
+                        if let Err(reason) = form {
+                            observer.dropped(frame..frame + 1, to, reason);
+                        }
+                        form
+                    });
+                }
+                if before == 0 && !slot.leaving.is_empty() {
                     touched.push(to);
                 }
             };
@@ -293,25 +331,72 @@ impl Fabric {
                     let destinations = destinations.map(|to| send(to, vlan)).count() as u64;
                     *copies += count * (u64::max(destinations, 1) - 1);
                 }
-                Verdict::Drop(reason) => ports[usize::from(ingress.0)].counters.drops.add(reason, count),
-                Verdict::DropAt(port, reason) => ports[usize::from(port.0)].counters.drops.add(reason, count),
+                Verdict::List(list, vlan) => {
+                    let destinations = desk.listed(list);
+                    destinations.iter().for_each(|to| send(*to, vlan));
+                    *copies += count * (u64::max(destinations.len() as u64, 1) - 1);
+                }
+                Verdict::Drop(reason) => {
+                    ports[usize::from(ingress.0)].counters.drops.add(reason, count);
+                    observer.refused(frames, reason);
+                }
+                Verdict::DropAt(port, reason) => {
+                    ports[usize::from(port.0)].counters.drops.add(reason, count);
+                    observer.dropped(frames, port, reason);
+                }
+            }
+        }
+    }
+
+    /// Has the tables hear what passes between clients and servers of DHCP, for ports whose IP guard learns from it: what such a
+    /// port sent, and what is about to be delivered to one. Judged by whole frames, of which the rest may lie in a guest's
+    /// memory: each is copied once.
+    #[inline(never)]
+    fn hear_leases(&mut self, ingress: PortIndex, batch: &Batch, now: Millis) {
+        let Self { tables, desk, ports, touched, gathered, .. } = self;
+        let snapshot = desk.snapshot();
+        if snapshot.learns_leases_of(ingress) {
+            let passed = (0..).zip(desk.verdicts()).filter(|(_, verdict)| verdict.passes());
+            for (frame, _) in passed.filter(|(frame, _)| may_be_dhcp(batch, *frame)) {
+                tables.hear_sent(ingress, batch.whole(frame, gathered), now);
+            }
+        }
+        for to in touched.iter().copied().filter(|to| snapshot.learns_leases_of(*to)) {
+            let leaving = ports[usize::from(to.0)].leaving.iter().copied();
+            for frame in leaving.filter(|frame| may_be_dhcp(batch, *frame)) {
+                tables.hear_delivered(ingress, to, batch.whole(frame, gathered), now);
             }
         }
     }
 
     fn deliver(&mut self, batch: &Batch, stopped: &mut Vec<Stopped>) {
         while let Some(to) = self.touched.pop() {
-            match self.ports[usize::from(to.0)].deliver(batch) {
-                Ok(copies) => self.copies += copies,
-                Err(error) => stopped.push((to, error)),
+            let slot = &mut self.ports[usize::from(to.0)];
+            let sent = slot.deliver(batch).unwrap_or_else(|error| {
+                stopped.push((to, error));
+                None
+            });
+            self.copies += sent.map_or(0, |sent| sent.copies);
+            if self.observer.watches() {
+                let frames = slot.leaving.iter().map(|index| self.forms.origin(batch, *index));
+                self.observer.given(frames, to, sent);
             }
+            slot.leaving.clear();
             self.note_link(to);
         }
     }
 }
 
+/// True for what is worth being read as a message of DHCP: it fits an Ethernet frame with two tags.
+fn may_be_dhcp(batch: &Batch, frame: u16) -> bool {
+    let head = batch.head(frame);
+    batch.frame_len(frame) <= LONGEST_DHCP && wire::dhcp::is_likely(&head[..head.len().min(HEAD_BYTES)])
+}
+
+/// The longest frame on Ethernet, with two tags.
+const LONGEST_DHCP: usize = 1500 + 14 + 8;
+
 /// A frame of a VLAN, with the tag that it leaves with.
-#[inline(never)]
 fn in_form(
     snapshot: &Snapshot,
     (from, to): (PortIndex, PortIndex),
@@ -325,20 +410,34 @@ fn in_form(
 }
 
 impl Slot {
-    /// Sends what is on the list, counts what became of it, and says how many frames that made.
-    fn deliver(&mut self, batch: &Batch) -> Result<u64, PortError> {
+    /// Gives the frames that leave here, from one place of the list on, their form; drops those that have none.
+    #[inline(never)]
+    fn retag(&mut self, first: usize, mut form: impl FnMut(u16) -> Result<u16, DropReason>) {
+        let mut kept = first;
+        for at in first..self.leaving.len() {
+            match form(self.leaving[at]) {
+                Ok(frame) => {
+                    self.leaving[kept] = frame;
+                    kept += 1;
+                }
+                Err(reason) => self.counters.drops.add(reason, 1),
+            }
+        }
+        self.leaving.truncate(kept);
+    }
+
+    /// Sends what is on the list, counts what became of it, and says so; `None` where nobody is there to take it.
+    fn deliver(&mut self, batch: &Batch) -> Result<Option<Sent>, PortError> {
         let Self { share, counters, leaving, .. } = self;
-        let given = leaving.len() as u64;
         let outcome = share.as_mut().map(|share| share.io.transmit(batch, leaving));
-        leaving.clear();
         let Some(Ok(sent)) = outcome else {
-            counters.drops.add(DropReason::PortDown, given);
-            return outcome.map_or(Ok(0), |failed| failed.map(|_| 0));
+            counters.drops.add(DropReason::PortDown, leaving.len() as u64);
+            return outcome.transpose();
         };
         counters.tx_frames += sent.frames;
         counters.tx_bytes += sent.bytes;
         sent.drops().into_iter().for_each(|(reason, frames)| counters.drops.add(reason, frames));
-        Ok(sent.copies)
+        Ok(Some(sent))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which frame of the batch is another one with another VLAN tag.
 
+use crate::tap::Form;
 use engine::Retag;
 use io::{BATCH_FRAMES, Batch};
 
@@ -35,7 +36,30 @@ impl Forms {
         }
         let made = batch.retag(frame, tci)?;
         let free = forms.iter_mut().find(|form| form.is_none());
-        free.map(|place| *place = Some((form, made)));
+        if let Some(place) = free {
+            *place = Some((form, made));
+        }
         Some(made)
+    }
+
+    /// Which frame that is a form of, and which form.
+    pub fn origin(&self, batch: &Batch, index: u16) -> (u16, Form) {
+        if usize::from(index) < batch.len() {
+            return (index, Form::AsItCame);
+        }
+        let made = |frame: u16, forms: &[Option<(Retag, u16)>; MOST]| {
+            let found = forms.iter().flatten().find(|(_, made)| *made == index)?;
+            Some((frame, form_of(found.0)))
+        };
+        let found = (0..).zip(&self.made).find_map(|(frame, forms)| made(frame, forms));
+        found.unwrap_or((index, Form::AsItCame))
+    }
+}
+
+const fn form_of(form: Retag) -> Form {
+    match form {
+        Retag::Keep => Form::AsItCame,
+        Retag::Untagged => Form::Untagged,
+        Retag::Tagged(tci) => Form::Tagged(tci),
     }
 }

@@ -5,16 +5,19 @@ use crate::{
     share::{self, Share},
     sync::Mutex,
     tables::{Explained, Tables},
+    tap::Tap,
     worker::{Clock, Worker},
 };
-use engine::{EngineEvent, Entry, Meter, PortIndex, Snapshot, TableConfig};
+use engine::{EngineEvent, Entry, Lease, Meter, Millis, MulticastReport, PortIndex, Snapshot, TableConfig};
 use io::{Link, Port, PortError, Waker};
 use model::AclRule;
 use std::{
     collections::HashMap,
     sync::{Arc, mpsc},
     thread,
+    time::Duration,
 };
+use wire::IpPrefix;
 
 /// A switch in the data path; never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,6 +62,7 @@ pub(crate) enum Command {
     Attach(SwitchId, PortIndex, Share, mpsc::Sender<std::io::Result<()>>),
     Detach(SwitchId, PortIndex, mpsc::Sender<Option<Share>>),
     Report(SwitchId, mpsc::Sender<SwitchReport>),
+    Listen(SwitchId, Arc<Tap>, mpsc::Sender<()>),
 }
 
 /// The data path: all workers.
@@ -197,6 +201,34 @@ impl Dataplane {
         Ok(self.tables(id)?.entries(self.clock.now()))
     }
 
+    /// The addresses that the ports lease, as far as their IP guards have learned them, each with what is left of its time.
+    ///
+    /// # Errors
+    /// The switch is gone.
+    pub fn leases(&self, id: SwitchId) -> Result<Vec<(PortIndex, IpPrefix, Option<Duration>)>, Gone> {
+        let now = self.clock.now();
+        let left = |until: Millis| Duration::from_millis(until.0.saturating_sub(now.0));
+        let leases = self.tables(id)?.leases(now).into_iter();
+        Ok(leases.map(|(port, lease)| (port, lease.address, lease.until.map(left))).collect())
+    }
+
+    /// Enters a lease that was known before, with what is left of its time.
+    pub fn remember_lease(&self, id: SwitchId, port: PortIndex, address: IpPrefix, left: Option<Duration>) {
+        let now = self.clock.now();
+        let until = left.map(|left| Millis(now.0.saturating_add(left.as_millis() as u64)));
+        if let Ok(tables) = self.tables(id) {
+            tables.remember_lease(port, Lease { address, until }, now);
+        }
+    }
+
+    /// What is known of multicast groups; `None` where the switch does not snoop.
+    ///
+    /// # Errors
+    /// The switch is gone.
+    pub fn multicast(&self, id: SwitchId) -> Result<Option<MulticastReport>, Gone> {
+        Ok(self.tables(id)?.multicast(self.clock.now()))
+    }
+
     /// What would become of a frame of `len` bytes that begins with `header`, if it came in on `port` now. Nothing is learned,
     /// counted or sent.
     ///
@@ -204,6 +236,15 @@ impl Dataplane {
     /// The switch is gone.
     pub fn explain(&self, id: SwitchId, port: PortIndex, header: &[u8], len: u32) -> Result<Explained, Gone> {
         Ok(self.tables(id)?.explain(port, header, len, self.clock.now()))
+    }
+
+    /// Shows `tap` every frame from now on, until its reader is dropped.
+    ///
+    /// # Errors
+    /// The switch is gone.
+    pub fn listen(&self, id: SwitchId, tap: &Arc<Tap>) -> Result<(), Gone> {
+        self.tables(id)?;
+        self.ask_all(|reply| Command::Listen(id, Arc::clone(tap), reply)).collect()
     }
 
     /// Forgets learned entries, of one port or of all, and says how many.

@@ -19,11 +19,13 @@ mod lists;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod models;
+mod observer;
 mod patience;
 mod rings;
 mod share;
 mod sync;
 mod tables;
+pub mod tap;
 mod worker;
 
 /// A switch without its worker, for counting the instructions of a frame.

@@ -1,6 +1,7 @@
 //! What workers share, in the orders in which threads can come: shuttle runs each test many times, each with another
 //! schedule, and names the schedule of one that fails.
 
+use crate::tap::{Event, Fate, Form, Listener, Outcome, Selection, Tap};
 use crate::{
     fabric::Fabric,
     share::{self, Share},
@@ -249,5 +250,61 @@ fn a_port_that_is_taken_away_while_workers_send_on_it_loses_only_what_is_counted
         assert!(total.switch.is_conserved());
         let delivered: usize = outputs.iter().map(|sent| sent.lock().unwrap().len()).sum();
         assert_eq!(total.switch.tx_frames, delivered as u64);
+    });
+}
+
+/// Numbers of the frames in the queue, and the names.
+fn taken(reader: &mut crate::tap::TapReader) -> Vec<u8> {
+    let number = |event: Event<'_>| match event {
+        Event::Frame(frame) => frame.bytes[14],
+        Event::Named(..) => 0,
+    };
+    reader.take().iter().map(number).collect()
+}
+
+#[test]
+fn a_listener_gets_or_is_told_the_loss_of_every_frame_in_order_and_is_woken_for_it() {
+    in_any_order(|| {
+        let woken = Arc::new(AtomicBool::new(false));
+        let wake = Arc::clone(&woken);
+        let listener = Listener {
+            selection: Selection::default(),
+            sample: 1,
+            snaplen: 64,
+            // Two frames, or three.
+            capacity: 300,
+            wake: Box::new(move || wake.store(true, Ordering::SeqCst)),
+        };
+        let (tap, mut reader) = Tap::new(listener, None);
+        let workers: Vec<_> = (0..2u8)
+            .map(|worker| {
+                let tap = Arc::clone(&tap);
+                thread::spawn(move || {
+                    let outcome = Outcome { port: PortIndex(9), fate: Fate::Passed, form: Form::AsItCame };
+                    for number in 1..4 {
+                        let frame = frame(mac(1), mac(2), 10 * worker + number);
+                        tap.put_frame_of(0, PortIndex(worker.into()), None, &[outcome], &frame);
+                    }
+                })
+            })
+            .collect();
+        let mut all = Vec::new();
+        for _ in 0..4 {
+            if woken.swap(false, Ordering::SeqCst) {
+                all.extend(taken(&mut reader));
+            }
+            thread::yield_now();
+        }
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        let rest_is_told = woken.load(Ordering::SeqCst);
+        let rest = taken(&mut reader);
+        assert!(rest_is_told || rest.is_empty(), "{rest:?} would lie there unread");
+        all.extend(rest);
+        assert_eq!(all.len() as u64 + reader.lost(), 6, "{all:?}");
+        assert_eq!(reader.lost_views().get(&9).copied().unwrap_or_default(), reader.lost());
+        for worker in 0..2 {
+            let of_one: Vec<_> = all.iter().filter(|number| **number / 10 == worker).collect();
+            assert!(of_one.is_sorted(), "{all:?}");
+        }
     });
 }

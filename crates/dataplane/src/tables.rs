@@ -9,8 +9,8 @@
 
 use crate::sync::{RwLock, WriteGuard};
 use engine::{
-    AclFrame, AclWay, EngineEvent, Entry, FrameIn, Meter, Millis, PortIndex, Snapshot, Step, Switch,
-    TableConfig, Verdict, Verdicts, Vlan,
+    AclFrame, AclWay, EngineEvent, Entry, FrameIn, Lease, List, Meter, Millis, MulticastReport, PortIndex,
+    Question, Snapshot, Step, Switch, TableConfig, Verdict, Verdicts, Vlan,
 };
 use io::HEAD_BYTES;
 use model::{AclRule, DropReason};
@@ -41,6 +41,11 @@ impl Desk {
     /// One for each frame of the last batch.
     pub(crate) fn verdicts(&self) -> &[Verdict] {
         &self.verdicts
+    }
+
+    /// The ports that one of them lists.
+    pub(crate) fn listed(&self, list: List) -> &[PortIndex] {
+        self.verdicts.listed(list)
     }
 
     /// The snapshot that they are by.
@@ -95,7 +100,7 @@ impl Tables {
     fn decide_and_write<'f>(
         &self,
         ingress: PortIndex,
-        frames: impl Iterator<Item = FrameIn<'f>>,
+        frames: impl Iterator<Item = FrameIn<'f>> + Clone,
         now: Millis,
         desk: &mut Desk,
     ) -> u32 {
@@ -118,6 +123,48 @@ impl Tables {
         (meters, switch.flows(port))
     }
 
+    /// Hears a frame that came from `port` and passes, for its leases.
+    pub(crate) fn hear_sent(&self, port: PortIndex, frame: &[u8], now: Millis) {
+        self.0.write().hear_sent(port, frame, now);
+    }
+
+    /// Hears a frame from `from` that is about to be delivered to `port`, for its leases.
+    pub(crate) fn hear_delivered(&self, from: PortIndex, port: PortIndex, frame: &[u8], now: Millis) {
+        self.0.write().hear_delivered(from, port, frame, now);
+    }
+
+    /// The addresses that each port leases.
+    pub(crate) fn leases(&self, now: Millis) -> Vec<(PortIndex, Lease)> {
+        let switch = self.0.read();
+        let ports = (0..switch.snapshot().port_slots() as u16).map(PortIndex);
+        ports.flat_map(|port| switch.leases(port, now).map(move |lease| (port, lease))).collect()
+    }
+
+    /// Enters a lease that was known before.
+    pub(crate) fn remember_lease(&self, port: PortIndex, lease: Lease, now: Millis) {
+        self.0.write().remember_lease(port, lease, now);
+    }
+
+    /// True where the switch listens to what hosts say of multicast groups, and may have to ask them.
+    pub(crate) fn snoops(&self) -> bool {
+        self.0.read().snapshot().snoops()
+    }
+
+    /// The next query that the switch has to send now; `desk` has the snapshot to send it by.
+    pub(crate) fn next_question(&self, now: Millis, desk: &mut Desk) -> Option<Question> {
+        if !self.snoops() {
+            return None;
+        }
+        let mut switch = self.0.write();
+        desk.take_over(switch.snapshot());
+        switch.next_question(now)
+    }
+
+    /// What is known of multicast groups, where the switch snoops.
+    pub(crate) fn multicast(&self, now: Millis) -> Option<MulticastReport> {
+        self.0.read().multicast(now)
+    }
+
     /// Lets `desk` have the snapshot that is in force.
     pub(crate) fn show(&self, desk: &mut Desk) {
         desk.take_over(self.0.read().snapshot());
@@ -127,7 +174,8 @@ impl Tables {
     pub(crate) fn explain(&self, ingress: PortIndex, header: &[u8], len: u32, now: Millis) -> Explained {
         let header = &header[..header.len().min(HEAD_BYTES)];
         let switch = self.0.read();
-        let (mut steps, verdict) = switch.explain(ingress, FrameIn { header, len }, now);
+        let (mut steps, verdicts) = switch.explain(ingress, FrameIn { header, len }, now);
+        let verdict = verdicts.first().copied().unwrap_or(Verdict::Drop(DropReason::PortDown));
         let snapshot = switch.snapshot();
         let mut outcome = |to: PortIndex, vlan: Vlan| {
             if !snapshot.fits(to, len, header) {
@@ -139,14 +187,23 @@ impl Tables {
             steps.push(Step::AccessLists { port: to, way: AclWay::In, finding });
             finding.refused.map_or(Ok(to), |reason| Err((to, reason)))
         };
-        let outcomes = match verdict {
+        let mut outcomes = match verdict {
             Verdict::Drop(reason) => vec![Err((ingress, reason))],
             Verdict::DropAt(port, reason) => vec![Err((port, reason))],
             Verdict::Forward(to, vlan) => vec![outcome(to, vlan)],
+            Verdict::List(list, vlan) => verdicts.listed(list).iter().map(|to| outcome(*to, vlan)).collect(),
             Verdict::Flood(which, vlan) => {
                 snapshot.flood(ingress, which, vlan).map(|to| outcome(to, vlan)).collect()
             }
         };
+        let (left_on, mut copies): (Vec<_>, _) = (outcomes.iter().flatten().copied().collect(), Vec::new());
+        snapshot.copies(ingress, &left_on, &mut copies);
+        steps.extend(copies.iter().copied().map(Step::Mirrored));
+        let fits = |to: PortIndex| match snapshot.fits(to, len, header) {
+            true => Ok(to),
+            false => Err((to, DropReason::Oversize)),
+        };
+        outcomes.extend(copies.into_iter().map(fits));
         Explained { steps, outcomes }
     }
 

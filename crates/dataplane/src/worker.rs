@@ -172,8 +172,9 @@ impl Worker {
 
     /// How long to sleep: for good where nothing can run out.
     fn nap(&self) -> Duration {
-        let learned = self.ages && self.switches.values().any(Fabric::ages);
-        if learned { AGEING_INTERVAL } else { Duration::from_secs(3600) }
+        let is_awaited = |fabric: &Fabric| fabric.ages() || fabric.may_originate();
+        let awaited = self.ages && self.switches.values().any(is_awaited);
+        if awaited { AGEING_INTERVAL } else { Duration::from_secs(3600) }
     }
 
     fn now(&self) -> Millis {
@@ -185,6 +186,13 @@ impl Worker {
         let (id, port) = place(token);
         let Some(fabric) = self.switches.get_mut(&id) else { return false };
         let worked = fabric.turn(port, &mut self.batch, now, &mut self.stopped);
+        self.tell(id);
+        worked
+    }
+
+    /// Tells control what a switch has seen, and takes out ports of it that stopped.
+    fn tell(&mut self, id: SwitchId) {
+        let Some(fabric) = self.switches.get_mut(&id) else { return };
         for event in fabric.events() {
             let _ = self.notices.send(Notice::Seen(id, event));
         }
@@ -198,7 +206,6 @@ impl Worker {
                 let _ = self.notices.send(Notice::Stopped(id, port, error));
             }
         }
-        worked
     }
 
     fn age(&mut self, now: Millis) {
@@ -208,6 +215,19 @@ impl Worker {
         self.last_ageing = now;
         for fabric in self.switches.values() {
             fabric.age(now, AGEING_BUDGET);
+        }
+        self.originate(now);
+    }
+
+    /// Has switches send what they have to say themselves.
+    fn originate(&mut self, now: Millis) {
+        let switches = self.switches.iter().filter(|(_, fabric)| fabric.may_originate());
+        let ids: Vec<_> = switches.map(|(id, _)| *id).collect();
+        for id in ids {
+            if let Some(fabric) = self.switches.get_mut(&id) {
+                fabric.originate(&mut self.batch, now, &mut self.stopped);
+            }
+            self.tell(id);
         }
     }
 
@@ -233,6 +253,10 @@ impl Worker {
             }),
             Command::Attach(id, port, share, reply) => drop(reply.send(self.attach(id, port, share))),
             Command::Detach(id, port, reply) => drop(reply.send(self.detach(id, port))),
+            Command::Listen(id, tap, reply) => self.with(id, |fabric| {
+                fabric.listen(tap);
+                let _ = reply.send(());
+            }),
             Command::Report(id, reply) => self.with(id, |fabric| drop(reply.send(fabric.report()))),
         }
     }

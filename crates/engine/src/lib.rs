@@ -29,11 +29,15 @@ extern crate alloc;
 
 mod acl;
 mod events;
+mod guard;
 mod guards;
 mod hash;
 mod index;
+mod ip_guard;
 mod key;
 mod mac_table;
+mod mirror;
+mod multicast;
 mod pipeline;
 mod policy;
 mod snapshot;
@@ -44,11 +48,15 @@ mod vlan;
 
 pub use acl::{Acl, AclFinding, AclFrame, AclState, AclWay, Meter};
 pub use events::{EVENT_INTERVAL, EngineEvent, MAX_EVENTS};
+pub use guard::GuardAlso;
+pub use ip_guard::{IpGuard, Lease};
 pub use mac_table::{Entry, Learned, TableConfig};
-pub use pipeline::{FrameIn, Verdict, Verdicts};
+pub use mirror::Mirror;
+pub use multicast::{Asker, Audience, MulticastMember, MulticastReport, MulticastSegment, Question};
+pub use pipeline::{FrameIn, List, Verdict, Verdicts};
 pub use policy::{PortIndex, PortPolicy, Role};
 pub use snapshot::{Flood, Snapshot};
-pub use step::Step;
+pub use step::{Roamed, Step};
 pub use switch::Switch;
 pub use vlan::{Retag, Vlan};
 

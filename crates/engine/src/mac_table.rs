@@ -17,6 +17,8 @@
 //! * **A million entries have to age.** Scanning them takes milliseconds, during which the worker switches nothing. The
 //!   entries of one port are therefore in a list by age (`slab`): what expired is at the heads. The same lists give a
 //!   full table its victim, a port its count, and flushing a port exactly the entries that it has to touch.
+//! * **Some guards let a port use addresses beside its own** (`guarded`): *bound* entries do not age and are nobody else's until they
+//!   are let go; the pinned entry of a team's member moves among the ports that may use it.
 //! * **Expiry must not depend on when somebody swept.** An entry that is due counts as absent everywhere (look-up, learning,
 //!   moves, quota, a full table) from that millisecond on, whether or not its place was reclaimed. Sweeping only frees memory
 //!   earlier, in steps as small as the caller wants.
@@ -42,13 +44,14 @@
 //! | index: two words of 4 for each entry that fits, so that it is at most half full | 8 |
 //! | **each entry of a full table** | **32** |
 //!
-//! A port adds 12 bytes for its list and up to 32 for the tournament; a switch at least 32 KiB for the index, of which only
+//! A port adds 24 bytes for its two lists and up to 32 for the tournament; a switch at least 32 KiB for the index, of which only
 //! what is used becomes resident.
 //!
 //! Look-up, learn, refresh, move: O(1). Learn at a full table: O(log ports). Sweep: O(1) for each entry reclaimed, plus a round over
 //! the ports for each time that something became due.
 
 mod fullest;
+mod guarded;
 mod slab;
 
 use crate::{
@@ -169,6 +172,8 @@ pub(crate) struct MacTable {
     slab: Slab,
     /// The learned entries of each port.
     learned: Vec<List>,
+    /// The bound entries of each port.
+    bound: Vec<List>,
     fixed: List,
     fullest: Fullest,
     now: Millis,
@@ -191,6 +196,7 @@ impl MacTable {
             index: Index::new(slots),
             slab: Slab::new(slots),
             learned: vec![List::EMPTY; ports],
+            bound: vec![List::EMPTY; ports],
             fixed: List::EMPTY,
             fullest: Fullest::new(ports),
             now,
@@ -401,8 +407,9 @@ impl MacTable {
         while let Some(slot) = self.fixed.head() {
             self.remove(slot);
         }
-        if ports != self.learned.len() || fixed.len() > self.slab.slots() {
-            self.rebuild(ports, fixed.len());
+        let lasting = fixed.len() + self.bound_len();
+        if ports != self.learned.len() || lasting > self.slab.slots() {
+            self.rebuild(ports, lasting);
         }
         for (key, port, kind) in fixed {
             self.fix(Node::new(*key, *kind, *port, Stamp(0)));
@@ -413,8 +420,8 @@ impl MacTable {
     fn fix(&mut self, node: Node) {
         let address = self.hashed(node.key());
         match self.find(address) {
-            Some(slot) if self.slab.node(slot).is_learned() => self.remove(slot),
-            Some(_) => return,
+            Some(slot) if self.slab.node(slot).follows_from_policy() => return,
+            Some(slot) => self.remove(slot),
             None => {}
         }
         self.has_place();
@@ -427,14 +434,16 @@ impl MacTable {
         self.config = config;
         self.next_expiry = Millis(0);
         while self.len() > config.capacity as usize && (self.reclaim_one() || self.evict_one()) {}
-        self.rebuild(self.learned.len(), self.fixed.len() as usize);
+        self.rebuild(self.learned.len(), self.fixed.len() as usize + self.bound_len());
     }
 
     /// Moves all entries to new memory, in the order of their lists.
     fn rebuild(&mut self, ports: usize, fixed: usize) {
         let new = Self::sized(self.config, self.seed, ports, fixed, self.now);
         let old = core::mem::replace(self, new);
-        for node in old.learned.iter().chain([&old.fixed]).flat_map(|list| old.slab.iter(list)) {
+        for node in
+            old.learned.iter().chain(&old.bound).chain([&old.fixed]).flat_map(|list| old.slab.iter(list))
+        {
             self.insert(self.hashed(node.key()).hash, *node);
         }
     }
@@ -447,7 +456,7 @@ impl MacTable {
             self.remove(oldest);
             flushed += 1;
         }
-        flushed
+        flushed + self.unbind(port, 0)
     }
 
     /// The ports that can have learned entries.
@@ -475,11 +484,14 @@ impl MacTable {
         if self.slab.len() >= MAX_SLOTS || !self.index.insert(hash, self.slab.next_slot()) {
             return false;
         }
-        if node.is_learned() {
-            self.slab.insert(&mut self.learned[usize::from(node.port().0)], node);
-            self.count_changed(node.port());
-        } else {
-            self.slab.insert(&mut self.fixed, node);
+        let port = usize::from(node.port().0);
+        match node.kind() {
+            MacKind::Learned => {
+                self.slab.insert(&mut self.learned[port], node);
+                self.count_changed(node.port());
+            }
+            MacKind::Bound => self.slab.insert(&mut self.bound[port], node),
+            MacKind::Static | MacKind::Pinned => self.slab.insert(&mut self.fixed, node),
         }
         true
     }
@@ -487,11 +499,14 @@ impl MacTable {
     fn remove(&mut self, slot: Slot) {
         let node = *self.slab.node(slot);
         self.index.remove(self.hashed(node.key()).hash, slot);
-        if node.is_learned() {
-            self.slab.remove(&mut self.learned[usize::from(node.port().0)], slot);
-            self.count_changed(node.port());
-        } else {
-            self.slab.remove(&mut self.fixed, slot);
+        let port = usize::from(node.port().0);
+        match node.kind() {
+            MacKind::Learned => {
+                self.slab.remove(&mut self.learned[port], slot);
+                self.count_changed(node.port());
+            }
+            MacKind::Bound => self.slab.remove(&mut self.bound[port], slot),
+            MacKind::Static | MacKind::Pinned => self.slab.remove(&mut self.fixed, slot),
         }
     }
 
@@ -502,7 +517,8 @@ impl MacTable {
     /// The entries that have not expired at `now`.
     pub(crate) fn entries(&self, now: Millis) -> impl Iterator<Item = Entry> + '_ {
         let now = self.now.max(now);
-        let nodes = self.learned.iter().chain([&self.fixed]).flat_map(|list| self.slab.iter(list));
+        let nodes =
+            self.learned.iter().chain(&self.bound).chain([&self.fixed]).flat_map(|list| self.slab.iter(list));
         let listed = nodes.map(move |node| Entry {
             mac: node.key().mac(),
             vlan: Some(node.key().vlan()).filter(|vlan| *vlan != EVERY_VLAN),

@@ -27,9 +27,13 @@
 //! Nothing here is locked: who shares a switch between workers does that. [`Switch::process`] takes the switch for itself
 //! and always decides. [`Switch::process_known`] only reads, so several may do so at once; it decides a batch unless that
 //! takes writing: a source to be learned or stamped anew (once a second for each), an event to be told. A guarded port's
-//! frames never do. Both go the same way, with another [`Memory`]. The snapshot is immutable.
+//! frames never do, unless its guard lets more in than its own addresses (`crate::guard`). Both go the same way, with another [`Memory`]. The snapshot is immutable.
 
 mod memory;
+mod roaming;
+mod snooping;
+
+pub use snooping::List;
 
 use crate::{
     Acl, AclFrame, AclWay, EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan, guards,
@@ -42,6 +46,7 @@ use alloc::vec::Vec;
 use core::{borrow::Borrow, iter, ops::Deref};
 use memory::{Explaining, Memory, ReadOnly, Writable};
 use model::DropReason;
+use snooping::{Knowledge, Snooping};
 use wire::ethernet;
 
 /// A frame as the engine sees it.
@@ -64,6 +69,16 @@ pub enum Verdict {
     Forward(PortIndex, Vlan),
     /// Goes to each port of [`Snapshot::flood`], of which there is at least one.
     Flood(Flood, Vlan),
+    /// Goes to each port of [`Verdicts::listed`], of which there is at least one: those that want a multicast group.
+    List(List, Vlan),
+}
+
+impl Verdict {
+    /// True for what goes on to some port.
+    #[must_use]
+    pub const fn passes(&self) -> bool {
+        matches!(self, Self::Forward(..) | Self::Flood(..))
+    }
 }
 
 /// A verdict, and whether the frame passed without its source being learned.
@@ -84,11 +99,12 @@ impl Decision {
 pub struct Verdicts {
     verdicts: Vec<Verdict>,
     runs: RunBuffer,
+    lists: Vec<PortIndex>,
 }
 
 impl Default for Verdicts {
     fn default() -> Self {
-        Self { verdicts: Vec::with_capacity(READ_AHEAD), runs: [Run::EMPTY; _] }
+        Self { verdicts: Vec::with_capacity(READ_AHEAD), runs: [Run::EMPTY; _], lists: Vec::new() }
     }
 }
 
@@ -108,14 +124,19 @@ impl Switch {
     pub fn process<'f>(
         &mut self,
         ingress: PortIndex,
-        frames: impl IntoIterator<Item: Borrow<FrameIn<'f>>>,
+        frames: impl IntoIterator<Item: Borrow<FrameIn<'f>>, IntoIter: Clone>,
         now: Millis,
         out: &mut Verdicts,
     ) -> u32 {
         self.table.advance(now);
-        let Self { snapshot, table, events, states, .. } = self;
+        let (now, frames) = (self.table.now(), frames.into_iter());
+        let Self { snapshot, table, events, states, multicast, .. } = self;
         let memory = Writable { table, events, state: states.get_mut(usize::from(ingress.0)) };
-        let decided = decide(snapshot, ingress, memory, frames.into_iter(), out);
+        let decided = decide(snapshot, ingress, memory, frames.clone(), out);
+        if let Some(multicast) = multicast {
+            let knowledge = Knowledge::Own(multicast);
+            Snooping { ingress, snapshot, knowledge, now }.narrow(frames, out, |_| ());
+        }
         decided.unwrap_or_default()
     }
 
@@ -124,28 +145,39 @@ impl Switch {
     pub fn process_known<'f>(
         &self,
         ingress: PortIndex,
-        frames: impl IntoIterator<Item: Borrow<FrameIn<'f>>>,
+        frames: impl IntoIterator<Item: Borrow<FrameIn<'f>>, IntoIter: Clone>,
         now: Millis,
         out: &mut Verdicts,
     ) -> Option<u32> {
-        let memory = ReadOnly { table: &self.table, events: &self.events, now: now.max(self.table.now()) };
-        decide(&self.snapshot, ingress, memory, frames.into_iter(), out)
+        let (now, frames) = (now.max(self.table.now()), frames.into_iter());
+        let memory = ReadOnly { table: &self.table, events: &self.events, now };
+        let decided = decide(&self.snapshot, ingress, memory, frames.clone(), out)?;
+        if let Some(multicast) = &self.multicast {
+            let (snapshot, knowledge) = (&self.snapshot, Knowledge::Shared(multicast));
+            Snooping { ingress, snapshot, knowledge, now }.narrow(frames, out, |_| ())?;
+        }
+        Some(decided)
     }
 }
 
 impl Switch {
-    /// What would become of one frame, and what each stage that it would come to finds. The same code decides as for frames that
+    /// What would become of one frame, and what each stage that it would come to finds: one verdict. The same code decides as for frames that
     /// pass, but on a copy of the MAC table, and nothing is told or counted.
     #[must_use]
-    pub fn explain(&self, ingress: PortIndex, frame: FrameIn<'_>, now: Millis) -> (Vec<Step>, Verdict) {
+    pub fn explain(&self, ingress: PortIndex, frame: FrameIn<'_>, now: Millis) -> (Vec<Step>, Verdicts) {
         let (mut steps, mut out) = (Vec::new(), Verdicts::default());
         let mut table = self.table.clone();
         table.advance(now);
         let state = self.states.get(usize::from(ingress.0)).cloned();
         let memory = Explaining { table, state: state.unwrap_or_default(), steps: &mut steps, held: None };
         decide(&self.snapshot, ingress, memory, [frame].into_iter(), &mut out);
-        let verdict = out.first().copied().unwrap_or(Verdict::Drop(DropReason::PortDown));
-        (steps, verdict)
+        if let Some(multicast) = &self.multicast {
+            let (snapshot, knowledge, now) =
+                (&self.snapshot, Knowledge::Asked(multicast), now.max(self.table.now()));
+            Snooping { ingress, snapshot, knowledge, now }
+                .narrow([frame].into_iter(), &mut out, |step| steps.push(step));
+        }
+        (steps, out)
     }
 }
 
@@ -246,7 +278,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     fn decide<'f>(
         mut self,
         mut frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
-        Verdicts { verdicts, runs }: &mut Verdicts,
+        Verdicts { verdicts, runs, .. }: &mut Verdicts,
     ) -> Option<u32> {
         let mut not_learned = 0;
         if INSPECTS && self.port.policy.remembers() {
@@ -274,17 +306,19 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
         runs: &mut RunBuffer,
     ) -> usize {
-        let (mut last, mut count, mut touched) = (Run::EMPTY, 0, 0);
+        let (mut last, mut count, mut touched) = (Run::EMPTY, 0usize, 0);
         for frame in frames {
             let reading = self.read(frame.borrow());
             if reading.is_of(&last) && count != 0 {
                 last.frames += 1;
             } else {
+                // A run is written once, when it is over: to do it for each frame took 14 instructions.
+                runs[count.wrapping_sub(1) % READ_AHEAD] = last;
                 last = self.begin_run(reading, &last, &mut touched);
                 count += 1;
             }
-            runs[(count - 1) % READ_AHEAD] = last;
         }
+        runs[count.wrapping_sub(1) % READ_AHEAD] = last;
         core::hint::black_box(touched);
         count
     }
@@ -299,8 +333,9 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             *touched ^= self.table().touch(run.dst);
         }
         if src != last.src.key {
-            run.src = if self.port.guarded { Hashed::without_hash(src) } else { self.table().hashed(src) };
-            *touched ^= if self.port.guarded { 0 } else { self.table().touch(run.src) };
+            run.src =
+                if self.port.guarded_alone { Hashed::without_hash(src) } else { self.table().hashed(src) };
+            *touched ^= if self.port.guarded_alone { 0 } else { self.table().touch(run.src) };
         }
         run
     }
@@ -312,7 +347,9 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             Some(header) if frame.len as usize >= ethernet::HEADER_LEN => {
                 let (dst, src) = Key::pair(header);
                 if INSPECTS || is_tagged(header) {
-                    self.inspect(dst, src, frame)
+                    let (vlan, refused) = self.inspect(dst, src, frame);
+                    let learned_in = self.snapshot.learns_in(vlan.id());
+                    Reading { dst: dst.in_vlan(learned_in), src: src.in_vlan(learned_in), vlan, refused }
                 } else {
                     Reading { dst, src, vlan: Vlan::NONE, refused: None }
                 }
@@ -321,30 +358,27 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         }
     }
 
-    /// Finds the VLAN of a frame, and looks into the frame where the port has policies that want it.
-    #[inline]
-    fn inspect(&mut self, dst: Key, src: Key, frame: &FrameIn<'_>) -> Reading {
+    /// Finds the VLAN of a frame, and looks into the frame where the port has policies that want it; says why it is refused.
+    #[inline(never)]
+    fn inspect(&mut self, dst: Key, src: Key, frame: &FrameIn<'_>) -> (Vlan, Option<DropReason>) {
         let vlan = match self.port.vlans.classify(frame.header) {
             Ok(vlan) => vlan,
-            Err(reason) => return Reading { dst, src, vlan: Vlan::NONE, refused: Some(reason) },
+            Err(reason) => return (Vlan::NONE, Some(reason)),
         };
-        let learned_in = self.snapshot.learns_in(vlan.id());
         let looks = INSPECTS && self.port.policy.inspects();
-        let (dst, src) = (dst.in_vlan(learned_in), src.in_vlan(learned_in));
-        let refused = if looks { self.by_policies(dst, src, vlan, frame) } else { None };
-        Reading { dst, src, vlan, refused }
+        (vlan, if looks { self.look_into(dst, src, vlan, frame) } else { None })
     }
 
-    /// Why a policy that looks into frames refuses one.
+    /// Why the policies that look into frames refuse one, in their order.
     #[inline]
-    fn by_policies(&mut self, dst: Key, src: Key, vlan: Vlan, frame: &FrameIn<'_>) -> Option<DropReason> {
+    fn look_into(&mut self, dst: Key, src: Key, vlan: Vlan, frame: &FrameIn<'_>) -> Option<DropReason> {
         let policy = &self.port.policy;
         let by_lists = match policy.acl() {
             Some(acl) => self.by_access_lists(acl, (dst, src), vlan, frame),
             None => None,
         };
         let guards = || if policy.has_guards() { guards::refusal(policy, frame.header) } else { None };
-        by_lists.or_else(guards)
+        by_lists.or_else(guards).or_else(|| self.ip_refusal(frame.header))
     }
 
     /// Why the port's access lists refuse a frame. Nothing is remembered of one that its addresses keep out: those come first.
@@ -375,7 +409,9 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     /// True where a frame's addresses keep it out whatever it carries.
     fn is_kept_out(&self, dst: Key, src: Key) -> bool {
         let is_reserved = dst.is_group() && self.port.is_reserved(dst.mac());
-        !src.is_valid_source() || is_reserved || (self.port.guarded && !self.port.may_send_from(src))
+        !src.is_valid_source()
+            || is_reserved
+            || (self.port.guarded && self.port.roaming.is_none() && !self.port.may_send_from(src))
     }
 
     #[inline]
@@ -395,8 +431,11 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             return Some(Decision::drop(DropReason::InvalidSource));
         }
         self.memory.note(Step::Addresses { destination: dst.key.mac(), source: src.key.mac() });
-        if self.port.guarded {
+        if self.port.guarded_alone {
             return Some(self.conclude_guarded(run));
+        }
+        if INSPECTS && let Some(roaming) = &self.port.roaming {
+            return self.conclude_roaming(roaming, run);
         }
         let source = self.memory.source(src);
         self.memory.note(Step::Source(source.port()));
@@ -412,7 +451,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         Some(Decision { verdict: self.way_to(run), not_learned })
     }
 
-    /// The same for a guarded port, which does not learn.
+    /// The same for a guarded port that uses its own addresses only, and does not learn.
     #[inline]
     fn conclude_guarded(&mut self, run: &Run) -> Decision {
         let passes = self.port.may_send_from(run.src.key);
@@ -445,7 +484,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         let refused = run.refused;
         let by_vlan =
             refused.filter(|reason| matches!(reason, DropReason::VlanNotAllowed | DropReason::DoubleTag));
-        if self.port.vlans.is_of_interest() || by_vlan.is_some() {
+        if !run.vlan.is_none() || by_vlan.is_some() {
             self.memory.note(Step::Vlan(by_vlan.map_or(Ok(run.vlan.id()), Err)));
         }
         if by_vlan.is_some() {
@@ -457,8 +496,8 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         if INSPECTS {
             self.memory.note_held();
         }
-        if INSPECTS && self.port.policy.has_guards() && !refused.is_some_and(is_of_lists) {
-            self.memory.note(Step::Policies { refused });
+        if INSPECTS && self.port.policy.inspects() && !refused.is_some_and(is_of_lists) {
+            self.note_policies(refused);
         }
         refused
     }

@@ -1,6 +1,6 @@
 //! What one port may do.
 
-use crate::{Acl, AclWay};
+use crate::{Acl, AclWay, GuardAlso, IpGuard, Mirror};
 use alloc::{sync::Arc, vec::Vec};
 use model::policy::vlan::{Trunk, VlanMode};
 use wire::MacAddr;
@@ -32,6 +32,8 @@ pub struct PortPolicy {
     pub guard: bool,
     /// Further source MACs that the guard lets pass: static entries of the MAC table.
     pub allow_macs: Vec<MacAddr>,
+    /// What the guard lets in besides.
+    pub guard_also: GuardAlso,
     /// Bit i set: 01-80-C2-00-00-0i may be sent from this vNIC.
     pub allow_reserved: u16,
     /// Nothing that a DHCP server says may be sent from this vNIC. An uplink has no such guard, whatever is set here.
@@ -40,10 +42,14 @@ pub struct PortPolicy {
     pub router_guard: bool,
     /// Who may talk to the vNIC, and whom it may talk to. An uplink has no such lists, whatever is set here.
     pub acl: Option<Arc<Acl>>,
+    /// The IP addresses that this vNIC may use, unless it may use any. An uplink has no such guard, whatever is set here.
+    pub ip_guard: Option<IpGuard>,
     /// In which VLANs the port is.
     pub vlan: VlanMode,
     /// The priority in a frame's tag is kept. That of frames from and to an uplink is, whatever is set here.
     pub trust_priority: bool,
+    /// Copies of the port's frames.
+    pub mirror: Option<Mirror>,
     /// The most addresses that may be learned on a vNIC at once. An uplink has no limit but the table: at a full one it
     /// takes the place of what is oldest, like everybody.
     pub learn_limit: u32,
@@ -62,15 +68,18 @@ impl PortPolicy {
             mac: None,
             guard: matches!(role, Role::Vnic),
             allow_macs: Vec::new(),
+            guard_also: GuardAlso::default(),
             allow_reserved: 0,
             dhcp_guard: false,
             router_guard: false,
             acl: None,
+            ip_guard: None,
             vlan: match role {
                 Role::Uplink => VlanMode::Trunk(Trunk::all()),
                 Role::Vnic => VlanMode::Untagged,
             },
             trust_priority: false,
+            mirror: None,
             learn_limit: model::DEFAULT_LEARN_LIMIT,
             mtu: 1500,
             up: true,
@@ -86,7 +95,7 @@ impl PortPolicy {
     /// True where a policy remembers something of the port's frames.
     #[must_use]
     pub fn remembers(&self) -> bool {
-        self.acl().is_some_and(|acl| acl.keeps_state())
+        self.most_leases() != 0 || self.acl().is_some_and(|acl| acl.keeps_state())
     }
 
     /// The access lists of a vNIC.
@@ -95,15 +104,26 @@ impl PortPolicy {
         self.acl.as_ref().filter(|_| matches!(self.role, Role::Vnic))
     }
 
-    /// True where one of the guards has to know what frames carry.
+    /// The most addresses that the port's IP guard learns from its leases.
     #[must_use]
-    pub(crate) const fn has_guards(&self) -> bool {
+    pub const fn most_leases(&self) -> u16 {
+        match (&self.ip_guard, self.role) {
+            (Some(guard), Role::Vnic) => guard.most_leases,
+            _ => 0,
+        }
+    }
+
+    /// True where DHCP guard or router guard is on.
+    #[must_use]
+    pub const fn has_guards(&self) -> bool {
         (self.dhcp_guard || self.router_guard) && matches!(self.role, Role::Vnic)
     }
 
     /// True where it has to be known what frames carry.
     #[must_use]
     pub fn inspects(&self) -> bool {
-        self.has_guards() || self.acl().is_some_and(|acl| acl.judges(AclWay::Out))
+        self.has_guards()
+            || (self.ip_guard.is_some() && matches!(self.role, Role::Vnic))
+            || self.acl().is_some_and(|acl| acl.judges(AclWay::Out))
     }
 }

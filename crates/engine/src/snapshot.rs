@@ -2,11 +2,19 @@
 
 use crate::{
     PortIndex, PortPolicy, Retag, Role, Vlan,
+    guard::{Roaming, VRRP_LIMIT},
+    ip_guard::OwnAddresses,
     key::{EVERY_VLAN, Key},
     vlan::{Members, Membership},
 };
-use alloc::{collections::BTreeMap, vec::Vec};
-use model::{DropReason, MacKind, policy::vlan::VlanMode};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use model::{
+    DropReason, MacKind,
+    policy::{multicast::MulticastConfig, vlan::VlanMode},
+};
 use wire::{MacAddr, ethernet, vlan};
 
 /// What a flooded frame is, which decides who gets it.
@@ -32,8 +40,14 @@ pub struct Snapshot {
     unknown_members: Members,
     /// The primary VLAN of each secondary one.
     primaries: BTreeMap<u16, u16>,
+    /// Some IP guard learns addresses from leases.
+    learns_leases: bool,
     /// An address is fixed to a trunk.
     has_fixed_on_trunks: bool,
+    /// What the switch does with multicast groups, where it snoops, and the address that it asks hosts from.
+    snooping: Option<(MulticastConfig, MacAddr)>,
+    /// A port is mirrored.
+    pub(crate) has_mirrors: bool,
 }
 
 /// A policy and what the hot path wants to know of it.
@@ -41,6 +55,12 @@ pub struct Snapshot {
 pub(crate) struct Port {
     pub(crate) policy: PortPolicy,
     pub(crate) guarded: bool,
+    /// The guard decides without the MAC table.
+    pub(crate) guarded_alone: bool,
+    /// It does not.
+    pub(crate) roaming: Option<Roaming>,
+    /// What the IP guard goes by.
+    pub(crate) own_addresses: Option<OwnAddresses>,
     /// Frames that come in have to be looked into, or get a VLAN though they have no tag.
     pub(crate) inspects: bool,
     pub(crate) vlans: Membership,
@@ -55,7 +75,20 @@ impl Port {
         let mut sources: Vec<_> =
             policy.mac.iter().chain(&policy.allow_macs).map(|mac| Key::of(*mac)).collect();
         sources.sort_unstable();
-        Self { policy, guarded, inspects, vlans, sources }
+        let (roaming, own_addresses) = (None, None);
+        Self { policy, guarded, guarded_alone: guarded, roaming, own_addresses, inspects, vlans, sources }
+    }
+
+    /// Lets the port know the MACs of those of its team, and whether others have it in theirs.
+    fn join(&mut self, team: Vec<Key>, is_named: bool) {
+        let vnic = self.policy.role == Role::Vnic;
+        if let Some(guard) = self.policy.ip_guard.as_ref().filter(|_| vnic) {
+            let macs = self.sources.iter().chain(&team).map(|key| key.mac()).collect();
+            self.own_addresses = Some(OwnAddresses::new(&guard.addresses, macs));
+        }
+        self.roaming = Roaming::new(&self.policy, team, is_named);
+        self.guarded_alone = self.guarded && self.roaming.is_none();
+        self.inspects |= self.roaming.is_some();
     }
 
     /// True where the guard lets `source` pass, whatever its VLAN.
@@ -74,10 +107,28 @@ impl Port {
     /// The most addresses that may be learned here.
     pub(crate) const fn learn_limit(&self) -> u32 {
         match (self.guarded, self.policy.role) {
+            (true, _) if self.policy.guard_also.vrrp => VRRP_LIMIT,
             (true, _) => 0,
             (false, Role::Uplink) => u32::MAX,
             (false, Role::Vnic) => self.policy.learn_limit,
         }
+    }
+
+    /// The most addresses that may be bound to the port.
+    pub(crate) const fn bind_limit(&self) -> u32 {
+        if self.guarded && self.policy.up { self.policy.guard_also.learn } else { 0 }
+    }
+
+    /// True where what was learned under the `former` policies does not stay: in other VLANs, and with a guard that lets only
+    /// virtual routers' addresses be learned.
+    pub(crate) fn forgets(&self, former: &Self) -> bool {
+        let learns_routers = |port: &Self| port.guarded && port.policy.guard_also.vrrp;
+        self.vlans != former.vlans || (learns_routers(self) && !learns_routers(former))
+    }
+
+    /// True where an address that is fixed to another port may be on this one.
+    pub(crate) fn may_have(&self, fixed: Key) -> bool {
+        self.policy.up && self.roaming.as_ref().is_some_and(|roaming| roaming.may_use(fixed))
     }
 
     /// True where a frame of `len` bytes is no longer than the MTU allows: a VLAN tag does not count, nor does a
@@ -112,12 +163,67 @@ impl Snapshot {
             by_index[at] = Some(Port::new(policy));
         }
         let mut snapshot = Self { ports: by_index, ..Self::default() };
+        snapshot.form_teams();
         (snapshot.group, snapshot.group_members) = snapshot.up_ports(|_| true);
         (snapshot.unknown, snapshot.unknown_members) = snapshot.up_ports(|port| !port.guarded);
         snapshot.primaries = snapshot.ports().flat_map(|(_, port)| secondaries(&port.policy.vlan)).collect();
         let on_trunk = snapshot.ports().any(|(_, port)| port.guarded && port.vlans.is_trunk());
         snapshot.has_fixed_on_trunks = on_trunk;
+        let has_mirrors = snapshot.ports().any(|(_, port)| port.policy.mirror.is_some());
+        snapshot.has_mirrors = has_mirrors;
         snapshot
+    }
+
+    fn form_teams(&mut self) {
+        let teams =
+            |port: &Port| if port.guarded { port.policy.guard_also.team_with.clone() } else { Vec::new() };
+        let named: BTreeSet<_> = self.ports().flat_map(|(_, port)| teams(port)).collect();
+        let mac_of = |mate| Some(Key::of(self.port(mate).filter(|port| port.guarded)?.policy.mac?));
+        let macs = |port: &Port| teams(port).into_iter().filter_map(mac_of).collect::<Vec<_>>();
+        let teams: Vec<_> = self.ports().map(|(index, port)| (index, macs(port))).collect();
+        for (index, team) in teams {
+            let port = self.ports.get_mut(usize::from(index.0)).and_then(Option::as_mut);
+            port.into_iter().for_each(|port| port.join(team.clone(), named.contains(&index)));
+        }
+        let learns = self.ports().any(|(_, port)| port.policy.most_leases() != 0);
+        self.learns_leases = learns;
+    }
+
+    /// True where some port's IP guard learns addresses from leases.
+    #[inline]
+    #[must_use]
+    pub const fn learns_leases(&self) -> bool {
+        self.learns_leases
+    }
+
+    /// True where the port's IP guard does.
+    #[must_use]
+    pub fn learns_leases_of(&self, port: PortIndex) -> bool {
+        self.policy(port).is_some_and(|policy| policy.most_leases() != 0)
+    }
+
+    /// True where what servers say from that port is believed: it may claim any address for itself.
+    #[must_use]
+    pub fn tells_leases(&self, port: PortIndex) -> bool {
+        let has_no_guard = |policy: &PortPolicy| !policy.dhcp_guard && policy.ip_guard.is_none();
+        self.policy(port).is_some_and(|policy| policy.role == Role::Uplink || has_no_guard(policy))
+    }
+
+    /// Has the switch do with multicast as `config` says, and ask hosts from `mac`.
+    #[must_use]
+    pub fn with_multicast(mut self, config: MulticastConfig, mac: MacAddr) -> Self {
+        self.snooping = config.snooping.then_some((config, mac));
+        self
+    }
+
+    pub(crate) const fn snooping(&self) -> Option<(MulticastConfig, MacAddr)> {
+        self.snooping
+    }
+
+    /// True where the switch listens to what hosts say of multicast groups, and may have to ask them.
+    #[must_use]
+    pub const fn snoops(&self) -> bool {
+        self.snooping.is_some()
     }
 
     /// The ports that are up: those that get frames without VLAN, and those that get frames of one.
@@ -170,6 +276,11 @@ impl Snapshot {
         let (listed, wide) = self.flood_lists(which, vlan.id());
         let wide = wide.iter().filter(move |port| self.is_in(**port, vlan.id()));
         listed.iter().chain(wide).copied().filter(move |port| *port != ingress)
+    }
+
+    /// The ports that get a frame of a VLAN that the switch sends by itself.
+    pub fn flood_from_switch(&self, vlan: Vlan) -> impl Iterator<Item = PortIndex> + '_ {
+        self.flood(PortIndex(u16::MAX), Flood::Group, vlan)
     }
 
     /// Those that surely get it, and those that do if they are in the VLAN.

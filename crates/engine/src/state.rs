@@ -1,6 +1,6 @@
 //! What the policies of a port remember of its frames.
 
-use crate::acl::PortAcl;
+use crate::{acl::PortAcl, ip_guard::Leases};
 
 /// What the policies of one port remember, where [they do](crate::PortPolicy::remembers). Whoever decides on frames of such a
 /// port has the switch for himself.
@@ -8,4 +8,6 @@ use crate::acl::PortAcl;
 pub(crate) struct PortState {
     /// Flows and meters of its access lists.
     pub(crate) acl: PortAcl,
+    /// The addresses that the vNIC leases.
+    pub(crate) leases: Leases,
 }

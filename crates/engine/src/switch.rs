@@ -1,10 +1,11 @@
 //! One switch: its MAC table, its snapshot, its events.
 
 use crate::{
-    EngineEvent, Entry, Millis, PortIndex, PortPolicy, Snapshot, TableConfig, events::Events,
-    mac_table::MacTable, snapshot::Port, state::PortState,
+    EngineEvent, Entry, Millis, MulticastReport, PortIndex, PortPolicy, Question, Snapshot, TableConfig,
+    events::Events, key::Key, mac_table::MacTable, multicast::Multicast, snapshot::Port, state::PortState,
 };
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use model::MacKind;
 
 /// The tables of one switch and the policies in force.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct Switch {
     seed: [u64; 2],
     /// By port.
     pub(crate) states: Vec<PortState>,
+    /// Set while the switch snoops.
+    pub(crate) multicast: Option<Box<Multicast>>,
 }
 
 impl Switch {
@@ -28,6 +31,7 @@ impl Switch {
             events: Events::default(),
             seed,
             states: Vec::new(),
+            multicast: None,
         }
     }
 
@@ -36,13 +40,15 @@ impl Switch {
     pub fn install(&mut self, snapshot: Arc<Snapshot>, now: Millis) {
         self.table.advance(now);
         for (index, former) in self.snapshot.ports() {
-            let moves = |port: &Port| port.vlans != former.vlans;
-            if snapshot.port(index).is_some_and(moves) {
+            if snapshot.port(index).is_some_and(|port| port.forgets(former)) {
                 self.table.flush(index);
             }
         }
+        for index in self.table.ports() {
+            self.table.unbind(index, snapshot.port(index).map_or(0, Port::bind_limit));
+        }
         let limit = |port| snapshot.port(port).map_or(0, Port::learn_limit);
-        let fixed: Vec<_> = snapshot.fixed_entries().collect();
+        let fixed = self.fixed_entries(&snapshot);
         self.table.install(snapshot.port_slots(), limit, &fixed);
         self.states.resize_with(snapshot.port_slots(), PortState::default);
         for (index, state) in self.states.iter_mut().enumerate() {
@@ -51,8 +57,44 @@ impl Switch {
                 *state = PortState::default();
             }
             state.acl.follow(port.and_then(PortPolicy::acl), self.seed);
+            let former = self.snapshot.policy(PortIndex(index as u16));
+            state.leases.follow(former, port);
         }
+        self.snoop(&snapshot);
         self.snapshot = snapshot;
+    }
+
+    /// The pinned and static entries of a new snapshot, those of teams where they are now.
+    fn fixed_entries(&self, snapshot: &Snapshot) -> Vec<(Key, PortIndex, MacKind)> {
+        let stays = |key, at: &PortIndex| snapshot.port(*at).is_some_and(|port| port.may_have(key));
+        let place = |key, owner| self.table.fixed_at(key).filter(|at| stays(key, at)).unwrap_or(owner);
+        snapshot.fixed_entries().map(|(key, owner, kind)| (key, place(key, owner), kind)).collect()
+    }
+
+    fn snoop(&mut self, snapshot: &Snapshot) {
+        let now = self.table.now();
+        match (snapshot.snooping(), &mut self.multicast) {
+            (None, multicast) => *multicast = None,
+            (Some((config, mac)), None) => {
+                self.multicast = Some(Box::new(Multicast::new(config, mac, snapshot, now)));
+            }
+            (Some((config, mac)), Some(multicast)) => {
+                multicast.configure(config, mac);
+                multicast.follow(&self.snapshot, snapshot, now);
+            }
+        }
+    }
+
+    /// The next query of hosts for their multicast groups that the switch has to send now; to be called until there is none.
+    pub fn next_question(&mut self, now: Millis) -> Option<Question> {
+        self.table.advance(now);
+        self.multicast.as_mut()?.next_question(self.table.now())
+    }
+
+    /// What is known of multicast groups, where the switch snoops.
+    #[must_use]
+    pub fn multicast(&self, now: Millis) -> Option<MulticastReport> {
+        Some(self.multicast.as_ref()?.report(now.max(self.table.now())))
     }
 
     /// Changes the size or the ageing time of the MAC table. What does not fit goes, the oldest of the port that holds most

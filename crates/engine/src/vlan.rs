@@ -148,11 +148,6 @@ impl Membership {
         self.tagged.is_some()
     }
 
-    /// True unless frames simply have no tag.
-    pub(crate) const fn is_of_interest(&self) -> bool {
-        self.tagged.is_some() || self.untagged != 0
-    }
-
     /// The VLANs whose frames leave here, but VLAN 0. `None` where they are too many to be listed.
     pub(crate) fn listed(&self) -> Option<VlanSet> {
         let mut all: VlanSet = self.bare.clone().unwrap_or_default();
@@ -171,9 +166,10 @@ impl Membership {
     /// Without its tag it would get into another VLAN.
     pub(crate) fn retag(&self, from: &Self, vlan: Vlan, header: &[u8]) -> Result<Retag, DropReason> {
         let came_with = tci(header);
-        let priority = came_with.filter(|_| self.trusted && from.trusted).map_or(0, |tci| tci & !ID);
+        let kept = came_with.filter(|_| self.trusted && from.trusted);
+        let priority = kept.map_or(0, |tci| tci & !ID);
         let leaves_with = match self.leaves_bare(vlan.id()) {
-            true => (priority != 0).then_some(priority),
+            true => (priority != 0 || kept == Some(0)).then_some(priority),
             false => Some(priority | vlan.id()),
         };
         if leaves_with.is_none() && came_with.is_some() && self.is_trunk() {

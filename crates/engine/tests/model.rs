@@ -3,8 +3,8 @@
 mod naive;
 
 use engine::{
-    EngineEvent, Entry, Flood, FrameIn, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig,
-    Verdict, Verdicts, Vlan,
+    EngineEvent, Entry, Flood, FrameIn, GuardAlso, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch,
+    TableConfig, Verdict, Verdicts, Vlan,
 };
 use model::policy::vlan::{Trunk, VlanMode};
 use naive::{Frame, NaiveSwitch};
@@ -16,8 +16,13 @@ const PORTS: u16 = 5;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Process { ingress: PortIndex, frames: Vec<Frame> },
+    Process {
+        ingress: PortIndex,
+        frames: Vec<Frame>,
+    },
     Install(Vec<(PortIndex, PortPolicy)>),
+    /// Installs the same again, but for whether one port is up.
+    Toggle(PortIndex),
     SetTable(TableConfig),
     Age(usize),
     Flush(Option<PortIndex>),
@@ -31,7 +36,8 @@ fn port_index() -> impl Strategy<Value = PortIndex> {
 }
 
 fn unicast() -> impl Strategy<Value = MacAddr> {
-    (0..28u8).prop_map(|i| MacAddr([2, 0, 0, 0, 0, i]))
+    let router = (1..4u8, 0..3u8).prop_map(|(version, i)| MacAddr([0, 0, 0x5e, 0, version, i]));
+    prop_oneof![5 => (0..28u8).prop_map(|i| MacAddr([2, 0, 0, 0, 0, i])), 1 => router]
 }
 
 fn any_mac() -> impl Strategy<Value = MacAddr> {
@@ -81,10 +87,17 @@ fn vlan() -> impl Strategy<Value = VlanMode> {
     prop_oneof![1 => Just(VlanMode::Untagged), 1 => select(modes), 1 => select(native)]
 }
 
+/// What a guard lets in besides: often nothing, as then it decides alone.
+fn guard_also() -> impl Strategy<Value = GuardAlso> {
+    let some = (any::<bool>(), select(vec![0, 0, 1, 2, 5]), vec(port_index(), 0..3))
+        .prop_map(|(vrrp, learn, team_with)| GuardAlso { vrrp, learn, team_with });
+    prop_oneof![1 => Just(GuardAlso::default()), 1 => some]
+}
+
 fn policy() -> impl Strategy<Value = PortPolicy> {
     let role = prop_oneof![1 => Just(Role::Uplink), 3 => Just(Role::Vnic)];
     let limit = select(vec![0, 1, 3, 10, 4096]);
-    let guards = (any::<bool>(), any::<bool>(), any::<bool>());
+    let guards = (any::<bool>(), any::<bool>(), any::<bool>(), guard_also());
     let vlan = (prop::option::weighted(0.7, vlan()), any::<bool>());
     (role, prop::option::of(unicast()), guards, vec(any_mac(), 0..3), any::<u16>(), limit, any::<u8>(), vlan)
         .prop_map(|(role, mac, guards, allow_macs, allow_reserved, learn_limit, up, vlan)| PortPolicy {
@@ -92,7 +105,10 @@ fn policy() -> impl Strategy<Value = PortPolicy> {
             mac,
             vlan: vlan.0.unwrap_or_else(|| PortPolicy::new(role).vlan),
             trust_priority: vlan.1,
+            mirror: None,
             guard: guards.0,
+            guard_also: guards.3,
+            ip_guard: None,
             allow_macs,
             allow_reserved,
             dhcp_guard: guards.1,
@@ -121,6 +137,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => step.prop_map(Op::Step),
         1 => Just(Op::StepBack),
         2 => install(),
+        2 => port_index().prop_map(Op::Toggle),
         1 => table().prop_map(Op::SetTable),
         1 => (0..20usize).prop_map(Op::Age),
         1 => prop::option::of(port_index()).prop_map(Op::Flush),
@@ -130,7 +147,22 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// A scenario begins with ports, so that most of it is about switching.
 fn scenario() -> impl Strategy<Value = Vec<Op>> {
-    (install(), vec(op(), 1..50)).prop_map(|(first, rest)| [vec![first], rest].concat())
+    (install(), vec(op(), 1..50)).prop_map(|(first, rest)| {
+        let mut ports = Vec::new();
+        let mut settled = |op| match op {
+            Op::Toggle(toggled) => {
+                let of_port = ports.iter_mut().filter(|(port, _)| *port == toggled);
+                of_port.for_each(|(_, policy): &mut (_, PortPolicy)| policy.up = !policy.up);
+                Op::Install(ports.clone())
+            }
+            Op::Install(new) => {
+                ports.clone_from(&new);
+                Op::Install(new)
+            }
+            other => other,
+        };
+        [vec![first], rest].concat().into_iter().map(&mut settled).collect()
+    })
 }
 
 /// What can be seen of a step.
@@ -151,7 +183,7 @@ fn process_shared(
     now: Millis,
     out: &mut Verdicts,
 ) -> u32 {
-    let explained = frames.first().map(|first| switch.explain(ingress, *first, now).1);
+    let explained = frames.first().map(|first| switch.explain(ingress, *first, now).1[0]);
     let known = switch.process_known(ingress, frames, now, out);
     let read = out.to_vec();
     let written = switch.process(ingress, frames, now, out);
@@ -179,7 +211,7 @@ fn apply(switch: &mut Switch, op: &Op, now: Millis, batch: usize) -> Seen {
         Op::Age(budget) => assert!(switch.age(now, *budget) <= *budget),
         Op::Flush(port) => seen.flushed = switch.flush(*port, now),
         Op::TakeEvents => seen.events = switch.take_events().collect(),
-        Op::Step(_) | Op::StepBack => {}
+        Op::Toggle(_) | Op::Step(_) | Op::StepBack => {}
     }
     seen.entries = switch.entries(now).collect();
     seen.entries.sort();
@@ -203,7 +235,7 @@ fn apply_naively(naive: &mut NaiveSwitch, op: &Op, now: Millis) -> Seen {
         Op::Age(_) => naive.advance(now),
         Op::Flush(port) => seen.flushed = naive.flush(*port, now),
         Op::TakeEvents => seen.events = naive.take_events(),
-        Op::Step(_) | Op::StepBack => {}
+        Op::Toggle(_) | Op::Step(_) | Op::StepBack => {}
     }
     seen.entries = naive.entries(now);
     seen.events.sort_by_key(|event| format!("{event:?}"));

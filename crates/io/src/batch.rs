@@ -125,6 +125,15 @@ impl Batch {
         self.push(with_vnet.len());
     }
 
+    /// Takes in a copy of a frame that nothing is left to be done to.
+    pub fn push_bytes(&mut self, frame: &[u8]) {
+        if let Some(slot) = self.vacant().next() {
+            slot[..VNET_HDR_LEN].fill(0);
+            slot[VNET_HDR_LEN..VNET_HDR_LEN + frame.len()].copy_from_slice(frame);
+        }
+        self.push(VNET_HDR_LEN + frame.len());
+    }
+
     /// Number of frames received.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -246,6 +255,20 @@ impl Batch {
     #[must_use]
     pub fn whole<'a>(&'a self, index: u16, gathered: &'a mut Vec<u8>) -> &'a [u8] {
         self.parts(index).together(gathered)
+    }
+
+    /// Appends a copy of the frame's first `most` bytes to `into`.
+    pub fn copy_out(&self, index: u16, most: usize, into: &mut Vec<u8>) {
+        let head = self.head(index);
+        into.extend_from_slice(&head[..head.len().min(most)]);
+        let mut left = most.saturating_sub(head.len());
+        for piece in self.tail(index) {
+            let (wanted, start) = (piece.split(left).0, into.len());
+            left -= wanted.len;
+            into.resize(start + wanted.len, 0);
+            // SAFETY: pieces stay mapped until the batch is cleared (contract of `push_pieces`), and it is borrowed.
+            unsafe { wanted.read(&mut into[start..]) };
+        }
     }
 
     /// Completes the partial checksum of a frame that is not to be cut.
@@ -462,6 +485,16 @@ mod tests {
         }
         memory[0] = 77;
         memory[299] = 99;
+        let out = |index, most| {
+            let mut copy = vec![5];
+            batch.copy_out(index, most, &mut copy);
+            copy
+        };
+        assert_eq!(
+            (out(0, 20).len(), out(0, 200).len(), out(0, 900).len(), out(1, 900).len()),
+            (21, 201, 301, 101)
+        );
+        assert_eq!((out(0, 900)[1], &out(0, 900)[2..300], out(0, 900)[300]), (0, &memory[1..299], 99));
         assert_eq!((batch.vnet(0), batch.frame_len(0), batch.is_whole(0)), (vnet, 300, false));
         assert_eq!(
             (batch.head(0).len(), batch.head(0)[0], batch.tail(0)),

@@ -79,11 +79,12 @@ impl Snapshot {
         self.counts.get(key).copied().unwrap_or(0)
     }
 
-    /// Frames in + copies = frames out + Σ drops: over the ports, and in the switch's own sums.
+    /// Frames in + copies + originated = frames out + Σ drops: over the ports, and in the switch's own sums.
     fn is_conserved(&self) -> bool {
         [true, false].into_iter().all(|ports| {
             let sum = |wanted: &str| self.sum(ports, wanted);
-            sum("rx_frames") + self.get(SWITCH, "copies") == sum("tx_frames") + sum("drops.")
+            sum("rx_frames") + self.get(SWITCH, "copies") + self.get(SWITCH, "originated")
+                == sum("tx_frames") + sum("drops.")
         })
     }
 

@@ -23,6 +23,22 @@ impl Process {
         Self::spawn_with(command, log)
     }
 
+    /// Starts `command`; what it prints goes to `out`, and only what it prints as error to the file `log`.
+    pub fn spawn_to(command: &mut Command, log: &Path, out: impl Into<Stdio>) -> Result<Process> {
+        Self::spawn_between(command, log, Stdio::null(), out)
+    }
+
+    /// Starts `command`, which reads from `input` and prints to `out`; only what it prints as error is in `log`.
+    pub fn spawn_between(
+        command: &mut Command,
+        log: &Path,
+        input: impl Into<Stdio>,
+        out: impl Into<Stdio>,
+    ) -> Result<Process> {
+        command.stdin(input).stdout(out);
+        Self::spawn_with(command, log)
+    }
+
     /// Starts `command` with pipes to its standard input and output; only what it prints as error is in `log`.
     pub fn spawn_piped(command: &mut Command, log: &Path) -> Result<(Process, ChildStdin, ChildStdout)> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());

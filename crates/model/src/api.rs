@@ -1,6 +1,12 @@
 //! What the REST API takes and answers beside configuration and status.
 
-use crate::{ChangeAcl, IfName, IoChoice, Name, SwitchKind, VhostRole, policy::vlan::VlanMode};
+use crate::{
+    ChangeAcl, IfName, IoChoice, Name, SwitchKind, VhostRole,
+    policy::{
+        guard::ChangeGuardAlso, ip_guard::ChangeIpGuard, mirror::MirrorConfig, multicast::ChangeMulticast,
+        vlan::VlanMode,
+    },
+};
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
@@ -32,6 +38,9 @@ pub struct NewSwitch {
     /// Seconds after which an unseen learned entry is forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ageing_s: Option<u32>,
+    /// What to do with multicast.
+    #[serde(default, skip_serializing_if = "ChangeMulticast::is_empty")]
+    pub multicast: ChangeMulticast,
     /// Roll the switch back by itself unless it is confirmed within so many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_s: Option<u64>,
@@ -60,6 +69,9 @@ pub struct ChangeSwitch {
     /// Seconds after which an unseen learned entry is forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ageing_s: Option<u32>,
+    /// What to do with multicast.
+    #[serde(default, skip_serializing_if = "ChangeMulticast::is_empty")]
+    pub multicast: ChangeMulticast,
     /// Roll the change back by itself unless it is confirmed within so many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_s: Option<u64>,
@@ -81,6 +93,9 @@ pub struct ChangePort {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<Vec<String>>))]
     pub allow_macs: Option<Vec<MacAddr>>,
+    /// What the guard lets in besides.
+    #[serde(default, skip_serializing_if = "ChangeGuardAlso::is_nothing")]
+    pub guard_also: ChangeGuardAlso,
     /// Reserved multicast addresses that may pass from this vNIC; replaces the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<Vec<String>>))]
@@ -91,6 +106,9 @@ pub struct ChangePort {
     /// Whether router advertisements and redirects from this vNIC are dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router_guard: Option<bool>,
+    /// Which IP addresses the vNIC may use.
+    #[serde(default, skip_serializing_if = "ChangeIpGuard::is_nothing")]
+    pub ip_guard: ChangeIpGuard,
     /// In which VLANs the port is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<VlanMode>,
@@ -100,6 +118,9 @@ pub struct ChangePort {
     /// Access lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acl: Option<ChangeAcl>,
+    /// Copies of the port's frames; replaces what was set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorConfig>,
     /// The most addresses that may be learned on the port at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learn_limit: Option<u32>,

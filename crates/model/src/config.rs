@@ -2,7 +2,13 @@
 
 use crate::{
     AclConfig, IfName, Name,
-    policy::vlan::{Trunk, VlanMode},
+    policy::{
+        guard::GuardAlso,
+        ip_guard::IpGuardConfig,
+        mirror::MirrorConfig,
+        multicast::MulticastConfig,
+        vlan::{Trunk, VlanMode},
+    },
 };
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
@@ -81,6 +87,9 @@ pub struct SwitchConfig {
     /// Seconds after which an unseen learned entry is forgotten.
     #[serde(default = "default_ageing_s")]
     pub ageing_s: u32,
+    /// What it does with multicast.
+    #[serde(default, skip_serializing_if = "MulticastConfig::is_default")]
+    pub multicast: MulticastConfig,
     /// Its ports; an external switch has exactly one uplink among them.
     #[serde(default, rename = "port", skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortConfig>,
@@ -124,6 +133,9 @@ pub struct PortConfig {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub allow_macs: Vec<MacAddr>,
+    /// What the guard lets in besides: addresses of virtual routers, the first few that are seen, those of a team.
+    #[serde(default, skip_serializing_if = "GuardAlso::is_nothing")]
+    pub guard_also: GuardAlso,
     /// Reserved multicast addresses (01-80-C2-00-00-00 to -0F) that may pass from this vNIC.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
@@ -135,6 +147,9 @@ pub struct PortConfig {
     /// guard.
     #[serde(default)]
     pub router_guard: bool,
+    /// Which IP addresses the vNIC may use. An uplink has no such guard.
+    #[serde(default, skip_serializing_if = "IpGuardConfig::is_default")]
+    pub ip_guard: IpGuardConfig,
     /// In which VLANs the port is. Unset: untagged, and an uplink is a trunk of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<VlanMode>,
@@ -145,6 +160,9 @@ pub struct PortConfig {
     /// Who may talk to the vNIC, and whom it may talk to. An uplink has no such lists.
     #[serde(default, skip_serializing_if = "AclConfig::is_default")]
     pub acl: AclConfig,
+    /// Copies of the port's frames.
+    #[serde(default, skip_serializing_if = "MirrorConfig::is_off")]
+    pub mirror: MirrorConfig,
     /// The most addresses that may be learned on the port at once while its guard is off.
     #[serde(default = "default_learn_limit")]
     pub learn_limit: u32,
@@ -170,10 +188,13 @@ impl PortConfig {
             attach,
             mac: None,
             allow_macs: Vec::new(),
+            guard_also: GuardAlso::default(),
             allow_reserved: Vec::new(),
             dhcp_guard: false,
             router_guard: false,
+            ip_guard: IpGuardConfig::default(),
             vlan: None,
+            mirror: MirrorConfig::default(),
             trust_priority: false,
             acl: AclConfig::default(),
             learn_limit: DEFAULT_LEARN_LIMIT,

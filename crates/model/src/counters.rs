@@ -1,4 +1,4 @@
-//! Counters: for each switch, frames in + copies made = frames out + Σ drops, exactly, between two batches.
+//! Counters: for each switch, frames in + copies made + frames originated = frames out + Σ drops, exactly, between two batches.
 
 use core::ops::AddAssign;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
@@ -63,12 +63,16 @@ drop_reasons! {
     DhcpGuard = "dhcp_guard",
     /// The port may not act as a router and the frame carries a router advertisement or a redirect, or hides what it carries.
     RouterGuard = "router_guard",
+    /// The port has an IP guard and the frame speaks for an address that is not the port's, or hides for which.
+    SpoofedIp = "spoofed_ip",
     /// The port of the destination is not in the VLAN of the frame, or is kept apart from its sender in a private VLAN.
     VlanFiltered = "vlan_filtered",
     /// The destination is on the port that the frame came from.
     Hairpin = "hairpin",
     /// No port could get the frame.
     NoDestination = "no_destination",
+    /// No port that could get the frame has joined its multicast group or leads to a router: the switch snoops.
+    NoListener = "no_listener",
     /// The destination's port is down.
     PortDown = "port_down",
     /// The destination did not take frames as fast as they came.
@@ -185,6 +189,9 @@ pub struct SwitchCounters {
     pub rx_bytes: u64,
     /// Frames made by the switch: each further destination of a flooded frame, each further segment.
     pub copies: u64,
+    /// Frames that the switch sent by itself: queries of hosts for their multicast groups. What came from nobody else.
+    #[serde(default)]
+    pub originated: u64,
     /// Frames delivered to all ports.
     pub tx_frames: u64,
     /// Their bytes.
@@ -199,6 +206,7 @@ impl AddAssign<&Self> for SwitchCounters {
         self.rx_frames += other.rx_frames;
         self.rx_bytes += other.rx_bytes;
         self.copies += other.copies;
+        self.originated += other.originated;
         self.tx_frames += other.tx_frames;
         self.tx_bytes += other.tx_bytes;
         self.drops += &other.drops;
@@ -215,9 +223,9 @@ impl SwitchCounters {
         self.drops += &port.drops;
     }
 
-    /// True where frames in + copies made = frames out + Σ drops.
+    /// True where frames in + copies made + frames originated = frames out + Σ drops.
     #[must_use]
     pub fn is_conserved(&self) -> bool {
-        self.rx_frames + self.copies == self.tx_frames + self.drops.total()
+        self.rx_frames + self.copies + self.originated == self.tx_frames + self.drops.total()
     }
 }

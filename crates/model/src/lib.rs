@@ -12,6 +12,7 @@ mod counters;
 mod event;
 mod explain;
 mod name;
+mod observe;
 pub mod policy;
 mod status;
 mod validate;
@@ -26,13 +27,14 @@ pub use counters::{DropCounts, DropReason, PortCounters, SwitchCounters};
 pub use event::{Event, EventKind};
 pub use explain::{ExplainFrame, ExplainedDrop, ExplainedStep, Explanation, FrameBytes, FrameBytesError};
 pub use name::{IfName, Name, NameError};
+pub use observe::{CaptureRequest, MAX_FILTER_LEN, TraceLine, TraceRequest, TracedDrop, TracedFrame};
 pub use policy::acl::{
-    AclAction, AclAddress, AclConfig, AclDirection, AclMatch, AclRule, AclRuleError, AclTraffic, ChangeAcl,
-    DEFAULT_FLOWS, DEFAULT_IDLE_S, IpPrefix, MAX_ACL_RULES, MAX_FLOWS, NoSuchRule, PrefixError,
+    AclAction, AclAddress, AclConfig, AclDirection, AclMatch, AclPrefix, AclRule, AclRuleError, AclTraffic,
+    ChangeAcl, DEFAULT_FLOWS, DEFAULT_IDLE_S, MAX_ACL_RULES, MAX_FLOWS, NoSuchRule, PrefixError,
 };
 pub use status::{
-    AclStatus, IoMode, IoStatus, MacEntry, MacKind, MeterStatus, PortState, PortStatus, RefusedMode,
-    SwitchStatus, VhostStatus,
+    AclStatus, IoMode, IoStatus, MacEntry, MacKind, MeterStatus, MirrorStatus, PortState, PortStatus,
+    RefusedMode, SwitchStatus, VhostStatus,
 };
 pub use validate::{Invalid, ValidState};
-pub use wire::MacAddr;
+pub use wire::{IpPrefix, MacAddr};

@@ -1,6 +1,9 @@
 //! Status: what is, as `show` and `list` print it.
 
-use crate::{Name, PortConfig, PortCounters, SwitchCounters, SwitchKind, VhostRole};
+use crate::{
+    Name, PortConfig, PortCounters, SwitchCounters, SwitchKind, VhostRole,
+    policy::{ip_guard::LeasedAddress, multicast::MulticastConfig},
+};
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
@@ -26,6 +29,9 @@ pub struct SwitchStatus {
     pub mac_entries: u32,
     /// Seconds after which an unseen learned entry is forgotten.
     pub ageing_s: u32,
+    /// What it does with multicast.
+    #[serde(default)]
+    pub multicast: MulticastConfig,
     /// Seconds left to confirm the switch before it is rolled back; absent where nothing waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_within_s: Option<u64>,
@@ -89,6 +95,12 @@ pub struct PortStatus {
     /// Of a port whose access lists count or remember something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acl: Option<AclStatus>,
+    /// The addresses that the vNIC leases, as far as its IP guard has learned them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leases: Vec<LeasedAddress>,
+    /// Of a port that is mirrored to a collector: what became of the copies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorStatus>,
     /// The port as it should be.
     pub config: PortConfig,
     /// What passed it.
@@ -116,6 +128,23 @@ pub struct MeterStatus {
     pub frames: u64,
     /// Their bytes.
     pub bytes: u64,
+}
+
+/// What became of copies for a collector.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct MirrorStatus {
+    /// Those sent.
+    pub sent: u64,
+    /// Of these, those that were cut to fit the path.
+    pub truncated: u64,
+    /// Those that the host's network did not take.
+    pub unsent: u64,
+    /// Frames that were mirrored slower than they came: there are no copies of them.
+    pub lost: u64,
+    /// Why the last one was not sent, if it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// A vhost-user port as it is.
@@ -201,6 +230,8 @@ pub enum MacKind {
     Static,
     /// Seen as a source.
     Learned,
+    /// Seen as a source on a port whose guard takes the first few: it is that port's until it is let go.
+    Bound,
 }
 
 impl MacKind {
@@ -211,6 +242,7 @@ impl MacKind {
             Self::Pinned => "pinned",
             Self::Static => "static",
             Self::Learned => "learned",
+            Self::Bound => "bound",
         }
     }
 }

@@ -1,10 +1,17 @@
 //! Validation: the one way from input to something that can be installed.
 
+mod mirrors;
 mod private_vlans;
 
 use crate::{
     Attachment, DesiredState, IfName, IoChoice, MAX_ACL_RULES, MAX_MAC_TABLE_SIZE, MAX_PORTS, MAX_QUEUES,
-    Name, PortConfig, STATE_VERSION, SwitchConfig, SwitchKind, policy::vlan::BadVlan,
+    Name, PortConfig, STATE_VERSION, SwitchConfig, SwitchKind,
+    policy::{
+        guard::{self, GuardError},
+        ip_guard::{self, IpGuardError},
+        multicast::MulticastConfig,
+        vlan::BadVlan,
+    },
 };
 use alloc::{collections::BTreeMap, collections::BTreeSet, string::String, string::ToString};
 use core::ops::RangeInclusive;
@@ -57,6 +64,13 @@ pub enum Invalid {
     OwnUplink { switch: Name, nic: IfName, owner: Name },
     #[error("{what} {value} on '{place}' is out of range: {least} to {most}")]
     OutOfRange { what: &'static str, place: Name, value: u64, least: u64, most: u64 },
+    #[error(
+        "the multicast query times of switch '{switch}' do not fit: hosts get 1 to {} s to answer, less than there is between two \
+         queries, which is at most {} s",
+        MulticastConfig::MAX_RESPONSE_S,
+        MulticastConfig::MAX_INTERVAL_S
+    )]
+    QueryTimes { switch: Name },
     #[error("switch '{0}' has more than {MAX_PORTS} ports")]
     TooManyPorts(Name),
     #[error("port '{port}' is an uplink and has no {what} of its own")]
@@ -83,6 +97,12 @@ pub enum Invalid {
     PrivateVlanClash { port: Name, vlan: u16, role: &'static str, primary: u16, other: Name },
     #[error("port '{port}' is an uplink and always keeps the priority in tags: leave trust_priority out")]
     UplinkIsTrusted { port: Name },
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    #[error(transparent)]
+    IpGuard(#[from] IpGuardError),
+    #[error("frames of port '{port}' cannot be mirrored to '{to}': {why}")]
+    Mirror { port: Name, to: Name, why: &'static str },
     #[error("'{path}' on port '{port}' is no path of a socket: use an absolute path of at most 107 bytes")]
     BadPath { port: Name, path: String },
 }
@@ -130,11 +150,15 @@ impl DesiredState {
 fn check_switch(switch: &SwitchConfig) -> Result<(), Invalid> {
     in_range("MAC table size", &switch.name, switch.mac_table_size, &TABLE_SIZES)?;
     in_range("ageing time in seconds", &switch.name, switch.ageing_s, &AGEING_S)?;
+    if !switch.multicast.has_valid_times() {
+        return Err(Invalid::QueryTimes { switch: switch.name.clone() });
+    }
     if switch.ports.len() > MAX_PORTS {
         return Err(Invalid::TooManyPorts(switch.name.clone()));
     }
     check_kind(switch)?;
     private_vlans::check(switch)?;
+    mirrors::check(switch)?;
     let mut names = BTreeSet::new();
     let mut macs = BTreeMap::new();
     for port in &switch.ports {
@@ -142,6 +166,8 @@ fn check_switch(switch: &SwitchConfig) -> Result<(), Invalid> {
             return Err(Invalid::DuplicatePort { switch: switch.name.clone(), port: port.name.clone() });
         }
         check_port(port)?;
+        guard::check(switch, port)?;
+        ip_guard::check(port)?;
         for mac in port.mac.iter().chain(&port.allow_macs) {
             if let Some(first) = macs.insert(*mac, &port.name) {
                 let (first, second) = (first.clone(), port.name.clone());

@@ -21,3 +21,5 @@ mod site;
 mod streams;
 #[path = "guests/unprivileged.rs"]
 mod unprivileged;
+#[path = "guests/vlans.rs"]
+mod vlans;

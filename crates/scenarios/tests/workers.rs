@@ -87,7 +87,10 @@ impl Lab {
         let stats = &self.daemon.cli_json(&["switch", "show", "lan"])?["stats"];
         let drops = stats["drops"].as_object().context("no drops")?.values().filter_map(Value::as_u64);
         let count = |name: &str| stats[name].as_u64().with_context(|| format!("no {name} in {stats}"));
-        let balance = (count("rx_frames")? + count("copies")?, count("tx_frames")? + drops.sum::<u64>());
+        let balance = (
+            count("rx_frames")? + count("copies")? + count("originated")?,
+            count("tx_frames")? + drops.sum::<u64>(),
+        );
         ensure!(balance.0 == balance.1, "not conserved: {stats}");
         Ok(())
     }

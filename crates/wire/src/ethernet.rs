@@ -15,6 +15,8 @@ pub const FIRST_ETHERTYPE: u16 = 0x0600;
 pub const IPV4: u16 = 0x0800;
 /// EtherType of ARP.
 pub const ARP: u16 = 0x0806;
+/// EtherType of RARP.
+pub const RARP: u16 = 0x8035;
 /// EtherType of IPv6.
 pub const IPV6: u16 = 0x86dd;
 

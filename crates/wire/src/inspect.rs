@@ -98,9 +98,25 @@ fn over_v4(packet: &[u8]) -> Option<Cargo> {
     }
 }
 
-/// Walks over extension headers; there cannot be more of them than bytes are at hand.
 #[inline]
 fn over_v6(packet: &[u8]) -> Option<Cargo> {
+    match upper_of_v6(packet)? {
+        Upper::Later => Some(Cargo::Other),
+        Upper::Of { protocol, bytes, whole } => upper_layer(IpVersion::V6, protocol, bytes, whole),
+    }
+}
+
+/// What lies behind the extension headers of an IPv6 packet.
+pub(crate) enum Upper<'a> {
+    /// It is a later fragment.
+    Later,
+    /// This protocol, in an unfragmented packet or in a first fragment.
+    Of { protocol: u8, bytes: &'a [u8], whole: bool },
+}
+
+/// Walks over extension headers; there cannot be more of them than bytes are at hand.
+#[inline]
+pub(crate) fn upper_of_v6(packet: &[u8]) -> Option<Upper<'_>> {
     let (fixed, mut rest) = packet.split_first_chunk::<V6_HEADER_LEN>()?;
     if fixed[0] >> 4 != 6 {
         return None;
@@ -110,18 +126,22 @@ fn over_v6(packet: &[u8]) -> Option<Cargo> {
         let &[after, units, ..] = rest else { return None };
         (next, rest) = (after, rest.get((usize::from(units) + 1) * EXTENSION_UNIT..)?);
     }
-    if next == FRAGMENT { in_fragment(rest) } else { upper_layer(IpVersion::V6, next, rest, true) }
+    if next == FRAGMENT {
+        in_fragment(rest)
+    } else {
+        Some(Upper::Of { protocol: next, bytes: rest, whole: true })
+    }
 }
 
 /// What a fragment carries. Only its first eight bytes are safe from being overlapped by a later one, so an extension there
 /// hides what follows. A datagram in one fragment is none to receivers that know RFC 6946, but to older ones it is.
-fn in_fragment(bytes: &[u8]) -> Option<Cargo> {
+fn in_fragment(bytes: &[u8]) -> Option<Upper<'_>> {
     let (header, rest) = bytes.split_first_chunk::<EXTENSION_UNIT>()?;
     let is_later = be16(header, 2)? >> 3 != 0;
     match header[0] {
-        _ if is_later => Some(Cargo::Other),
+        _ if is_later => Some(Upper::Later),
         HOP_BY_HOP | ROUTING | DESTINATION | FRAGMENT => None,
-        protocol => upper_layer(IpVersion::V6, protocol, rest, false),
+        protocol => Some(Upper::Of { protocol, bytes: rest, whole: false }),
     }
 }
 

@@ -4,12 +4,17 @@ use crate::ethernet::be16;
 
 /// Protocol number of ICMP.
 pub const ICMP: u8 = 1;
+/// Protocol number of IGMP.
+pub const IGMP: u8 = 2;
 /// Protocol number of TCP.
 pub const TCP: u8 = 6;
 /// Protocol number of UDP.
 pub const UDP: u8 = 17;
 /// Protocol number of ICMPv6.
 pub const ICMPV6: u8 = 58;
+
+/// Protocol number of PIM.
+pub const PIM: u8 = 103;
 
 /// Length of the IPv6 header without extensions.
 pub const V6_HEADER_LEN: usize = 40;
@@ -101,6 +106,12 @@ impl<'a> Ipv4View<'a> {
         Fragment::of(word & 0x1fff, word & 0x2000 != 0)
     }
 
+    /// How many routers it may still pass, and one more.
+    #[must_use]
+    pub const fn ttl(&self) -> u8 {
+        self.fixed[8]
+    }
+
     /// The protocol behind the header.
     #[must_use]
     pub const fn protocol(&self) -> u8 {
@@ -151,6 +162,18 @@ impl<'a> Ipv6View<'a> {
     #[must_use]
     pub const fn payload_len(&self) -> u16 {
         u16::from_be_bytes([self.fixed[4], self.fixed[5]])
+    }
+
+    /// What follows these 40 bytes: an extension or the upper layer.
+    #[must_use]
+    pub const fn next_header(&self) -> u8 {
+        self.fixed[6]
+    }
+
+    /// How many routers it may still pass, and one more.
+    #[must_use]
+    pub const fn hop_limit(&self) -> u8 {
+        self.fixed[7]
     }
 
     /// The source address.

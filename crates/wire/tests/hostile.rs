@@ -7,6 +7,7 @@ use proptest::{collection::vec, prelude::*};
 use wire::{
     Cargo, EthernetHeader, Fragment, Ipv4View, Ipv6View, MacAddr, Segments, TcpView, UdpView, VnetHdr,
     checksum, ethernet, inspect, ip,
+    multicast::{self, Cast},
     segment::{MAX_HEADER_LEN, MAX_SEGMENTS, largest_segment_len},
     transport, vlan,
 };
@@ -37,6 +38,15 @@ fn arbitrary() -> impl Strategy<Value = (Vec<u8>, VnetHdr)> {
     (vec(any::<u8>(), 0..400), any::<[u8; 10]>()).prop_map(|(bytes, hdr)| (bytes, VnetHdr::from_bytes(&hdr)))
 }
 
+/// A report ends, and names nothing that is never filtered.
+fn snooping(bytes: &[u8]) {
+    let cast = multicast::read(bytes, bytes.len());
+    if let Cast::Message(multicast::Message::Report(mut records), _) = cast {
+        assert!(records.by_ref().all(|record| !multicast::is_local(&record.group)));
+        assert!(!records.is_cut(), "a report that is there as a whole was cut");
+    }
+}
+
 fn every_door(bytes: &[u8], hdr: &VnetHdr) {
     let _ = (MacAddr::from_prefix(bytes), ethernet::addresses(bytes), EthernetHeader::parse(bytes));
     let _ = (transport::payload_type(bytes), transport::locate(bytes));
@@ -54,6 +64,7 @@ fn every_door(bytes: &[u8], hdr: &VnetHdr) {
     }
     let _ = UdpView::parse(bytes).map(|udp| (udp.ports(), udp.datagram_len()));
     let _ = vlan::insert(&mut bytes.to_vec(), 0x8100, hdr.csum_start);
+    snooping(bytes);
     inspection(bytes);
     completion(bytes, hdr);
     segmentation(bytes, hdr);

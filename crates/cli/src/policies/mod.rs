@@ -1,7 +1,12 @@
 //! Policies of a port: what is given with `port add` and `port set`, and what `port show` says. A file for each.
 
 mod acl;
+mod guard;
+mod ip_guard;
+mod mirror;
 mod vlan;
+
+pub use mirror::copies_row;
 
 use crate::{
     args::OnOff,
@@ -24,8 +29,10 @@ pub struct Policies {
     /// Further source MACs that the guard lets in; replaces the list
     #[arg(long, value_name = "MAC[,MAC...]", value_parser = place::vnic_macs)]
     allow_mac: Option<Macs>,
-    /// Reserved multicast addresses (01:80:c2:00:00:00 to :0f) that may come in; replaces the list
-    #[arg(long, value_name = "MAC[,MAC...]", value_parser = place::reserved_macs)]
+    #[command(flatten)]
+    guard_also: guard::GuardArgs,
+    /// Reserved multicast that may come in: lldp, lacp, eapol, stp, or addresses (01:80:c2:00:00:00 to :0f); replaces the list
+    #[arg(long, value_name = "NAME[,NAME...]", value_parser = place::reserved_macs)]
     allow_reserved: Option<Macs>,
     /// Drop what only DHCP servers say where it comes from this vNIC [default: off]
     #[arg(long)]
@@ -36,7 +43,11 @@ pub struct Policies {
     #[command(flatten)]
     acl: acl::AclArgs,
     #[command(flatten)]
+    ip_guard: ip_guard::IpGuardArgs,
+    #[command(flatten)]
     vlan: vlan::VlanArgs,
+    #[command(flatten)]
+    mirror: mirror::MirrorArgs,
     /// The most addresses learned on the port at once while its guard is off
     #[arg(long, value_name = "N")]
     learn_limit: Option<u32>,
@@ -58,6 +69,9 @@ impl Policies {
         port.learn_limit = self.learn_limit.unwrap_or(port.learn_limit);
         port.mtu = self.mtu;
         self.acl.add_to(port);
+        self.guard_also.add_to(port);
+        self.ip_guard.add_to(port);
+        self.mirror.add_to(port);
         self.vlan.add_to(port)
     }
 
@@ -73,6 +87,9 @@ impl Policies {
         change.learn_limit = self.learn_limit;
         change.mtu = self.mtu;
         self.acl.add_to_change(change);
+        self.guard_also.add_to_change(change);
+        self.ip_guard.add_to_change(change);
+        self.mirror.add_to_change(change);
         self.vlan.add_to_change(change)
     }
 }
@@ -85,14 +102,25 @@ pub fn rows(port: &PortStatus) -> Vec<(&'static str, String)> {
     let mut rows = vec![
         ("Guard", on_vnic(port, config.guard).into()),
         ("Allowed MACs", macs(&config.allow_macs)),
-        ("Allowed reserved", macs(&config.allow_reserved)),
+        guard::row(config),
+        ("Allowed reserved", reserved_text(&config.allow_reserved)),
         ("DHCP guard", on_vnic(port, config.dhcp_guard).into()),
         ("Router guard", on_vnic(port, config.router_guard).into()),
     ];
     rows.extend(acl::rows(port));
+    rows.extend(ip_guard::rows(port));
     rows.extend(vlan::rows(config));
+    rows.push(mirror::row(config));
     rows.push(("Learn limit", config.learn_limit.to_string()));
     rows
+}
+
+/// Addresses by their names, as far as they have one.
+fn reserved_text(macs: &[MacAddr]) -> String {
+    let name = |mac: &MacAddr| {
+        model::policy::reserved::reserved_name(*mac).map_or_else(|| mac.to_string(), Into::into)
+    };
+    or_dash(&macs.iter().map(name).collect::<Vec<_>>().join(", "))
 }
 
 /// Whether a policy is on, which an uplink does not have.
@@ -101,5 +129,17 @@ pub const fn on_vnic(port: &PortStatus, on: bool) -> &'static str {
         (Attachment::Uplink(_), _) => "-",
         (_, true) => "on",
         (_, false) => "off",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_multicast_is_shown_by_name() {
+        let addresses = ["01:80:c2:00:00:0e", "01:80:c2:00:00:08", "01:80:c2:00:00:03"];
+        let text = reserved_text(&addresses.map(|mac| mac.parse().unwrap()));
+        assert_eq!(text, "lldp, 01:80:c2:00:00:08, eapol");
     }
 }

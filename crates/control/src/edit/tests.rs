@@ -1,5 +1,5 @@
 use super::*;
-use model::VhostUser;
+use model::{VhostUser, policy::multicast::ChangeMulticast};
 
 fn name<T: std::str::FromStr<Err = NameError>>(text: &str) -> T {
     text.parse().unwrap()
@@ -15,6 +15,7 @@ fn new(kind: SwitchKind, uplinks: &[&str]) -> NewSwitch {
         host_ifname: None,
         mac_table_size: None,
         ageing_s: None,
+        multicast: Default::default(),
         confirm_s: None,
     }
 }
@@ -131,6 +132,21 @@ fn ports_come_change_and_go() {
     assert!(port.dhcp_guard && port.router_guard && !port.guard, "what is not named stays");
     let state = Editor::new(&state, 1).remove_port("lan", "a").unwrap();
     assert_eq!(ports(&state), ["b"]);
+}
+
+#[test]
+fn of_what_a_switch_does_with_multicast_only_what_is_named_changes() {
+    let lan = made(SwitchKind::Internal, &[]);
+    let multicast =
+        ChangeMulticast { snooping: Some(true), query_interval_s: Some(60), ..Default::default() };
+    let change = ChangeSwitch { multicast, ..Default::default() };
+    let next = Editor::new(&lan, 1).change_switch("lan", &change).unwrap();
+    let expected = MulticastConfig { snooping: true, query_interval_s: 60, ..MulticastConfig::default() };
+    assert_eq!(next.switch("lan").unwrap().multicast, expected);
+    let multicast = ChangeMulticast { query_response_s: Some(60), ..Default::default() };
+    let change = ChangeSwitch { multicast, ..Default::default() };
+    let error = Editor::new(&next, 1).change_switch("lan", &change).unwrap_err().to_string();
+    assert!(error.contains("hosts get 1 to 25 s to answer"), "{error}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What answers the API's requests: the handlers decide nothing.
 
+use crate::tap::{Tapped, Wanted};
 use model::{
     ChangePort, ChangeSwitch, DesiredState, Event, ExplainFrame, Explanation, FlushMacs, MacEntry, NewSwitch,
-    Plan, PortConfig, PortStatus, SwitchStatus,
+    Plan, PortConfig, PortStatus, SwitchStatus, policy::multicast::MulticastStatus,
 };
 use tokio::sync::broadcast;
 
@@ -35,8 +36,12 @@ pub trait Backend: Send + Sync + 'static {
     fn macs(&self, switch: &str) -> Result<Vec<MacEntry>, Refused>;
     /// Forgets learned entries and says how many.
     fn flush_macs(&self, switch: &str, which: FlushMacs) -> Result<u64, Refused>;
+    /// What a switch knows of multicast groups.
+    fn multicast(&self, switch: &str) -> Result<MulticastStatus, Refused>;
     /// What would become of a frame that the port's vNIC sent.
     fn explain(&self, switch: &str, port: &str, asked: &ExplainFrame) -> Result<Explanation, Refused>;
+    /// Lets somebody listen to the frames that pass a switch.
+    fn listen(&self, switch: &str, wanted: Wanted) -> Result<Tapped, Refused>;
     /// All switches as they should be.
     fn export(&self) -> DesiredState;
     /// Makes this the desired state; with `dry_run` only says what that would do.

@@ -25,6 +25,7 @@ impl Core {
             mac_table_size: config.mac_table_size,
             mac_entries: report.mac_entries as u32,
             ageing_s: config.ageing_s,
+            multicast: config.multicast,
             confirm_within_s,
             stats: report.switch,
         })
@@ -89,6 +90,8 @@ impl Core {
             vhost: self.vhost_status(switch, port),
             io: port.io_status(),
             acl: None,
+            leases: self.leases_of(switch, port),
+            mirror: self.mirror_status(switch, &port.config.name),
             config: port.config.clone(),
             stats,
         }

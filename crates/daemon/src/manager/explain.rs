@@ -6,7 +6,7 @@ use super::{
     refuse::{no_port, no_switch},
 };
 use crate::api::Refused;
-use engine::{AclFinding, AclWay, Learned, PortIndex, Step};
+use engine::{AclFinding, AclWay, Audience, Learned, PortIndex, Roamed, Step};
 use model::{DropReason, ExplainFrame, ExplainedDrop, ExplainedStep, Explanation, Name};
 
 impl Core {
@@ -48,6 +48,17 @@ fn sentence(live: &LiveSwitch, port: &Name, step: &Step) -> ExplainedStep {
         Step::Policies { refused: Some(_) } => {
             ("policies", format!("{port} may not send what the frame carries or hides"))
         }
+        Step::Roamed(Roamed::From(at)) => {
+            ("guard", format!("the address moves from {} to {port}, as they are a team", name_of(*at)))
+        }
+        Step::Roamed(Roamed::Bound) => ("guard", format!("the address is bound to {port}")),
+        Step::Roamed(Roamed::NoPlace) => ("guard", "the address is not bound: the MAC table is full".into()),
+        Step::IpGuard { passes: true } => {
+            ("ip guard", format!("{port} may speak for the addresses that the frame claims"))
+        }
+        Step::IpGuard { passes: false } => {
+            ("ip guard", format!("{port} may not speak for an address that the frame claims, or hides"))
+        }
         Step::Source(None) => ("source", format!("{port} has no guard, and the source is not known yet")),
         Step::Source(Some(at)) => {
             ("source", format!("{port} has no guard; the source is known on {}", name_of(*at)))
@@ -60,10 +71,21 @@ fn sentence(live: &LiveSwitch, port: &Name, step: &Step) -> ExplainedStep {
             ("learn", "the source is not learned: the port or the table is at its limit".into())
         }
         Step::Group => ("destination", "a group: every other port of the VLAN gets it".into()),
+        Step::Audience(Audience::Everybody) => (
+            "multicast",
+            "nothing is filtered: it is for everybody, or nobody asks hosts for their groups".into(),
+        ),
+        Step::Audience(Audience::Members(group)) => {
+            ("multicast", format!("ports that have joined {group} and those of routers get it"))
+        }
+        Step::Audience(Audience::Routers(_)) => {
+            ("multicast", "it tells which groups a host wants: ports of routers get it".into())
+        }
         Step::Destination(Some(at)) => ("destination", format!("is known on {}", name_of(*at))),
         Step::Destination(None) => {
             ("destination", "is not known: uplinks and ports without guard of the VLAN get it".into())
         }
+        Step::Mirrored(to) => ("mirror", format!("a copy goes to {}", name_of(*to))),
         Step::NotInVlan(at) => ("destination", format!("{} does not get frames of this VLAN", name_of(*at))),
     };
     ExplainedStep { stage: stage.into(), finding }

@@ -1,9 +1,13 @@
 //! What of a switch lives in the data path, and the snapshot that follows from it.
 
-use dataplane::SwitchId;
-use engine::{Acl, PortIndex, PortPolicy, Role, Snapshot};
+use crate::mirror::Session;
+use dataplane::{SwitchId, tap::Tap};
+use engine::{Acl, IpGuard, Mirror, PortIndex, PortPolicy, Role, Snapshot};
 use io::VhostView;
-use model::{AclConfig, Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState};
+use model::{
+    AclConfig, Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState,
+    policy::{guard::GuardAlso, ip_guard::IpGuardMode, mirror::MirrorConfig, multicast::MulticastConfig},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -14,6 +18,13 @@ use std::{
 pub struct LiveSwitch {
     pub id: SwitchId,
     pub ports: BTreeMap<Name, LivePort>,
+    pub multicast: MulticastConfig,
+    /// The switch's own address, which it asks hosts for their multicast groups from.
+    mac: MacAddr,
+    /// Those who listen to the frames that pass.
+    taps: Vec<Arc<Tap>>,
+    /// The ports that are mirrored to collectors.
+    pub sessions: BTreeMap<Name, Session>,
 }
 
 /// A port at work, or waiting for what it is attached to.
@@ -41,8 +52,28 @@ pub struct LivePort {
 }
 
 impl LiveSwitch {
-    pub const fn new(id: SwitchId) -> Self {
-        Self { id, ports: BTreeMap::new() }
+    pub fn new(id: SwitchId, multicast: MulticastConfig, mac: MacAddr) -> Self {
+        let (ports, sessions) = (BTreeMap::new(), BTreeMap::new());
+        Self { id, ports, multicast, mac, taps: Vec::new(), sessions }
+    }
+
+    /// How many listen.
+    pub fn listeners(&self) -> usize {
+        self.taps.iter().filter(|tap| !tap.is_closed()).count()
+    }
+
+    /// Tells somebody who listens how the ports are named, now and from now on.
+    pub fn add_tap(&mut self, tap: Arc<Tap>) {
+        for (name, port) in &self.ports {
+            tap.name(port.index, name.as_str().into());
+        }
+        self.taps.retain(|tap| !tap.is_closed());
+        self.taps.push(tap);
+    }
+
+    /// Tells those who listen that nothing comes any more.
+    pub fn end_taps(&mut self) {
+        self.taps.drain(..).for_each(|tap| tap.end());
     }
 
     /// Makes a place for a port that waits to be attached.
@@ -63,6 +94,10 @@ impl LiveSwitch {
             io: None,
             acl: prepared(&config.acl),
         };
+        // Before frames pass it.
+        for tap in self.taps.iter().filter(|tap| !tap.is_closed()) {
+            tap.name(index, config.name.as_str().into());
+        }
         self.ports.entry(config.name.clone()).insert_entry(port).into_mut()
     }
 
@@ -72,7 +107,15 @@ impl LiveSwitch {
 
     /// The policies of all ports as they are now.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.ports.values().map(|port| (port.index, port.policy())).collect())
+        let ports = self.ports.values().map(|port| (port.index, self.policy(port))).collect();
+        Snapshot::new(ports).with_multicast(self.multicast, self.mac)
+    }
+
+    /// Copies of the port's frames to another port. None while that has no place yet.
+    fn mirror_of(&self, port: &LivePort) -> Option<Mirror> {
+        let MirrorConfig { to, direction, .. } = &port.config.mirror;
+        let to = self.ports.get(to.as_ref()?)?.index;
+        Some(Mirror { to, inbound: direction.has_in(), outbound: direction.has_out() })
     }
 
     /// The uplink's port.
@@ -89,6 +132,16 @@ impl LiveSwitch {
 /// Access lists for the data path, where there are rules.
 fn prepared(acl: &AclConfig) -> Option<Arc<Acl>> {
     (!acl.rules.is_empty()).then(|| Arc::new(Acl::new(&acl.rules, acl.flows)))
+}
+
+impl LiveSwitch {
+    /// The policy of a port, with the ports that it names.
+    fn policy(&self, port: &LivePort) -> PortPolicy {
+        let GuardAlso { vrrp, learn, ref team_with } = port.config.guard_also;
+        let team_with = team_with.iter().filter_map(|name| Some(self.ports.get(name)?.index)).collect();
+        let guard_also = engine::GuardAlso { vrrp, learn: u32::from(learn), team_with };
+        PortPolicy { guard_also, mirror: self.mirror_of(port), ..port.policy() }
+    }
 }
 
 impl LivePort {
@@ -126,11 +179,24 @@ impl LivePort {
             dhcp_guard: self.config.dhcp_guard,
             router_guard: self.config.router_guard,
             acl: self.acl.clone(),
+            ip_guard: self.ip_guard(),
             vlan: self.config.vlan(),
             trust_priority: self.config.trust_priority,
+            mirror: None,
             learn_limit: self.config.learn_limit,
             mtu: self.mtu,
             up: self.state == PortState::Up,
+            ..PortPolicy::new(role)
         }
+    }
+
+    fn ip_guard(&self) -> Option<IpGuard> {
+        let guard = &self.config.ip_guard;
+        let most_leases = match guard.mode {
+            IpGuardMode::Off => return None,
+            IpGuardMode::On => 0,
+            IpGuardMode::Dhcp => guard.dhcp_limit,
+        };
+        Some(IpGuard { addresses: guard.addresses.clone(), most_leases })
     }
 }

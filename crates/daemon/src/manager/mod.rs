@@ -8,11 +8,15 @@ mod answers;
 mod bind;
 mod explain;
 mod interfaces;
+mod leases;
 mod live;
+mod mirrors;
+mod multicast;
 mod pending;
 mod ports;
 mod refuse;
 mod restore;
+mod taps;
 mod vhost;
 mod watch;
 
@@ -22,10 +26,12 @@ use crate::{
     host::Host,
     reaper::Reaper,
     store::Store,
+    tap::{Tapped, Wanted},
 };
 use control::{
     diff::Change,
-    edit::{EditError, Editor},
+    edit::{EditError, Editor, used_macs},
+    mac_pool,
     reconcile::{Step, reconcile},
 };
 use dataplane::Dataplane;
@@ -34,6 +40,7 @@ use live::LiveSwitch;
 use model::{
     ChangePort, ChangeSwitch, DesiredState, Event, EventKind, ExplainFrame, Explanation, FlushMacs, MacEntry,
     Name, NewSwitch, Plan, PortConfig, PortStatus, SwitchConfig, SwitchStatus, ValidState,
+    policy::multicast::MulticastStatus,
 };
 use pending::Pending;
 use refuse::{no_port, no_switch, refused};
@@ -63,6 +70,8 @@ struct Core {
     live: BTreeMap<Name, LiveSwitch>,
     pending: BTreeMap<Name, Pending>,
     dataplane: Dataplane,
+    /// What was written down of what ports lease.
+    leases: BTreeMap<Name, Vec<leases::Kept>>,
     store: Store,
     host: Host,
     reaper: Reaper,
@@ -88,6 +97,7 @@ impl Manager {
             live: BTreeMap::new(),
             pending: BTreeMap::new(),
             dataplane,
+            leases: BTreeMap::new(),
             store,
             host,
             reaper: Reaper::start()?,
@@ -150,6 +160,11 @@ impl Core {
                 self.dataplane.set_table(id, table(*mac_table_size, *ageing_s));
                 Ok(())
             }
+            Step::Change(Change::ChangeMulticast { switch, multicast }) => {
+                self.live(switch)?.multicast = *multicast;
+                self.publish(switch);
+                Ok(())
+            }
             // What a kind allows was checked when the state was validated; the ports follow by steps of their own.
             Step::Change(Change::ConvertSwitch { .. }) => Ok(()),
             Step::Change(Change::AddPort { switch, port }) => self.add_port(switch, port),
@@ -161,12 +176,16 @@ impl Core {
     fn add_switch(&mut self, config: &SwitchConfig) -> Result<(), Refused> {
         let seed = [self.host.random()?, self.host.random()?];
         let id = self.dataplane.add_switch(table(config.mac_table_size, config.ageing_s), seed);
-        self.live.insert(config.name.clone(), LiveSwitch::new(id));
+        let mac = mac_pool::hand_out(self.host.random()?, &used_macs(self.state.desired()));
+        let mac = mac.ok_or_else(|| refused(EditError::PoolExhausted))?;
+        self.live.insert(config.name.clone(), LiveSwitch::new(id, config.multicast, mac));
         Ok(())
     }
 
     fn remove_switch(&mut self, switch: &Name) -> Result<(), Refused> {
-        let id = self.live(switch)?.id;
+        let live = self.live(switch)?;
+        live.end_taps();
+        let id = live.id;
         self.dataplane.remove_switch(id);
         self.live.remove(switch);
         Ok(())
@@ -181,6 +200,7 @@ impl Core {
         if let Some(live) = self.live.get(switch) {
             self.dataplane.install(live.id, Arc::new(live.snapshot()));
         }
+        self.follow_mirrors(switch);
     }
 
     fn tell(&self, step: &Step) {
@@ -189,9 +209,9 @@ impl Core {
             Step::Change(change) => match change {
                 Change::AddSwitch(config) => EventKind::SwitchAdded { switch: config.name },
                 Change::RemoveSwitch { switch } => EventKind::SwitchRemoved { switch },
-                Change::ConvertSwitch { switch, .. } | Change::ChangeSwitch { switch, .. } => {
-                    EventKind::SwitchChanged { switch }
-                }
+                Change::ConvertSwitch { switch, .. }
+                | Change::ChangeSwitch { switch, .. }
+                | Change::ChangeMulticast { switch, .. } => EventKind::SwitchChanged { switch },
                 Change::AddPort { switch, port } => EventKind::PortAdded { switch, port: port.name },
                 Change::RemovePort { switch, port } => EventKind::PortRemoved { switch, port },
                 Change::ChangePort { switch, port } => EventKind::PortChanged { switch, port: port.name },
@@ -309,8 +329,16 @@ impl Backend for Manager {
         core.dataplane.flush(live.id, port).map(|n| n as u64).map_err(refused)
     }
 
+    fn multicast(&self, switch: &str) -> Result<MulticastStatus, Refused> {
+        self.core().multicast_status(switch)
+    }
+
     fn explain(&self, switch: &str, port: &str, asked: &ExplainFrame) -> Result<Explanation, Refused> {
         self.core().explain(switch, port, asked)
+    }
+
+    fn listen(&self, switch: &str, wanted: Wanted) -> Result<Tapped, Refused> {
+        self.core().listen(switch, wanted)
     }
 
     fn export(&self) -> DesiredState {

@@ -16,6 +16,7 @@ impl Core {
         self.recover_journals()?;
         self.release_left_interfaces()?;
         self.realize()?;
+        self.restore_leases()?;
         if self.state != saved {
             self.store.save_state(&self.state)?;
         }

@@ -99,6 +99,7 @@ impl Core {
     /// asking the kernel for all of them takes time that grows with their number.
     fn look(&mut self, links_changed: bool) {
         self.roll_back_overdue();
+        self.keep_leases();
         for place in self.ports_where(namespace_is_another) {
             self.detach(&place.switch, &place.port, "its network namespace was deleted");
         }

@@ -71,12 +71,14 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/state", &["get", "put"]),
     ("/v1/switches", &["get", "post"]),
     ("/v1/switches/{switch}", &["delete", "get", "patch"]),
+    ("/v1/switches/{switch}/capture", &["post"]),
     ("/v1/switches/{switch}/confirm", &["post"]),
     ("/v1/switches/{switch}/macs", &["get"]),
     ("/v1/switches/{switch}/macs/flush", &["post"]),
     ("/v1/switches/{switch}/ports", &["get", "post"]),
     ("/v1/switches/{switch}/ports/{port}", &["delete", "get", "patch"]),
     ("/v1/switches/{switch}/ports/{port}/explain", &["post"]),
+    ("/v1/switches/{switch}/trace", &["post"]),
     ("/v1/version", &["get"]),
 ];
 

@@ -4,6 +4,7 @@ mod documents;
 mod http;
 mod limits;
 mod memory;
+mod observe;
 mod peers;
 mod socket;
 mod things;

@@ -1,10 +1,16 @@
 //! A backend that keeps its switches in memory and has no host.
 
-use daemon::api::{Backend, Refused, RefusedKind};
+use daemon::{
+    api::{Backend, Refused, RefusedKind},
+    tap::{Tapped, Wanted},
+};
+use dataplane::tap::{Fate, Form, Outcome, Selection, Tap};
+use engine::PortIndex;
 use model::{
     Attachment, ChangePort, ChangeSwitch, DesiredState, Event, ExplainFrame, ExplainedStep, Explanation,
     FlushMacs, MacEntry, MacKind, NewSwitch, Plan, PortConfig, PortState, PortStatus, SwitchConfig,
     SwitchCounters, SwitchStatus,
+    policy::multicast::{MulticastConfig, MulticastStatus},
 };
 use std::{sync::Mutex, thread, time::Duration};
 use tokio::sync::broadcast;
@@ -54,6 +60,7 @@ fn status(switch: SwitchConfig) -> SwitchStatus {
         mac_table_size: switch.mac_table_size,
         mac_entries: 0,
         ageing_s: switch.ageing_s,
+        multicast: switch.multicast,
         confirm_within_s: None,
         stats: SwitchCounters::default(),
     }
@@ -71,6 +78,8 @@ fn port_status(switch: &SwitchConfig, port: &PortConfig) -> PortStatus {
         vhost: None,
         io: None,
         acl: None,
+        leases: Vec::new(),
+        mirror: None,
         config: port.clone(),
         stats: Default::default(),
     }
@@ -102,7 +111,14 @@ impl Backend for Memory {
             PortConfig::new(name, Attachment::Uplink(nic.clone()))
         });
         let (name, kind, ports) = (new.name, new.kind, ports.collect());
-        let switch = SwitchConfig { name, kind, mac_table_size: 1024, ageing_s: 300, ports };
+        let switch = SwitchConfig {
+            name,
+            kind,
+            mac_table_size: 1024,
+            ageing_s: 300,
+            multicast: MulticastConfig::default(),
+            ports,
+        };
         self.edit(|state| {
             if state.switches.iter().any(|s| s.name == switch.name) {
                 return Err(Refused::new(
@@ -119,6 +135,7 @@ impl Backend for Memory {
         self.edit(|state| {
             let switch = find(state, name)?;
             switch.ageing_s = change.ageing_s.unwrap_or(switch.ageing_s);
+            change.multicast.apply(&mut switch.multicast);
             Ok(status(switch.clone()))
         })
     }
@@ -185,11 +202,33 @@ impl Backend for Memory {
         Ok(if which.port.is_some() { 1 } else { 7 })
     }
 
+    fn multicast(&self, switch: &str) -> Result<MulticastStatus, Refused> {
+        let config = self.config(switch)?.multicast;
+        Ok(MulticastStatus { config, ..MulticastStatus::default() })
+    }
+
     fn explain(&self, switch: &str, port: &str, asked: &ExplainFrame) -> Result<Explanation, Refused> {
         let leaves = self.ports(switch)?.into_iter().map(|p| p.name).filter(|name| name.as_str() != port);
         let finding = format!("{} of {} bytes", asked.frame, asked.length.unwrap_or_default());
         let steps = vec![ExplainedStep { stage: "addresses".into(), finding }];
         Ok(Explanation { steps, leaves: leaves.collect(), drops: Vec::new() })
+    }
+
+    /// A switch on which nothing passes but one frame, at once.
+    fn listen(&self, switch: &str, wanted: Wanted) -> Result<Tapped, Refused> {
+        let ports = self.config(switch)?.ports;
+        let (listener, woken) = wanted.listener(Selection::default());
+        let (tap, reader) = Tap::new(listener, wanted.filter);
+        (0..).zip(&ports).for_each(|(at, port)| tap.name(PortIndex(at), port.name.as_str().into()));
+        let outcome = Outcome { port: PortIndex(1), fate: Fate::Passed, form: Form::AsItCame };
+        tap.put_frame_of(
+            1_700_000_000_123_456_789,
+            PortIndex(0),
+            None,
+            &[outcome],
+            &[&[2; 12][..], b"\x08\x06", &[0; 46]].concat(),
+        );
+        Ok(Tapped { reader, woken })
     }
 
     fn export(&self) -> DesiredState {

@@ -53,6 +53,15 @@ fn the_mac_table_is_listed_and_flushed() {
 }
 
 #[test]
+fn what_a_switch_does_with_multicast_is_set_and_shown() {
+    let api = with_lan();
+    let change = r#"{"multicast": {"snooping": true, "querier": "on"}}"#;
+    assert_eq!(api.send("PATCH", "/v1/switches/lan", change).json()["multicast"]["snooping"], true);
+    let known = api.get("/v1/switches/lan/multicast").json();
+    assert_eq!((&known["config"]["querier"], &known["groups"]), (&"on".into(), &serde_json::json!([])));
+}
+
+#[test]
 fn a_frame_is_explained_and_what_is_no_frame_is_refused() {
     let api = with_lan();
     api.send("POST", "/v1/switches/lan/ports", VM1).json();

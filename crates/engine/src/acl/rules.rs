@@ -6,7 +6,7 @@ use super::{
 };
 use alloc::vec::Vec;
 use core::cmp::Reverse;
-use model::{AclAction, AclAddress, AclDirection, AclRule, AclTraffic, IpPrefix};
+use model::{AclAction, AclAddress, AclDirection, AclPrefix, AclRule, AclTraffic};
 use wire::IpVersion;
 
 /// Which list a rule is of. Each has its own order, and decides on its own.
@@ -170,6 +170,6 @@ pub(super) fn specific(address: AclAddress) -> u8 {
     match address {
         AclAddress::Any | AclAddress::AnyMac => 0,
         AclAddress::Mac(_) => 1,
-        AclAddress::Ip(IpPrefix { len, .. }) => len + 1,
+        AclAddress::Ip(AclPrefix { len, .. }) => len + 1,
     }
 }

@@ -36,6 +36,7 @@ impl Node {
             MacKind::Learned => 0,
             MacKind::Static => 1,
             MacKind::Pinned => 2,
+            MacKind::Bound => 3,
         };
         Self {
             key_and_kind: key.number() | kind << KIND_SHIFT,
@@ -53,12 +54,18 @@ impl Node {
         match self.key_and_kind >> KIND_SHIFT {
             0 => MacKind::Learned,
             1 => MacKind::Static,
-            _ => MacKind::Pinned,
+            2 => MacKind::Pinned,
+            _ => MacKind::Bound,
         }
     }
 
     pub(super) const fn is_learned(&self) -> bool {
         self.key_and_kind >> KIND_SHIFT == 0
+    }
+
+    /// True for a pinned and for a static entry.
+    pub(super) const fn follows_from_policy(&self) -> bool {
+        matches!(self.kind(), MacKind::Static | MacKind::Pinned)
     }
 
     pub(super) const fn port(&self) -> PortIndex {
@@ -166,6 +173,12 @@ impl Slab {
         let from = self.node(slot).port();
         self.unlink(&mut lists[usize::from(from.0)], slot);
         self.stamp_and_append(&mut lists[usize::from(to.0)], slot, to, stamp);
+    }
+
+    /// Has an entry say another port, in the list that it is in.
+    pub(super) fn point_to(&mut self, slot: Slot, port: PortIndex) {
+        let node = self.node_mut(slot);
+        node.stamp_and_port = node.stamp_and_port & !0xffff | u64::from(port.0);
     }
 
     fn stamp_and_append(&mut self, list: &mut List, slot: Slot, port: PortIndex, stamp: Stamp) {

@@ -23,7 +23,16 @@ pub(super) trait Memory {
     /// Learns that `address`, of which `source` is known, is on `port`, which may hold `limit` entries.
     fn learn(&mut self, address: Hashed, source: Source, port: PortIndex, limit: u32) -> Option<Learned>;
 
+    /// Binds an address that is unknown to `port`, which may have `limit` of them; says whether there was room.
+    fn bind(&mut self, address: Hashed, port: PortIndex, limit: u32) -> Option<bool>;
+
+    /// Has the fixed entry of `address` say that it is on `port`.
+    fn move_fixed(&mut self, address: Hashed, port: PortIndex) -> Option<()>;
+
     fn tell(&mut self, event: EngineEvent) -> Option<()>;
+
+    /// The moment of the batch.
+    fn now(&self) -> Millis;
 
     /// What the policies of the port that the frames came from remember.
     fn state(&mut self) -> Option<&mut PortState>;
@@ -69,9 +78,22 @@ impl Memory for Writable<'_> {
         Some(self.table.learn(address, source, port, limit))
     }
 
+    fn bind(&mut self, address: Hashed, port: PortIndex, limit: u32) -> Option<bool> {
+        Some(self.table.bind(address, port, limit))
+    }
+
+    fn move_fixed(&mut self, address: Hashed, port: PortIndex) -> Option<()> {
+        self.table.move_fixed(address, port);
+        Some(())
+    }
+
     fn tell(&mut self, event: EngineEvent) -> Option<()> {
         self.events.tell(event, self.table.now());
         Some(())
+    }
+
+    fn now(&self) -> Millis {
+        self.table.now()
     }
 
     fn state(&mut self) -> Option<&mut PortState> {
@@ -108,6 +130,18 @@ impl Memory for ReadOnly<'_> {
         self.table.learned_at(source, port, limit, self.now)
     }
 
+    fn bind(&mut self, _: Hashed, port: PortIndex, limit: u32) -> Option<bool> {
+        (!self.table.may_bind(port, limit)).then_some(false)
+    }
+
+    fn move_fixed(&mut self, _: Hashed, _: PortIndex) -> Option<()> {
+        None
+    }
+
+    fn now(&self) -> Millis {
+        self.now
+    }
+
     fn tell(&mut self, event: EngineEvent) -> Option<()> {
         self.events.place_for(event, self.now).is_none().then_some(())
     }
@@ -140,6 +174,19 @@ impl Memory for Explaining<'_> {
 
     fn learn(&mut self, address: Hashed, source: Source, port: PortIndex, limit: u32) -> Option<Learned> {
         Some(self.table.learn(address, source, port, limit))
+    }
+
+    fn bind(&mut self, address: Hashed, port: PortIndex, limit: u32) -> Option<bool> {
+        Some(self.table.bind(address, port, limit))
+    }
+
+    fn move_fixed(&mut self, address: Hashed, port: PortIndex) -> Option<()> {
+        self.table.move_fixed(address, port);
+        Some(())
+    }
+
+    fn now(&self) -> Millis {
+        self.table.now()
     }
 
     fn tell(&mut self, _: EngineEvent) -> Option<()> {

@@ -5,7 +5,7 @@ use crate::{
     naive::Naive,
 };
 use engine::{Acl, AclFrame, AclState, AclWay, Millis};
-use model::{AclAction, AclAddress, AclDirection, AclMatch, AclRule, AclTraffic, DropReason, IpPrefix};
+use model::{AclAction, AclAddress, AclDirection, AclMatch, AclPrefix, AclRule, AclTraffic, DropReason};
 use proptest::{collection::vec, prelude::*, sample::select};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -28,7 +28,7 @@ fn v6() -> impl Strategy<Value = IpAddr> {
     prop_oneof![12 => plain, 1 => mapped]
 }
 
-fn prefix() -> impl Strategy<Value = IpPrefix> {
+fn prefix() -> impl Strategy<Value = AclPrefix> {
     let of_v4 = (v4(), select(vec![0u8, 1, 8, 15, 16, 24, 30, 31, 32]));
     let of_v6 = (v6(), select(vec![0u8, 1, 16, 31, 32, 126, 128]));
     prop_oneof![3 => of_v4, 1 => of_v6].prop_filter_map("mapped", |(address, len)| {

@@ -2,7 +2,7 @@
 
 use crate::frames::{Carries, Frame, Ip, Part, Upper};
 use engine::AclWay;
-use model::{AclAction, AclAddress, AclDirection, AclRule, AclTraffic, DropReason, IpPrefix};
+use model::{AclAction, AclAddress, AclDirection, AclPrefix, AclRule, AclTraffic, DropReason};
 use std::{cmp::Reverse, net::IpAddr};
 
 /// Whether a rule is about a frame.
@@ -64,7 +64,7 @@ fn comes_first(rule: &AclRule) -> (Reverse<u16>, Reverse<u8>, Reverse<u8>, u8) {
     let bits = |address| match address {
         AclAddress::Any | AclAddress::AnyMac => 0,
         AclAddress::Mac(_) => 48,
-        AclAddress::Ip(IpPrefix { len, .. }) => 1 + len,
+        AclAddress::Ip(AclPrefix { len, .. }) => 1 + len,
     };
     let kind = match rule.action {
         AclAction::Deny => 0,
@@ -135,7 +135,7 @@ fn is_in(wanted: AclAddress, known: Known) -> About {
     }
 }
 
-fn has_prefix(address: IpAddr, prefix: IpPrefix) -> bool {
+fn has_prefix(address: IpAddr, prefix: AclPrefix) -> bool {
     let bits = |address: IpAddr| -> Vec<bool> {
         let bytes = match address {
             IpAddr::V4(v4) => v4.octets().to_vec(),

@@ -3,6 +3,7 @@
 
 mod guards;
 pub mod packets;
+mod roaming;
 pub mod vlans;
 
 use engine::{EngineEvent, Entry, Flood, Millis, PortIndex, PortPolicy, Role, TableConfig, Verdict, Vlan};
@@ -37,6 +38,8 @@ pub struct NaiveSwitch {
     now: u64,
     /// Each in a VLAN, or in every one.
     fixed: Vec<((Option<u16>, MacAddr), PortIndex, MacKind)>,
+    /// In the order in which they were bound.
+    bound: Vec<((u16, MacAddr), PortIndex)>,
     /// Least recently stamped first.
     learned: Vec<Seen>,
     told: Vec<Told>,
@@ -44,7 +47,15 @@ pub struct NaiveSwitch {
 
 impl NaiveSwitch {
     pub fn new(config: TableConfig) -> Self {
-        Self { config, ports: BTreeMap::new(), now: 0, fixed: vec![], learned: vec![], told: vec![] }
+        Self {
+            config,
+            ports: BTreeMap::new(),
+            now: 0,
+            fixed: vec![],
+            bound: vec![],
+            learned: vec![],
+            told: vec![],
+        }
     }
 
     pub fn advance(&mut self, now: Millis) {
@@ -61,21 +72,30 @@ impl NaiveSwitch {
         self.advance(now);
         let former = std::mem::replace(&mut self.ports, ports.iter().cloned().collect());
         for (index, policy) in former {
-            if self.ports.get(&index).is_some_and(|new| vlans::differ(new, &policy)) {
+            let forgets =
+                |new: &PortPolicy| vlans::differ(new, &policy) || roaming::starts_with_vrrp(new, &policy);
+            if self.ports.get(&index).is_some_and(forgets) {
                 self.learned.retain(|seen| seen.port != index);
+                self.bound.retain(|(_, port)| *port != index);
             }
         }
         for index in 0..=64 {
             while self.held_by(PortIndex(index)) > self.limit(PortIndex(index)) {
                 self.forget_oldest_of(PortIndex(index));
             }
+            self.unbind_above(PortIndex(index), self.bind_limit(PortIndex(index)));
         }
-        self.fixed.clear();
+        let former = std::mem::take(&mut self.fixed);
         for (index, policy) in self.ports.clone() {
             if is_guarded(&policy) {
                 let vlan = (!vlans::is_trunk(&policy)).then(|| self.learns_in(vlans::untagged(&policy)));
-                policy.mac.iter().for_each(|mac| self.fix((vlan, *mac), index, MacKind::Pinned));
-                policy.allow_macs.iter().for_each(|mac| self.fix((vlan, *mac), index, MacKind::Static));
+                let pinned = policy.mac.iter().map(|mac| (*mac, MacKind::Pinned));
+                for (mac, kind) in pinned.chain(policy.allow_macs.iter().map(|mac| (*mac, MacKind::Static))) {
+                    let was_at =
+                        former.iter().find(|(address, ..)| *address == (vlan, mac)).map(|entry| entry.1);
+                    let at = was_at.filter(|at| self.may_have(*at, mac)).unwrap_or(index);
+                    self.fix((vlan, mac), at, kind);
+                }
             }
         }
     }
@@ -90,6 +110,7 @@ impl NaiveSwitch {
             return;
         }
         self.learned.retain(|seen| (Some(seen.vlan), seen.mac) != address);
+        self.bound.retain(|((vlan, mac), _)| (Some(*vlan), *mac) != address);
         if self.is_full() {
             self.evict();
         }
@@ -100,7 +121,10 @@ impl NaiveSwitch {
     fn fixed_at(&self, mac: MacAddr, vlan: u16, trunks_first: bool) -> Option<PortIndex> {
         let of =
             |vlan| self.fixed.iter().find(move |(address, ..)| *address == (vlan, mac)).map(|(_, at, _)| *at);
-        let here = of(Some(self.learns_in(vlan)));
+        let here = of(Some(self.learns_in(vlan))).or_else(|| {
+            let bound = self.bound.iter().find(|(address, _)| *address == (self.learns_in(vlan), mac));
+            bound.map(|(_, at)| *at)
+        });
         let on_trunk = of(None).filter(|port| vlans::has(&self.ports[port], vlan));
         if trunks_first { on_trunk.or(here) } else { here.or(on_trunk) }
     }
@@ -109,14 +133,15 @@ impl NaiveSwitch {
         self.advance(now);
         self.config = config;
         self.forget_expired();
-        while self.learned.len() + self.fixed.len() > config.capacity as usize && self.evict() {}
+        while self.len() > config.capacity as usize && self.evict() {}
     }
 
     pub fn flush(&mut self, port: Option<PortIndex>, now: Millis) -> usize {
         self.advance(now);
-        let before = self.learned.len();
+        let before = self.learned.len() + self.bound.len();
         self.learned.retain(|seen| port.is_some_and(|port| port != seen.port));
-        before - self.learned.len()
+        self.bound.retain(|(_, at)| port.is_some_and(|port| port != *at));
+        before - self.learned.len() - self.bound.len()
     }
 
     pub fn entries(&self, now: Millis) -> Vec<Entry> {
@@ -127,6 +152,9 @@ impl NaiveSwitch {
             lasting.map(|seen| ((Some(seen.vlan), seen.mac), seen.port, MacKind::Learned, now - seen.at));
         let mut all: Vec<_> = fixed
             .chain(learned)
+            .chain(
+                self.bound.iter().map(|((vlan, mac), port)| ((Some(*vlan), *mac), *port, MacKind::Bound, 0)),
+            )
             .map(|((vlan, mac), port, kind, age_ms)| Entry { mac, vlan, port, kind, age_ms })
             .collect();
         all.sort();
@@ -171,7 +199,8 @@ impl NaiveSwitch {
         }
         let id = vlan.map_or(0, Vlan::id);
         let guarded = is_guarded(&policy);
-        if guarded && policy.mac != Some(src) && !policy.allow_macs.contains(&src) {
+        let passes = self.guard_lets(ingress, &policy, src, id).filter(|_| guarded);
+        if guarded && passes.is_none() {
             return dropped(DropReason::SpoofedMac);
         }
         if let Some(pinned_to) = self.fixed_at(src, id, false).filter(|_| !guarded) {
@@ -191,6 +220,9 @@ impl NaiveSwitch {
         }
         if policy.role == Role::Vnic && policy.router_guard && guards::router_guard_drops(&frame.header) {
             return dropped(DropReason::RouterGuard);
+        }
+        if let Some(Err(reason)) = passes.map(|passes| self.take_in(passes, ingress, src, id)) {
+            return dropped(reason);
         }
         let not_learned = !guarded && !self.learn(src, self.learns_in(id), ingress);
         (self.way_to(dst, vlan, ingress), not_learned)
@@ -245,7 +277,11 @@ impl NaiveSwitch {
     }
 
     fn is_full(&self) -> bool {
-        self.learned.len() + self.fixed.len() >= self.config.capacity as usize
+        self.len() >= self.config.capacity as usize
+    }
+
+    fn len(&self) -> usize {
+        self.learned.len() + self.fixed.len() + self.bound.len()
     }
 
     fn evict(&mut self) -> bool {
@@ -271,6 +307,7 @@ impl NaiveSwitch {
     fn limit(&self, port: PortIndex) -> usize {
         match self.ports.get(&port) {
             None => 0,
+            Some(policy) if is_guarded(policy) && policy.guard_also.vrrp => 512,
             Some(policy) if is_guarded(policy) => 0,
             Some(policy) if policy.role == Role::Uplink => usize::MAX,
             Some(policy) => policy.learn_limit as usize,

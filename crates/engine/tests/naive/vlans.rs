@@ -86,14 +86,16 @@ pub fn classify(policy: &PortPolicy, header: &[u8]) -> Result<Vlan, DropReason> 
 #[allow(dead_code, reason = "not every test that has the naive switch looks at what leaves")]
 pub fn retag(from: &PortPolicy, to: &PortPolicy, vlan: Vlan, header: &[u8]) -> Result<Retag, DropReason> {
     let came_with = tag(header);
+    let both_trusted = is_trusted(from) && is_trusted(to);
     let priority = match came_with {
-        Some((tci, _)) if is_trusted(from) && is_trusted(to) => tci >> 12 << 12,
+        Some((tci, _)) if both_trusted => tci >> 12 << 12,
         _ => 0,
     };
-    let leaves_with = match (receives_untagged(to, vlan.id()), priority) {
-        (false, _) => Some(priority | vlan.id()),
-        (true, 0) => None,
-        (true, _) => Some(priority),
+    let only_priority = both_trusted && matches!(came_with, Some((tci, _)) if tci & 0xfff == 0);
+    let leaves_with = match receives_untagged(to, vlan.id()) {
+        false => Some(priority | vlan.id()),
+        true if priority != 0 || only_priority => Some(priority),
+        true => None,
     };
     match (came_with, leaves_with) {
         (Some((_, Some(0x8100))), None) if is_trunk(to) => Err(DropReason::DoubleTag),

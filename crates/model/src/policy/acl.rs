@@ -122,7 +122,7 @@ pub enum AclAddress {
     /// Anybody, whatever the frame carries.
     Any,
     /// Whoever has one of these IP addresses.
-    Ip(IpPrefix),
+    Ip(AclPrefix),
     /// Whatever MAC address it is: a rule of the MAC class.
     AnyMac,
     /// Whoever has this MAC address.
@@ -131,7 +131,7 @@ pub enum AclAddress {
 
 /// The addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct IpPrefix {
+pub struct AclPrefix {
     /// The first of them.
     pub address: IpAddr,
     /// How many bits.

@@ -16,7 +16,14 @@ fn validated(attach: Attachment, acl: AclConfig) -> Result<(), Invalid> {
     let port = PortConfig { acl, ..PortConfig::new(name.clone(), attach) };
     let kind =
         if matches!(port.attach, Attachment::Uplink(_)) { SwitchKind::External } else { SwitchKind::Private };
-    let switch = SwitchConfig { name, kind, mac_table_size: 1024, ageing_s: 300, ports: vec![port] };
+    let switch = SwitchConfig {
+        name,
+        kind,
+        mac_table_size: 1024,
+        ageing_s: 300,
+        multicast: Default::default(),
+        ports: vec![port],
+    };
     DesiredState { switches: vec![switch], ..DesiredState::default() }.validate().map(drop)
 }
 
@@ -182,7 +189,7 @@ fn a_change_takes_away_and_adds_and_names() {
 
 #[test]
 fn prefixes_are_ranges() {
-    let range = |text: &str| text.parse::<IpPrefix>().unwrap().range();
+    let range = |text: &str| text.parse::<AclPrefix>().unwrap().range();
     assert_eq!(range("10.0.0.0/8"), (0x0a00_0000, 0x0aff_ffff));
     assert_eq!(range("0.0.0.0/0"), (0, 0xffff_ffff));
     assert_eq!(range("10.0.0.1"), (0x0a00_0001, 0x0a00_0001));

@@ -7,7 +7,7 @@
 //! ```
 
 use super::acl::{
-    AclAction, AclAddress, AclDirection, AclMatch, AclRule, AclTraffic, DEFAULT_IDLE_S, IpPrefix,
+    AclAction, AclAddress, AclDirection, AclMatch, AclPrefix, AclRule, AclTraffic, DEFAULT_IDLE_S,
 };
 use alloc::{borrow::ToOwned, string::String, string::ToString};
 use core::{
@@ -53,7 +53,7 @@ pub enum PrefixError {
     Mapped,
 }
 
-impl IpPrefix {
+impl AclPrefix {
     /// The first and the last address.
     #[must_use]
     pub fn range(&self) -> (u128, u128) {
@@ -72,7 +72,7 @@ fn number(address: IpAddr) -> (u128, u8) {
     }
 }
 
-impl FromStr for IpPrefix {
+impl FromStr for AclPrefix {
     type Err = PrefixError;
 
     fn from_str(text: &str) -> Result<Self, PrefixError> {
@@ -96,7 +96,7 @@ impl FromStr for IpPrefix {
     }
 }
 
-impl fmt::Display for IpPrefix {
+impl fmt::Display for AclPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_one = self.len == number(self.address).1;
         if is_one { write!(f, "{}", self.address) } else { write!(f, "{}/{}", self.address, self.len) }
@@ -322,7 +322,7 @@ fn check_address(
     traffic: AclTraffic,
     is_extended: bool,
 ) -> Parsed<()> {
-    let version = |prefix: IpPrefix| if prefix.address.is_ipv4() { ip::ICMP } else { ip::ICMPV6 };
+    let version = |prefix: AclPrefix| if prefix.address.is_ipv4() { ip::ICMP } else { ip::ICMPV6 };
     match (address, traffic) {
         (Some(AclAddress::Mac(_) | AclAddress::AnyMac), _) if is_extended => {
             Err(words.wrong("a rule with a weight looks at IP addresses: leave the weight out"))

@@ -1,6 +1,6 @@
 //! Frames that may not pass, each dropped with its reason.
 
-use crate::lan::{Lan, NOBODY, OUTSIDE, VM1, VM2, VM3, frame, frame_from};
+use crate::lan::{Lan, NOBODY, OUTSIDE, TRUNK, VM1, VM2, VM3, frame, frame_from};
 use crate::round::Round;
 use anyhow::Result;
 use lab::frames::{mac, tagged};
@@ -53,8 +53,8 @@ fn root_a_source_that_no_station_can_have_is_dropped() -> Result<()> {
 #[test]
 fn root_a_frame_longer_than_the_mtu_allows_is_dropped_where_it_comes_in_or_leaves() -> Result<()> {
     let mut lan = Lan::external(&[])?;
-    lan.vm("vm1", VM1, &[])?;
-    lan.vm("small", VM2, &["--mtu", "1000"])?;
+    lan.vm("vm1", VM1, TRUNK)?;
+    lan.vm("small", VM2, &[&["--mtu", "1000"], TRUNK].concat())?;
     let of = |to: &str, from: &str, length| frame_from(mac(to), mac(from), length);
     // A guest sets its MTU as it likes.
     lan.namespace("vm1").ip("link set eth0 mtu 9000")?;

@@ -16,6 +16,9 @@ pub const OUTSIDE: &str = "02:00:00:00:0f:01";
 /// An address that nobody has.
 pub const NOBODY: &str = "02:00:00:00:0f:99";
 
+/// Arguments for a port that may send in every VLAN, and whose priorities are kept.
+pub const TRUNK: &[&str] = &["--vlan", "trunk=all", "--trust-priority", "on"];
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The far end of a port: what is sent here comes in on the port, what leaves on the port arrives here.
@@ -190,7 +193,7 @@ impl Lan {
             stats["drops"].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum();
         let count = |name: &str| stats[name].as_u64().with_context(|| format!("no {name} in {stats}"));
         ensure!(
-            count("rx_frames")? + count("copies")? == count("tx_frames")? + drops,
+            count("rx_frames")? + count("copies")? + count("originated")? == count("tx_frames")? + drops,
             "not conserved: {stats}"
         );
         let watched: Vec<_> = self.ends.keys().cloned().collect();

@@ -23,12 +23,17 @@ impl Round {
     }
 
     /// The frame sent last arrives at these ports, byte for byte.
-    pub fn reaches(mut self, ports: &[&str]) -> Round {
+    pub fn reaches(self, ports: &[&str]) -> Round {
         let frame = self.sent.last().expect("a frame was sent").1.clone();
+        self.reaches_as(&frame, ports)
+    }
+
+    /// The frame sent last arrives at these ports like this.
+    pub fn reaches_as(mut self, frame: &[u8], ports: &[&str]) -> Round {
         for port in ports {
             self.count(port, "tx_frames", 1);
             self.count(port, "tx_bytes", frame.len());
-            self.arrives.entry((*port).to_owned()).or_default().push(frame.clone());
+            self.arrives.entry((*port).to_owned()).or_default().push(frame.to_owned());
         }
         self
     }

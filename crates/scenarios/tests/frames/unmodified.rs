@@ -1,15 +1,12 @@
 //! Frames pass byte for byte as they were sent, in both directions.
 
-use crate::lan::{Lan, NOBODY, OUTSIDE, VM1, VM2, frame};
+use crate::lan::{Lan, NOBODY, OUTSIDE, TRUNK, VM1, VM2, frame};
 use crate::round::Round;
 use anyhow::Result;
 use lab::frames::{self, EXPERIMENT, Endpoint, Mac};
 use lab::{HOST_IPV4, NIC, NIC_MAC, WorldOptions, wait_until};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
-
-/// A VM that may send in every VLAN, and whose priorities are kept.
-pub const TRUNK: &[&str] = &["--vlan", "trunk=all", "--trust-priority", "on"];
 
 /// Every kind of frame that fits an MTU of 1500.
 pub fn of_every_kind(to: &str, from: &str) -> Vec<Vec<u8>> {

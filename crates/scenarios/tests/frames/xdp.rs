@@ -1,6 +1,6 @@
 //! Frames pass an AF_XDP uplink byte for byte, all counted, and past the host's stack.
 
-use crate::lan::{Lan, NOBODY, OUTSIDE, VM1, VM2, frame};
+use crate::lan::{Lan, NOBODY, OUTSIDE, TRUNK, VM1, VM2, frame};
 use crate::round::Round;
 use crate::unmodified::{of_every_kind, one_way};
 use anyhow::Result;
@@ -13,9 +13,10 @@ const ALL: &str = "ff:ff:ff:ff:ff:ff";
 #[test]
 fn root_frames_pass_an_af_xdp_uplink_unmodified_and_are_all_counted() -> Result<()> {
     let mut lan = Lan::external(&BY_XDP)?;
-    lan.vm("vm1", VM1, &[])?;
+    lan.vm("vm1", VM1, TRUNK)?;
     lan.vm("vm2", VM2, &[])?;
     lan.watch_host("host", "lan")?;
+    lan.daemon.cli_ok(&[&["port", "set", "lan/host"], TRUNK].concat())?;
     lan.run(one_way("vm1", NIC, &of_every_kind(NOBODY, VM1)))?;
     lan.run(one_way(NIC, "vm1", &of_every_kind(VM1, OUTSIDE)))?;
     lan.run(one_way("host", NIC, &of_every_kind(NOBODY, NIC_MAC)))?;
@@ -37,7 +38,7 @@ fn root_jumbo_frames_pass_an_af_xdp_uplink_unmodified() -> Result<()> {
     let options = WorldOptions { mtu: 9000, host_addresses: false, ..WorldOptions::default() };
     let mut lan = Lan::in_world(&options, &[&["--external", NIC], &BY_XDP[..]].concat())?;
     lan.watch_uplink()?;
-    lan.vm("vm1", VM1, &[])?;
+    lan.vm("vm1", VM1, TRUNK)?;
     let jumbo = |to, from| {
         let frame = frames::of_length(frames::mac(to), frames::mac(from), EXPERIMENT, 9014);
         [frames::tagged(&frame, 2, 100), frame]
@@ -50,7 +51,7 @@ fn root_jumbo_frames_pass_an_af_xdp_uplink_unmodified() -> Result<()> {
 #[test]
 fn root_a_thousand_frames_each_way_are_all_accounted_for() -> Result<()> {
     let mut lan = Lan::external(&BY_XDP)?;
-    lan.vm("vm1", VM1, &[])?;
+    lan.vm("vm1", VM1, TRUNK)?;
     let many = |to, from| -> Vec<Vec<u8>> {
         let length = |n: usize| 60 + n % 1455;
         (0..1000)
@@ -65,7 +66,7 @@ fn root_a_thousand_frames_each_way_are_all_accounted_for() -> Result<()> {
 #[test]
 fn root_the_hosts_stack_sees_no_frame_of_an_af_xdp_uplink() -> Result<()> {
     let mut lan = Lan::external(&[&["--no-host"], &BY_XDP[..]].concat())?;
-    lan.vm("vm1", VM1, &[])?;
+    lan.vm("vm1", VM1, TRUNK)?;
     // Where even packet sockets, which tap before all filters, see nothing, nobody does.
     let tap = Capture::start(&lan.world.host, NIC)?;
     lan.run(one_way(NIC, "vm1", &of_every_kind(VM1, OUTSIDE)))?;

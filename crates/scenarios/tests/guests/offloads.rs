@@ -18,6 +18,7 @@ fn peer(site: &Site) -> Result<Datagrams> {
     let path = site.daemon.scratch().join("port.sock");
     let socket = path.display().to_string();
     site.daemon.cli_ok(&["port", "add", "lan", "peer", "--unix-dgram", &socket, "--mac", PEER])?;
+    site.make_trunk("peer")?;
     let mut peer = Datagrams::connect(&path)?;
     peer.send(&of_length(BROADCAST, mac(PEER), EXPERIMENT, 60))?;
     wait_until_up(&site.daemon, "lan/peer")?;
@@ -59,7 +60,7 @@ fn send_every_kind(
 #[test]
 fn root_whole_segments_are_cut_for_a_receiver_without_offloads() -> Result<()> {
     let site = Site::ipv4_only()?;
-    let vm = site.vm("vm1")?;
+    let vm = site.trunk_vm("vm1")?;
     let mut peer = peer(&site)?;
     let vm_mac = mac(&vm.mac("eth0")?);
     for from in [(&vm, "vm1", vm_mac), (&site.world.far, "nic0", mac(FAR_MAC))] {
@@ -76,7 +77,7 @@ fn root_whole_segments_are_cut_for_a_receiver_without_offloads() -> Result<()> {
 #[test]
 fn root_whole_segments_pass_whole_to_receivers_with_offloads() -> Result<()> {
     let site = Site::ipv4_only()?;
-    let (vm1, vm2) = (site.vm("vm1")?, site.vm("vm2")?);
+    let (vm1, vm2) = (site.trunk_vm("vm1")?, site.trunk_vm("vm2")?);
     let [mac1, mac2] = [&vm1, &vm2].map(|vm| vm.mac("eth0").map(|text| mac(&text)));
     let (mac1, mac2, far_mac) = (mac1?, mac2?, mac(FAR_MAC));
     let far = &site.world.far;
@@ -103,7 +104,7 @@ fn root_whole_segments_pass_whole_to_receivers_with_offloads() -> Result<()> {
 #[test]
 fn root_a_wire_without_offloads_gets_finished_segments() -> Result<()> {
     let site = Site::ipv4_only()?;
-    let (world, vm) = (&site.world, site.vm("vm1")?);
+    let (world, vm) = (&site.world, site.trunk_vm("vm1")?);
     for (namespace, interface) in
         [(&world.host, NIC), (&world.phys, "p1"), (&world.phys, "p2"), (&world.far, "eth0")]
     {

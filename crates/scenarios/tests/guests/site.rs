@@ -47,6 +47,20 @@ impl Site {
         Ok(vm)
     }
 
+    /// A VM that may send in every VLAN, and whose priorities are kept.
+    pub fn trunk_vm(&self, port: &str) -> Result<Namespace> {
+        let vm = self.vm(port)?;
+        self.make_trunk(port)?;
+        Ok(vm)
+    }
+
+    /// Has a port send in every VLAN and keep its priorities.
+    pub fn make_trunk(&self, port: &str) -> Result<()> {
+        let place = format!("lan/{port}");
+        let trunk = ["--vlan", "trunk=all", "--trust-priority", "on"];
+        self.daemon.cli_ok(&[&["port", "set", &place], &trunk[..]].concat()).map(drop)
+    }
+
     /// A VM with an IPv4 and an IPv6 address.
     pub fn vm_with_addresses(&self, port: &str, number: u8) -> Result<Namespace> {
         let vm = self.vm(port)?;

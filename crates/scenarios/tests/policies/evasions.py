@@ -1,6 +1,7 @@
 """Frames that a VM may want to get past its guards, and some that it may send.
 
-evasions.py MAC    prints for each frame from that MAC: what it is (dhcp, router: for that guard; hidden: for either; allowed), its
+evasions.py MAC    prints for each frame from that MAC: what it is (dhcp, router: for that guard; hidden: for either; allowed; or why no
+                   port lets it in), its
                    name, and its bytes in hexadecimal
 """
 import sys
@@ -63,9 +64,9 @@ show("router", "advertisement of IPv4", ether(v4(), ICMP(type=9), Raw(bytes(8)),
 show("router", "with a wrong checksum", ether(v6(), ICMPv6ND_RA(cksum=0x1234)))
 show("router", "with a checksum left partial", ether(v6(), ICMPv6ND_RA(cksum=0)))
 show("router", "in a VLAN", ether(Dot1Q(vlan=7), v6(), ra()))
-show("router", "in VLAN 4095", ether(Dot1Q(vlan=4095), v6(), ra()))
+show("vlan_not_allowed", "in VLAN 4095", ether(Dot1Q(vlan=4095), v6(), ra()))
 show("router", "with a priority tag", ether(Dot1Q(vlan=0, prio=5), v6(), ra()))
-show("router", "with two tags of VLAN 0", ether(Dot1Q(vlan=0), Dot1Q(vlan=0), v6(), ra()))
+show("double_tag", "with two tags of VLAN 0", ether(Dot1Q(vlan=0), Dot1Q(vlan=0), v6(), ra()))
 show("router", "with three tags", ether(Dot1AD(vlan=7), Dot1Q(vlan=0), Dot1Q(vlan=0), v6(), ra()))
 show("router", "with a service tag", ether(Dot1AD(vlan=7), v6(), ra()))
 show("router", "with a service tag and a tag", ether(Dot1AD(vlan=7), Dot1Q(vlan=8), v6(), ra()))
@@ -103,7 +104,7 @@ show("hidden", "fragments in fragments", ether(v6(), IPv6ExtHdrFragment(m=1, id=
 show("hidden", "an extension longer than what is looked at",
      ether(v6(), IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(200))]), ra()))
 show("hidden", "more extensions than what is looked at", ether(v6(), *[IPv6ExtHdrDestOpt() for _ in range(12)], ra()))
-show("hidden", "more tags than what is looked at", behind_tags(ether(v6(), ra()), "81000000" * 30))
+show("double_tag", "more tags than what is looked at", behind_tags(ether(v6(), ra()), "81000000" * 30))
 show("hidden", "an extension cut off", ether(cut(v6() / IPv6ExtHdrDestOpt(nh=58, len=3) / ra(), IPv6ExtHdrDestOpt)))
 show("hidden", "an IPv4 header longer than the frame", ether(bytes(v4(ihl=15, proto=17)), to=EVERYBODY))
 show("hidden", "an IPv4 header of another version", ether(v4(version=5), UDP(sport=67, dport=68), to=EVERYBODY))

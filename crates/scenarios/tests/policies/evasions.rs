@@ -1,12 +1,14 @@
 //! Every way past the guards that is known, and what has to pass: each frame at whom it reaches, and in the counters.
 
-use crate::lan::{Lan, VM1, VM2};
+use crate::lan::{Lan, TRUNK, VM1, VM2};
 use crate::round::Round;
 use anyhow::{Context, Result, ensure};
 use lab::{NIC, NIC_MAC};
 use serde_json::json;
 use std::path::Path;
 use std::process::Command;
+
+const GUARDS: [&str; 4] = ["--dhcp-guard", "on", "--router-guard", "on"];
 
 /// A frame that `evasions.py` made, with what it is.
 struct Evasion {
@@ -42,11 +44,16 @@ fn round(
     let all = evasions(mac)?;
     Ok(all.iter().fold(Round::default(), |round, Evasion { kind, frame }| {
         let round = round.sends(from, frame);
-        match reason(kind) {
+        match wherever(kind).or(reason(kind)) {
             Some(reason) => round.drops(from, reason),
             None => round.reaches(everybody),
         }
     }))
+}
+
+/// Why a frame passes nowhere, whatever guards are on.
+fn wherever(kind: &str) -> Option<&'static str> {
+    ["vlan_not_allowed", "double_tag"].into_iter().find(|reason| *reason == kind)
 }
 
 fn both(kind: &str) -> Option<&'static str> {
@@ -61,8 +68,8 @@ fn both(kind: &str) -> Option<&'static str> {
 #[test]
 fn root_no_known_evasion_gets_past_the_guards_and_all_passes_without() -> Result<()> {
     let mut lan = Lan::external(&["--no-host"])?;
-    lan.vm("vm1", VM1, &[])?;
-    lan.vm("vm2", VM2, &[])?;
+    lan.vm("vm1", VM1, TRUNK)?;
+    lan.vm("vm2", VM2, TRUNK)?;
     let everybody = [NIC, "vm2"];
     let set = |lan: &Lan, dhcp: &str, router: &str| {
         let guards = ["--dhcp-guard", dhcp, "--router-guard", router];
@@ -85,14 +92,25 @@ fn root_no_known_evasion_gets_past_the_guards_and_all_passes_without() -> Result
 #[test]
 fn root_explain_says_of_every_evasion_what_becomes_of_it() -> Result<()> {
     let mut lan = Lan::external(&["--no-host"])?;
-    lan.vm("vm1", VM1, &["--dhcp-guard", "on", "--router-guard", "on"])?;
+    lan.vm("vm1", VM1, &[&GUARDS, TRUNK].concat())?;
     for Evasion { kind, frame } in evasions(VM1)? {
         let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
         let said = lan.daemon.cli_json(&["explain", "lan/vm1", "--frame", &hex])?;
-        let drops: Vec<_> =
-            both(&kind).iter().map(|reason| json!({"port": "vm1", "reason": reason})).collect();
+        let drops: Vec<_> = wherever(&kind)
+            .or(both(&kind))
+            .iter()
+            .map(|reason| json!({"port": "vm1", "reason": reason}))
+            .collect();
+        let vlan = |kind: &str| {
+            let finding = match kind {
+                "double_tag" => "behind a tag without VLAN comes one that has one",
+                _ => "vm1 may not send with this tag",
+            };
+            json!({"stage": "vlan", "finding": finding})
+        };
         let policies = |may: &str| json!({"stage": "policies", "finding": format!("vm1 {may}")});
         let finding = match drops.is_empty() {
+            _ if wherever(&kind).is_some() => vlan(&kind),
             true => policies("may send what the frame carries"),
             false => policies("may not send what the frame carries or hides"),
         };
@@ -106,8 +124,8 @@ fn root_explain_says_of_every_evasion_what_becomes_of_it() -> Result<()> {
 fn root_the_host_vnic_has_the_guards_of_any_port() -> Result<()> {
     let mut lan = Lan::external(&[])?;
     lan.watch_host("host", "lan")?;
-    lan.vm("vm2", VM2, &[])?;
-    lan.daemon.cli_ok(&["port", "set", "lan/host", "--dhcp-guard", "on", "--router-guard", "on"])?;
+    lan.vm("vm2", VM2, TRUNK)?;
+    lan.daemon.cli_ok(&[&["port", "set", "lan/host"], &GUARDS[..], TRUNK].concat())?;
     lan.run(round("host", NIC_MAC, &[NIC, "vm2"], both)?)?;
     lan.finish()
 }
@@ -115,7 +133,7 @@ fn root_the_host_vnic_has_the_guards_of_any_port() -> Result<()> {
 #[test]
 fn root_guards_judge_what_a_vnic_sends_and_not_what_it_gets() -> Result<()> {
     let mut lan = Lan::external(&["--no-host"])?;
-    lan.vm("vm1", VM1, &["--dhcp-guard", "on", "--router-guard", "on"])?;
+    lan.vm("vm1", VM1, &[&GUARDS, TRUNK].concat())?;
     lan.run(round(NIC, VM2, &["vm1"], |_| None)?)?;
     lan.finish()
 }
@@ -123,7 +141,7 @@ fn root_guards_judge_what_a_vnic_sends_and_not_what_it_gets() -> Result<()> {
 #[test]
 fn root_guards_are_off_by_default_shown_and_refused_on_an_uplink() -> Result<()> {
     let mut lan = Lan::external(&["--no-host"])?;
-    lan.vm("vm1", VM1, &[])?;
+    lan.vm("vm1", VM1, TRUNK)?;
     let guards = |lan: &Lan, port: &str| -> Result<String> {
         let config = &lan.daemon.cli_json(&["port", "show", port])?["config"];
         Ok(format!("{} {}", config["dhcp_guard"], config["router_guard"]))

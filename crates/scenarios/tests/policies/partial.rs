@@ -1,6 +1,6 @@
 //! Checksums left partial: where a VM says that one is to be put, nothing may come to stand that the frame was not judged by.
 
-use crate::lan::{Lan, NOBODY, VM1};
+use crate::lan::{Lan, NOBODY, TRUNK, VM1};
 use crate::round::Round;
 use anyhow::Result;
 use lab::frames::{self, Endpoint, IPV6};
@@ -53,7 +53,7 @@ fn root_a_checksum_left_partial_cannot_rewrite_what_a_frame_was_judged_by() -> R
     let mut lan = Lan::external(&["--no-host"])?;
     // The NIC's kernel does it then, where it is told to.
     lan.world.host.exec(&["ethtool", "-K", NIC, "tx", "off"])?;
-    lan.vm("vm1", VM1, &["--dhcp-guard", "on", "--router-guard", "on"])?;
+    lan.vm("vm1", VM1, &[&["--dhcp-guard", "on", "--router-guard", "on"], TRUNK].concat())?;
     // What a VM's kernel takes from its programs; it refuses what lies further in front.
     for (frame, start, offset) in [
         // The type of an ICMPv6 message: an echo becomes an advertisement.

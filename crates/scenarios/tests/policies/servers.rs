@@ -9,11 +9,11 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What the rogue gives out begins like this, and what the real server outside does like that.
 const ROGUE: [&str; 2] = ["10.66.0.", "fd66:"];
-const REAL: [&str; 2] = ["10.9.0.1", "fd00:9:"];
+pub const REAL: [&str; 2] = ["10.9.0.1", "fd00:9:"];
 
 /// dnsmasq as a server of DHCP and DHCPv6 and as a router that advertises itself.
-struct Server {
-    process: Process,
+pub struct Server {
+    pub process: Process,
     _dir: TempDir,
 }
 
@@ -34,7 +34,7 @@ impl Server {
 }
 
 /// ISC's client for DHCP and DHCPv6, which takes addresses and nothing else.
-struct Client {
+pub struct Client {
     processes: Vec<Process>,
     dir: TempDir,
 }
@@ -45,7 +45,7 @@ const SCRIPT: &str = r#"#!/bin/sh
 "#;
 
 impl Client {
-    fn start(namespace: &Namespace) -> Result<Client> {
+    pub fn start(namespace: &Namespace) -> Result<Client> {
         let mut client = Client { processes: Vec::new(), dir: lab::temp_dir()? };
         let script = client.dir.path().join("script");
         std::fs::write(&script, SCRIPT)?;
@@ -59,7 +59,7 @@ impl Client {
         Ok(client)
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         self.processes.iter().map(Process::log).collect()
     }
 }
@@ -103,20 +103,20 @@ fn rogue_server(namespace: &Namespace) -> Result<Server> {
     Server::start(namespace, ["10.66.0.100,10.66.0.150", "fd66::100,fd66::150,slaac,64"])
 }
 
-fn real_server(world: &World) -> Result<Server> {
+pub fn real_server(world: &World) -> Result<Server> {
     world.far.set_sysctl("net/ipv6/conf/eth0/forwarding", "1")?;
     Server::start(&world.far, ["10.9.0.100,10.9.0.150", "fd00:9::100,fd00:9::150,slaac,64"])
 }
 
 /// The addresses that a namespace was given, but for those of the link.
-fn addresses(namespace: &Namespace) -> Result<Vec<String>> {
+pub fn addresses(namespace: &Namespace) -> Result<Vec<String>> {
     let links = namespace.ip_json("addr show dev eth0 scope global")?;
     let addresses = links[0]["addr_info"].as_array().cloned().unwrap_or_default();
     Ok(addresses.iter().filter_map(|a| Some(a["local"].as_str()?.to_owned())).collect())
 }
 
 /// Waits until the namespace has an address of each kind: a lease, a lease of DHCPv6, one of its own making by the router.
-fn wait_for_all(namespace: &Namespace, [v4, v6]: [&str; 2], log: impl Fn() -> String) -> Result<()> {
+pub fn wait_for_all(namespace: &Namespace, [v4, v6]: [&str; 2], log: impl Fn() -> String) -> Result<()> {
     let given = wait_until("three addresses", PATIENCE, || {
         let addresses = addresses(namespace)?;
         let count = |start: &str| addresses.iter().filter(|address| address.starts_with(start)).count();

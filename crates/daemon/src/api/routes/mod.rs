@@ -2,6 +2,8 @@
 
 pub(super) mod events;
 pub(super) mod macs;
+pub(super) mod multicast;
+pub(super) mod observe;
 pub(super) mod ports;
 pub(super) mod state;
 pub(super) mod switches;
