@@ -44,6 +44,8 @@ const TESTS: &[Package] = &[
     package("netsniff-ng", "senders that do not wait (mausezahn)"),
     package("dnsmasq-base", "the DHCP server and the router (only the program; no service is started)"),
     package("python3-scapy", "frames that hide what they carry, and multicast hosts that lie"),
+    package("nmap", "scans of ports behind access lists"),
+    package("hping3", "blind resets and segments of connections that are another's"),
     package("strace", "kills vmswitchd at every system call of a kind"),
     package("qemu-system-x86", "real guests"),
     package("busybox-static", "what real guests run, and a DHCP client"),

@@ -1,6 +1,6 @@
 //! The command line as a whole. The arguments of each group of commands are in that group's file.
 
-use crate::{capture, explain, mac, multicast, port, state, stats, switch, top, trace};
+use crate::{acl, capture, explain, mac, multicast, port, state, stats, switch, top, trace};
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
 use model::IoChoice;
@@ -60,6 +60,16 @@ Examples:
     Port {
         #[command(subcommand)]
         command: port::PortCommand,
+    },
+    /// Access lists of a port: add a rule, take one away, look at them
+    #[command(after_help = "\
+Examples:
+  vmswitch acl add lan/vm1 in deny from 10.0.0.0/8
+  vmswitch acl list lan/vm1
+  vmswitch acl remove lan/vm1 r1")]
+    Acl {
+        #[command(subcommand)]
+        command: acl::AclCommand,
     },
     /// Look at a MAC table, or forget what it learned
     #[command(after_help = "\
@@ -218,6 +228,9 @@ fn check(cli: &Cli) -> Result<(), Broken> {
         Command::Switch { command: switch::SwitchCommand::Set(args) } if args.changes_nothing() => {
             missing(&["switch", "set"], "say what to change, for example --ageing 10m")
         }
+        Command::Acl { command } => command.rule_error().map_or(Ok(()), |error| {
+            Err((&["acl", "add"][..], ErrorKind::ValueValidation, error.to_string()))
+        }),
         Command::Port { command: port::PortCommand::Set(args) } if args.changes_nothing() => {
             missing(&["port", "set"], "say what to change, for example --guard off")
         }

@@ -1,5 +1,6 @@
 //! vmswitch: the switches of this host from the command line. One command is one request, or a few, to vmswitchd.
 
+mod acl;
 mod answer;
 mod args;
 mod capture;
@@ -56,6 +57,7 @@ async fn carry_out(cli: Cli) -> Result<(), Failure> {
     let answer = match cli.command {
         Command::Switch { command } => switch::run(command, &client).await?,
         Command::Port { command } => port::run(command, &client, style).await?,
+        Command::Acl { command } => acl::run(command, &client, style).await?,
         Command::Mac { command } => mac::run(command, &client).await?,
         Command::Multicast { command } => multicast::run(command, &client).await?,
         Command::Explain(args) => explain::run(&args, &client).await?,

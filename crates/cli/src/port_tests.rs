@@ -29,6 +29,7 @@ Also let in:       -
 Allowed reserved:  -
 DHCP guard:        off
 Router guard:      off
+Access lists:      -
 IP guard:          off
 VLAN:              untagged
 Mirror:            off

@@ -25,6 +25,7 @@ fn port(port: &str, attach: Attachment, mac: &str, stats: PortCounters) -> PortS
         mtu: 1500,
         vhost: None,
         io: None,
+        acl: None,
         leases: Vec::new(),
         mirror: None,
         config,

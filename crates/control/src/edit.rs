@@ -4,8 +4,8 @@
 use crate::mac_pool;
 use model::{
     Attachment, ChangePort, ChangeSwitch, DEFAULT_AGEING_S, DEFAULT_MAC_TABLE_SIZE, DesiredState, IfName,
-    Invalid, IoChoice, MacAddr, Name, NameError, NewSwitch, PortConfig, SwitchConfig, SwitchKind, ValidState,
-    VhostRole, policy::multicast::MulticastConfig,
+    Invalid, IoChoice, MacAddr, Name, NameError, NewSwitch, NoSuchRule, PortConfig, SwitchConfig, SwitchKind,
+    ValidState, VhostRole, policy::multicast::MulticastConfig,
 };
 use std::collections::BTreeSet;
 
@@ -48,6 +48,8 @@ pub enum EditError {
     Invalid(#[from] Invalid),
     #[error(transparent)]
     Name(#[from] NameError),
+    #[error(transparent)]
+    NoSuchRule(#[from] NoSuchRule),
 }
 
 /// A state to be edited, and where MAC addresses come from.
@@ -148,6 +150,7 @@ impl Editor {
         if !takes_nic_mac(&self.state.switches[place], &port) && port.mac.is_none() {
             port.mac = Some(self.hand_out()?);
         }
+        port.acl.name_rules(&[]);
         self.state.switches[place].ports.push(port);
         Ok(self.state.validate()?)
     }
@@ -178,6 +181,9 @@ impl Editor {
         port.mirror = change.mirror.unwrap_or_else(|| std::mem::take(&mut port.mirror));
         port.trust_priority = change.trust_priority.unwrap_or(port.trust_priority);
         port.mtu = change.mtu.or(port.mtu);
+        if let Some(acl) = change.acl {
+            port.acl = port.acl.changed(acl)?;
+        }
         port.learn_limit = change.learn_limit.unwrap_or(port.learn_limit);
         port.io = change.io.unwrap_or(port.io);
         port.guard_also.change(change.guard_also);
@@ -213,6 +219,7 @@ impl Editor {
     /// [`EditError`].
     pub fn replace(mut self, desired: DesiredState) -> Result<ValidState, EditError> {
         let former = std::mem::replace(&mut self.state, desired);
+        name_rules(&mut self.state, &former);
         for switch in 0..self.state.switches.len() {
             for port in 0..self.state.switches[switch].ports.len() {
                 let (config, of) = (&self.state.switches[switch].ports[port], &self.state.switches[switch]);
@@ -290,6 +297,17 @@ pub fn takes_nic_mac(switch: &SwitchConfig, port: &PortConfig) -> bool {
 
 fn uplink_port(nic: &IfName) -> Result<PortConfig, EditError> {
     Ok(PortConfig::new(nic.as_str().parse()?, Attachment::Uplink(nic.clone())))
+}
+
+/// Gives names to rules of access lists that have none: those that the same rules had.
+fn name_rules(state: &mut DesiredState, former: &DesiredState) {
+    for switch in &mut state.switches {
+        let had = former.switches.iter().find(|s| s.name == switch.name);
+        for port in &mut switch.ports {
+            let had = had.and_then(|s| s.port(port.name.as_str()));
+            port.acl.name_rules(had.map_or(&[], |port| &port.acl.rules));
+        }
+    }
 }
 
 /// Has frames pass the uplink's NIC so.

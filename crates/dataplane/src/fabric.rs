@@ -6,6 +6,7 @@ mod originate;
 use crate::{
     forms::Forms,
     limiter::{Allowance, Limiter},
+    lists::Lists,
     observer::Observer,
     share::Share,
     tables::{Desk, Tables},
@@ -256,7 +257,7 @@ impl Fabric {
         self.observer.begin();
         settle_checksums(batch);
         self.decide(ingress, batch, now);
-        self.sort(ingress, batch);
+        self.sort(ingress, batch, now);
         if self.desk.snapshot().learns_leases() {
             self.hear_leases(ingress, batch, now);
         }
@@ -320,8 +321,8 @@ impl Fabric {
         counters.rx_bytes += batch.frame_bytes() as u64;
     }
 
-    fn sort(&mut self, ingress: PortIndex, batch: &mut Batch) {
-        let Self { desk, ports, touched, copies, wire_lens, forms, observer, .. } = self;
+    fn sort(&mut self, ingress: PortIndex, batch: &mut Batch, now: Millis) {
+        let Self { tables, desk, ports, touched, copies, wire_lens, forms, observer, .. } = self;
         forms.clear();
         let snapshot = desk.snapshot();
         let mut first = 0;
@@ -339,6 +340,15 @@ impl Fabric {
                             observer.dropped(frame..frame + 1, to, DropReason::Oversize);
                         }
                     }
+                }
+                if let Some(mut lists) = Lists::of(tables, snapshot, to, now) {
+                    slot.retag(before, |frame| match lists.judge(batch, frame, vlan) {
+                        None => Ok(frame),
+                        Some(reason) => {
+                            observer.dropped(frame..frame + 1, to, reason);
+                            Err(reason)
+                        }
+                    });
                 }
                 if !vlan.is_none() {
                     slot.retag(before, |frame| {

@@ -9,8 +9,9 @@ use crate::{
     tap::Tap,
     worker::{Clock, Worker},
 };
-use engine::{EngineEvent, Entry, Lease, Millis, MulticastReport, PortIndex, Snapshot, TableConfig};
+use engine::{EngineEvent, Entry, Lease, Meter, Millis, MulticastReport, PortIndex, Snapshot, TableConfig};
 use io::{Link, Port, PortError, Waker};
+use model::AclRule;
 use std::{
     collections::HashMap,
     sync::{Arc, mpsc},
@@ -171,6 +172,15 @@ impl Dataplane {
     pub fn detach(&self, id: SwitchId, port: PortIndex) -> Detached {
         let shares = self.ask_all(|reply| Command::Detach(id, port, reply));
         Detached(shares.filter_map(|share| share.ok().flatten()).collect())
+    }
+
+    /// What the meters of a port have counted, and how many flows its stateful rules remember.
+    pub fn access_lists(
+        &self,
+        id: SwitchId,
+        port: PortIndex,
+    ) -> Result<(Vec<(AclRule, Meter)>, usize), Gone> {
+        Ok(self.tables(id)?.access_lists(port))
     }
 
     /// What passed the switch so far: exact, as each worker is asked between two batches.

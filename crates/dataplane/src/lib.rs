@@ -17,6 +17,7 @@ mod forms;
 mod handle;
 mod holds;
 mod limiter;
+mod lists;
 mod load;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -2,7 +2,9 @@
 //! threads can come.
 
 #[cfg(not(test))]
-pub(crate) use parking_lot::{Mutex, RwLock};
+pub(crate) use parking_lot::{Mutex, RwLock, RwLockWriteGuard as WriteGuard};
+#[cfg(test)]
+pub(crate) use shuttle::sync::RwLockWriteGuard as WriteGuard;
 #[cfg(test)]
 pub(crate) use shuttled::{Mutex, RwLock};
 

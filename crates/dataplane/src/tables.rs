@@ -9,15 +9,15 @@
 
 use crate::{
     limiter::{Limiter, Maximum},
-    sync::{Mutex, RwLock},
+    sync::{Mutex, RwLock, WriteGuard},
     uplink::SharedUplink,
 };
 use engine::{
-    EngineEvent, Entry, FrameIn, Lease, List, Millis, MulticastReport, PortIndex, Question, Snapshot, Step,
-    Switch, TableConfig, Verdict, Verdicts,
+    AclFrame, AclWay, EngineEvent, Entry, FrameIn, Lease, List, Meter, Millis, MulticastReport, PortIndex,
+    Question, Snapshot, Step, Switch, TableConfig, Verdict, Verdicts, Vlan,
 };
 use io::HEAD_BYTES;
-use model::DropReason;
+use model::{AclRule, DropReason};
 use std::sync::Arc;
 
 /// The tables of one switch.
@@ -151,6 +151,18 @@ impl Tables {
         not_learned
     }
 
+    /// The switch, to oneself.
+    pub(crate) fn write(&self) -> WriteGuard<'_, Switch> {
+        self.switch.write()
+    }
+
+    /// What the meters of a port have counted, and how many flows it remembers.
+    pub(crate) fn access_lists(&self, port: PortIndex) -> (Vec<(AclRule, Meter)>, usize) {
+        let switch = self.switch.read();
+        let meters = switch.meters(port).map(|(rule, meter)| (rule.clone(), meter)).collect();
+        (meters, switch.flows(port))
+    }
+
     /// Hears a frame that came from `port` and passes, for its leases.
     pub(crate) fn hear_sent(&self, port: PortIndex, frame: &[u8], now: Millis) {
         self.switch.write().hear_sent(port, frame, now);
@@ -205,9 +217,15 @@ impl Tables {
         let (mut steps, verdicts) = switch.explain(ingress, FrameIn { header, len }, now);
         let verdict = verdicts.first().copied().unwrap_or(Verdict::Drop(DropReason::PortDown));
         let snapshot = switch.snapshot();
-        let outcome = |to: PortIndex, vlan| match snapshot.fits(to, len, header) {
-            true => snapshot.retag(ingress, to, vlan, header).map(|_| to).map_err(|reason| (to, reason)),
-            false => Err((to, DropReason::Oversize)),
+        let mut outcome = |to: PortIndex, vlan: Vlan| {
+            if !snapshot.fits(to, len, header) {
+                return Err((to, DropReason::Oversize));
+            }
+            snapshot.retag(ingress, to, vlan, header).map_err(|reason| (to, reason))?;
+            let frame = AclFrame { header, len, vlan: vlan.id() };
+            let Some(finding) = switch.explain_leaving(to, &frame, now) else { return Ok(to) };
+            steps.push(Step::AccessLists { port: to, way: AclWay::In, finding });
+            finding.refused.map_or(Ok(to), |reason| Err((to, reason)))
         };
         let mut outcomes = match verdict {
             Verdict::Drop(reason) => vec![Err((ingress, reason))],

@@ -1,4 +1,4 @@
-//! SipHash-1-3 of one 64-bit word.
+//! SipHash-1-3 of one 64-bit word, or of a few.
 //!
 //! The sources that a switch learns are chosen by its guests, and a guest that could find addresses of one hash would
 //! turn each look-up into a walk. So the hash is a keyed pseudo-random function with a secret seed for each switch: the
@@ -9,11 +9,11 @@
 /// The secret key.
 pub(crate) type Seed = [u64; 2];
 
-/// SipHash with `C` rounds for each word and `D` at the end, over the eight bytes of `word` in little-endian order.
+/// SipHash with `C` rounds for each word and `D` at the end, over the bytes of `words` in little-endian order.
 #[inline]
-fn sip<const C: usize, const D: usize>(seed: Seed, word: u64) -> u64 {
-    /// The final block of an eight-byte message holds its length and nothing else.
-    const LENGTH_BLOCK: u64 = 8 << 56;
+fn sip<const C: usize, const D: usize, const N: usize>(seed: Seed, words: [u64; N]) -> u64 {
+    // The final block of a message of whole words holds its length and nothing else.
+    let length_block = (8 * N as u64) << 56;
     let [k0, k1] = seed;
     // The initial state spells "somepseudorandomlygeneratedbytes".
     let mut v = [
@@ -22,7 +22,7 @@ fn sip<const C: usize, const D: usize>(seed: Seed, word: u64) -> u64 {
         k0 ^ 0x6c79_6765_6e65_7261,
         k1 ^ 0x7465_6462_7974_6573,
     ];
-    for block in [word, LENGTH_BLOCK] {
+    for block in words.into_iter().chain([length_block]) {
         v[3] ^= block;
         (0..C).for_each(|_| round(&mut v));
         v[0] ^= block;
@@ -50,7 +50,13 @@ fn round(v: &mut [u64; 4]) {
 /// The hash of `word` under `seed`.
 #[inline]
 pub(crate) fn hash(seed: Seed, word: u64) -> u64 {
-    sip::<1, 3>(seed, word)
+    sip::<1, 3, 1>(seed, [word])
+}
+
+/// The hash of `words` under `seed`.
+#[inline]
+pub(crate) fn hash_words<const N: usize>(seed: Seed, words: [u64; N]) -> u64 {
+    sip::<1, 3, N>(seed, words)
 }
 
 #[cfg(test)]
@@ -62,7 +68,7 @@ mod tests {
     #[test]
     fn two_four_gives_the_vector_of_the_reference_implementation() {
         let seed = [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908];
-        assert_eq!(sip::<2, 4>(seed, 0x0706_0504_0302_0100), 0x93f5_f579_9a93_2462);
+        assert_eq!(sip::<2, 4, 1>(seed, [0x0706_0504_0302_0100]), 0x93f5_f579_9a93_2462);
     }
 
     #[test]
@@ -72,9 +78,11 @@ mod tests {
             let mut one_three = std::hash::DefaultHasher::new();
             one_three.write(&u64::to_le_bytes(word));
             assert_eq!(hash([0, 0], word), one_three.finish());
+            one_three.write(&u64::to_le_bytes(!word));
+            assert_eq!(hash_words([0, 0], [word, !word]), one_three.finish());
             let mut two_four = core::hash::SipHasher::new_with_keys(word, !word);
             two_four.write(&u64::to_le_bytes(word ^ 5));
-            assert_eq!(sip::<2, 4>([word, !word], word ^ 5), two_four.finish());
+            assert_eq!(sip::<2, 4, 1>([word, !word], [word ^ 5]), two_four.finish());
         }
     }
 }

@@ -27,10 +27,12 @@
 
 extern crate alloc;
 
+mod acl;
 mod events;
 mod guard;
 mod guards;
 mod hash;
+mod index;
 mod ip_guard;
 mod key;
 mod mac_table;
@@ -46,6 +48,7 @@ mod storm;
 mod switch;
 mod vlan;
 
+pub use acl::{Acl, AclFinding, AclFrame, AclState, AclWay, Meter};
 pub use events::{EVENT_INTERVAL, EngineEvent, MAX_EVENTS};
 pub use guard::GuardAlso;
 pub use ip_guard::{IpGuard, Lease};

@@ -52,17 +52,16 @@
 
 mod fullest;
 mod guarded;
-mod index;
 mod slab;
 
 use crate::{
     Millis, PortIndex,
     hash::{self, Seed},
+    index::{Index, MAX_SLOTS},
     key::{EVERY_VLAN, Key},
 };
 use alloc::{vec, vec::Vec};
 use fullest::Fullest;
-use index::{Index, MAX_SLOTS};
 use model::MacKind;
 use slab::{List, Node, Slab, Slot};
 use wire::MacAddr;

@@ -36,7 +36,7 @@ mod snooping;
 pub use snooping::List;
 
 use crate::{
-    EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan, guards,
+    Acl, AclFrame, AclWay, EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan, guards,
     key::{EVERY_VLAN, Key},
     mac_table::{Hashed, Learned, MacTable, Source},
     snapshot::Port,
@@ -130,7 +130,7 @@ impl Switch {
     ) -> u32 {
         self.table.advance(now);
         let (now, frames) = (self.table.now(), frames.into_iter());
-        let Self { snapshot, table, events, states, multicast } = self;
+        let Self { snapshot, table, events, states, multicast, .. } = self;
         let memory = Writable { table, events, state: states.get_mut(usize::from(ingress.0)) };
         let decided = decide(snapshot, ingress, memory, frames.clone(), out);
         if let Some(multicast) = multicast {
@@ -169,7 +169,7 @@ impl Switch {
         let mut table = self.table.clone();
         table.advance(now);
         let state = self.states.get(usize::from(ingress.0)).cloned();
-        let memory = Explaining { table, state: state.unwrap_or_default(), steps: &mut steps };
+        let memory = Explaining { table, state: state.unwrap_or_default(), steps: &mut steps, held: None };
         decide(&self.snapshot, ingress, memory, [frame].into_iter(), &mut out);
         if let Some(multicast) = &self.multicast {
             let (snapshot, knowledge, now) =
@@ -200,6 +200,12 @@ fn decide<'f>(
     } else {
         Way::<_, false> { ingress, port, snapshot, memory }.decide(frames, out)
     }
+}
+
+/// True for what access lists drop.
+const fn is_of_lists(reason: DropReason) -> bool {
+    use DropReason::{AclDenied, ExtAclDenied, FlowTableFull, OutOfState};
+    matches!(reason, AclDenied | ExtAclDenied | OutOfState | FlowTableFull)
 }
 
 /// Not inlined, so that the way of most ports stays as short as it is.
@@ -360,7 +366,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             Some(header) if frame.len as usize >= ethernet::HEADER_LEN => {
                 let (dst, src) = Key::pair(header);
                 if INSPECTS || is_tagged(header) {
-                    let (vlan, refused) = self.inspect(frame.header);
+                    let (vlan, refused) = self.inspect(dst, src, frame);
                     let learned_in = self.snapshot.learns_in(vlan.id());
                     Reading { dst: dst.in_vlan(learned_in), src: src.in_vlan(learned_in), vlan, refused }
                 } else {
@@ -373,21 +379,58 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
 
     /// Finds the VLAN of a frame, and looks into the frame where the port has policies that want it; says why it is refused.
     #[inline(never)]
-    fn inspect(&mut self, header: &[u8]) -> (Vlan, Option<DropReason>) {
-        let vlan = match self.port.vlans.classify(header) {
+    fn inspect(&mut self, dst: Key, src: Key, frame: &FrameIn<'_>) -> (Vlan, Option<DropReason>) {
+        let vlan = match self.port.vlans.classify(frame.header) {
             Ok(vlan) => vlan,
             Err(reason) => return (Vlan::NONE, Some(reason)),
         };
         let looks = INSPECTS && self.port.policy.inspects();
-        (vlan, if looks { self.look_into(header) } else { None })
+        (vlan, if looks { self.look_into(dst, src, vlan, frame) } else { None })
     }
 
     /// Why the policies that look into frames refuse one, in their order.
     #[inline]
-    fn look_into(&mut self, header: &[u8]) -> Option<DropReason> {
+    fn look_into(&mut self, dst: Key, src: Key, vlan: Vlan, frame: &FrameIn<'_>) -> Option<DropReason> {
         let policy = &self.port.policy;
-        let by_guards = if policy.has_guards() { guards::refusal(policy, header) } else { None };
-        by_guards.or_else(|| self.ip_refusal(header))
+        let by_lists = match policy.acl() {
+            Some(acl) => self.by_access_lists(acl, (dst, src), vlan, frame),
+            None => None,
+        };
+        let guards = || if policy.has_guards() { guards::refusal(policy, frame.header) } else { None };
+        by_lists.or_else(guards).or_else(|| self.ip_refusal(frame.header))
+    }
+
+    /// Why the port's access lists refuse a frame. Nothing is remembered of one that its addresses keep out: those come first.
+    fn by_access_lists(
+        &mut self,
+        acl: &Acl,
+        (dst, src): (Key, Key),
+        vlan: Vlan,
+        frame: &FrameIn<'_>,
+    ) -> Option<DropReason> {
+        let keeps_state = acl.keeps_state();
+        if !acl.judges(AclWay::Out) || (keeps_state && self.is_kept_out(dst, src)) {
+            return None;
+        }
+        let now = self.table().now();
+        let state = if keeps_state { self.memory.state() } else { None };
+        let finding = match state.and_then(|state| state.acl.get_mut()) {
+            Some(state) => {
+                let frame = AclFrame { header: frame.header, len: frame.len, vlan: vlan.id() };
+                state.judge(AclWay::Out, &frame, now)
+            }
+            None => acl.judge(AclWay::Out, frame.header),
+        };
+        self.memory.hold(Step::AccessLists { port: self.ingress, way: AclWay::Out, finding });
+        finding.refused
+    }
+
+    /// True where a frame's addresses keep it out whatever it carries.
+    fn is_kept_out(&self, dst: Key, src: Key) -> bool {
+        let is_reserved = dst.is_group() && self.port.is_reserved(dst.mac());
+        !src.is_valid_source()
+            || is_reserved
+            || (self.port.guarded && self.port.roaming.is_none() && !self.port.may_send_from(src))
     }
 
     #[inline]
@@ -469,7 +512,10 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         if self.is_reserved(run.dst) {
             return Some(DropReason::ReservedMulticast);
         }
-        if INSPECTS && self.port.policy.inspects() {
+        if INSPECTS {
+            self.memory.note_held();
+        }
+        if INSPECTS && self.port.policy.inspects() && !refused.is_some_and(is_of_lists) {
             self.note_policies(refused);
         }
         refused

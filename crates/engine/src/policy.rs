@@ -1,7 +1,7 @@
 //! What one port may do.
 
-use crate::{GuardAlso, IpGuard, Limits, Mirror};
-use alloc::vec::Vec;
+use crate::{Acl, AclWay, GuardAlso, IpGuard, Limits, Mirror};
+use alloc::{sync::Arc, vec::Vec};
 use model::policy::vlan::{Trunk, VlanMode};
 use wire::MacAddr;
 
@@ -40,6 +40,8 @@ pub struct PortPolicy {
     pub dhcp_guard: bool,
     /// Neither router advertisements nor redirects may be sent from this vNIC. An uplink has no such guard, whatever is set here.
     pub router_guard: bool,
+    /// Who may talk to the vNIC, and whom it may talk to. An uplink has no such lists, whatever is set here.
+    pub acl: Option<Arc<Acl>>,
     /// The IP addresses that this vNIC may use, unless it may use any. An uplink has no such guard, whatever is set here.
     pub ip_guard: Option<IpGuard>,
     /// In which VLANs the port is.
@@ -72,6 +74,7 @@ impl PortPolicy {
             allow_reserved: 0,
             dhcp_guard: false,
             router_guard: false,
+            acl: None,
             ip_guard: None,
             vlan: match role {
                 Role::Uplink => VlanMode::Trunk(Trunk::all()),
@@ -94,8 +97,9 @@ impl PortPolicy {
 
     /// True where a policy remembers something of the port's frames.
     #[must_use]
-    pub const fn remembers(&self) -> bool {
-        self.storm_limit().is_some() || self.most_leases() != 0
+    pub fn remembers(&self) -> bool {
+        let limited = self.storm_limit().is_some() || self.most_leases() != 0;
+        limited || self.acl().is_some_and(|acl| acl.keeps_state())
     }
 
     /// The most frames a second that the port may have flooded.
@@ -104,6 +108,12 @@ impl PortPolicy {
             (Role::Uplink, _) | (_, 0) => None,
             (Role::Vnic, limit) => Some(limit),
         }
+    }
+
+    /// The access lists of a vNIC.
+    #[must_use]
+    pub fn acl(&self) -> Option<&Arc<Acl>> {
+        self.acl.as_ref().filter(|_| matches!(self.role, Role::Vnic))
     }
 
     /// The most addresses that the port's IP guard learns from its leases.
@@ -123,7 +133,9 @@ impl PortPolicy {
 
     /// True where it has to be known what frames carry.
     #[must_use]
-    pub const fn inspects(&self) -> bool {
-        self.has_guards() || (self.ip_guard.is_some() && matches!(self.role, Role::Vnic))
+    pub fn inspects(&self) -> bool {
+        self.has_guards()
+            || (self.ip_guard.is_some() && matches!(self.role, Role::Vnic))
+            || self.acl().is_some_and(|acl| acl.judges(AclWay::Out))
     }
 }

@@ -1,6 +1,6 @@
 //! What a stage of the pipeline found, for whoever asks what becomes of a frame.
 
-use crate::{Audience, Learned, PortIndex};
+use crate::{AclFinding, AclWay, Audience, Learned, PortIndex};
 use model::DropReason;
 use wire::MacAddr;
 
@@ -23,6 +23,15 @@ pub enum Step {
     Roamed(Roamed),
     /// In which VLAN it is: 0 is none; or why it is not let in.
     Vlan(Result<u16, DropReason>),
+    /// The access lists of a port looked at it: of the one that it came from, or of one that it is to leave on.
+    AccessLists {
+        /// Whose they are.
+        port: PortIndex,
+        /// Which way it goes, as that port's vNIC sees it.
+        way: AclWay,
+        /// What they found.
+        finding: AclFinding,
+    },
     /// The port has policies that look into frames: DHCP guard, router guard.
     Policies {
         /// Why they do not let it in.

@@ -13,6 +13,8 @@ pub struct Switch {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) table: MacTable,
     pub(crate) events: Events,
+    /// What the hashes of flows are keyed with.
+    seed: [u64; 2],
     /// By port.
     pub(crate) states: Vec<PortState>,
     /// Set while the switch snoops.
@@ -27,6 +29,7 @@ impl Switch {
             snapshot: Arc::default(),
             table: MacTable::new(config, seed),
             events: Events::default(),
+            seed,
             states: Vec::new(),
             multicast: None,
         }
@@ -53,6 +56,7 @@ impl Switch {
             if !port.is_some_and(PortPolicy::remembers) {
                 *state = PortState::default();
             }
+            state.acl.follow(port.and_then(PortPolicy::acl), self.seed);
             let former = self.snapshot.policy(PortIndex(index as u16));
             state.leases.follow(former, port);
         }
@@ -112,6 +116,9 @@ impl Switch {
     /// counts as absent from the moment it expires.
     pub fn age(&mut self, now: Millis, budget: usize) -> usize {
         self.table.advance(now);
+        for acl in self.states.iter_mut().filter_map(|state| state.acl.get_mut()) {
+            acl.sweep(budget, now);
+        }
         (0..budget).take_while(|_| self.table.reclaim_one()).count()
     }
 

@@ -113,6 +113,7 @@ fn policy() -> impl Strategy<Value = PortPolicy> {
             allow_reserved,
             dhcp_guard: guards.1,
             router_guard: guards.2,
+            acl: None,
             learn_limit,
             mtu: 1500,
             limits: Limits::default(),

@@ -1,7 +1,7 @@
 //! What the REST API takes and answers beside configuration and status.
 
 use crate::{
-    IfName, IoChoice, Name, SwitchKind, VhostRole,
+    ChangeAcl, IfName, IoChoice, Name, SwitchKind, VhostRole,
     policy::{
         guard::ChangeGuardAlso,
         ip_guard::ChangeIpGuard,
@@ -131,6 +131,9 @@ pub struct ChangePort {
     /// Whether the priority in tags is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust_priority: Option<bool>,
+    /// Access lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acl: Option<ChangeAcl>,
     /// Copies of the port's frames; replaces what was set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<MirrorConfig>,

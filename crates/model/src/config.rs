@@ -1,7 +1,7 @@
 //! Desired state: what the state file, `apply` and `export` hold.
 
 use crate::{
-    IfName, Name,
+    AclConfig, IfName, Name,
     policy::{
         guard::GuardAlso,
         ip_guard::IpGuardConfig,
@@ -161,6 +161,9 @@ pub struct PortConfig {
     /// always kept.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub trust_priority: bool,
+    /// Who may talk to the vNIC, and whom it may talk to. An uplink has no such lists.
+    #[serde(default, skip_serializing_if = "AclConfig::is_default")]
+    pub acl: AclConfig,
     /// Copies of the port's frames.
     #[serde(default, skip_serializing_if = "MirrorConfig::is_off")]
     pub mirror: MirrorConfig,
@@ -200,6 +203,7 @@ impl PortConfig {
             vlan: None,
             mirror: MirrorConfig::default(),
             trust_priority: false,
+            acl: AclConfig::default(),
             learn_limit: DEFAULT_LEARN_LIMIT,
             mtu: None,
             queues: None,

@@ -51,6 +51,14 @@ drop_reasons! {
     DoubleTag = "double_tag",
     /// The destination is reserved for the link itself (01-80-C2-00-00-00 to -0F) and the port may not send to it.
     ReservedMulticast = "reserved_multicast",
+    /// A basic access list of the port denies whom the frame is from or for.
+    AclDenied = "acl_denied",
+    /// An extended access list of the port denies the frame.
+    ExtAclDenied = "ext_acl_denied",
+    /// A stateful access list allows the flow, but the frame neither opens it nor belongs to it where it is.
+    OutOfState = "out_of_state",
+    /// A stateful access list allows the frame to open a flow, but the port remembers as many as it may.
+    FlowTableFull = "flow_table_full",
     /// The port may not serve DHCP and the frame carries a DHCP server's message, or hides what it carries.
     DhcpGuard = "dhcp_guard",
     /// The port may not act as a router and the frame carries a router advertisement or a redirect, or hides what it carries.

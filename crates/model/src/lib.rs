@@ -28,9 +28,13 @@ pub use event::{Event, EventKind};
 pub use explain::{ExplainFrame, ExplainedDrop, ExplainedStep, Explanation, FrameBytes, FrameBytesError};
 pub use name::{IfName, Name, NameError};
 pub use observe::{CaptureRequest, MAX_FILTER_LEN, TraceLine, TraceRequest, TracedDrop, TracedFrame};
+pub use policy::acl::{
+    AclAction, AclAddress, AclConfig, AclDirection, AclMatch, AclPrefix, AclRule, AclRuleError, AclTraffic,
+    ChangeAcl, DEFAULT_FLOWS, DEFAULT_IDLE_S, MAX_ACL_RULES, MAX_FLOWS, NoSuchRule, PrefixError,
+};
 pub use status::{
-    IoMode, IoStatus, MacEntry, MacKind, MirrorStatus, PortState, PortStatus, RefusedMode, SharingStatus,
-    SwitchStatus, VhostStatus, WorkerStatus,
+    AclStatus, IoMode, IoStatus, MacEntry, MacKind, MeterStatus, MirrorStatus, PortState, PortStatus,
+    RefusedMode, SharingStatus, SwitchStatus, VhostStatus, WorkerStatus,
 };
 pub use validate::{Invalid, ValidState};
 pub use wire::{IpPrefix, MacAddr};

@@ -108,6 +108,9 @@ pub struct PortStatus {
     /// Of an uplink, a netdev or a TAP, while its interface is open: how frames pass it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io: Option<IoStatus>,
+    /// Of a port whose access lists count or remember something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acl: Option<AclStatus>,
     /// The addresses that the vNIC leases, as far as its IP guard has learned them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leases: Vec<LeasedAddress>,
@@ -118,6 +121,29 @@ pub struct PortStatus {
     pub config: PortConfig,
     /// What passed it.
     pub stats: PortCounters,
+}
+
+/// What the access lists of a port have counted and remember.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct AclStatus {
+    /// Its meters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub meters: Vec<MeterStatus>,
+    /// Flows that stateful rules remember.
+    pub flows: u32,
+}
+
+/// What a meter has counted: frames that the access lists let pass. It stays while the meter does, whatever becomes of other rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct MeterStatus {
+    /// Name of its rule.
+    pub rule: Name,
+    /// Frames; one that will be cut to segments counts as one.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// What became of copies for a collector.

@@ -4,8 +4,8 @@ mod mirrors;
 mod private_vlans;
 
 use crate::{
-    Attachment, DesiredState, IfName, IoChoice, MAX_MAC_TABLE_SIZE, MAX_PORTS, MAX_QUEUES, Name, PortConfig,
-    STATE_VERSION, SwitchConfig, SwitchKind,
+    Attachment, DesiredState, IfName, IoChoice, MAX_ACL_RULES, MAX_MAC_TABLE_SIZE, MAX_PORTS, MAX_QUEUES,
+    Name, PortConfig, STATE_VERSION, SwitchConfig, SwitchKind,
     policy::{
         guard::{self, GuardError},
         ip_guard::{self, IpGuardError},
@@ -80,6 +80,12 @@ pub enum Invalid {
         "port '{port}' is an uplink and has no {what} guard: servers and routers outside are reached through it; set the guard on the ports of VMs"
     )]
     NoSuchGuardOnUplink { port: Name, what: &'static str },
+    #[error("port '{0}' is an uplink and has no access lists: set them on the ports of VMs")]
+    NoAclOnUplink(Name),
+    #[error("port '{port}' has {count} rules in its access lists: {MAX_ACL_RULES} are the most")]
+    TooManyRules { port: Name, count: usize },
+    #[error("two rules on port '{port}' {why}: '{first}' and '{second}'; leave one out")]
+    AclRules { port: Name, first: String, second: String, why: &'static str },
     #[error(
         "port '{port}' is attached to {kind} and has no choice of io '{}': leave it out, only an uplink and a netdev have one", io.as_str()
     )]
@@ -196,9 +202,11 @@ fn check_kind(switch: &SwitchConfig) -> Result<(), Invalid> {
 }
 
 fn check_port(port: &PortConfig) -> Result<(), Invalid> {
-    if matches!(port.attach, Attachment::Uplink(_)) {
+    let is_uplink = matches!(port.attach, Attachment::Uplink(_));
+    if is_uplink {
         check_uplink(port)?;
     }
+    port.acl.check(port, is_uplink)?;
     if !port.io.is_auto() && !port.attach.has_io_choice() {
         return Err(no_io_choice(port));
     }

@@ -9,6 +9,8 @@ mod ip_guard;
 mod lan;
 #[path = "policies/listeners.rs"]
 mod listeners;
+#[path = "policies/lists.rs"]
+mod lists;
 #[path = "policies/partial.rs"]
 mod partial;
 #[path = "policies/private_vlans.rs"]

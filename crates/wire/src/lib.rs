@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod ip;
 mod mac;
 pub mod multicast;
+pub mod packet;
 mod partial;
 mod prefix;
 pub mod segment;

@@ -117,8 +117,14 @@ pub struct TcpView<'a> {
 impl<'a> TcpView<'a> {
     /// FIN: no more data from the sender.
     pub const FIN: u8 = 0x01;
+    /// SYN: the sequence numbers begin.
+    pub const SYN: u8 = 0x02;
+    /// RST: there is no such connection.
+    pub const RST: u8 = 0x04;
     /// PSH: hand over what there is.
     pub const PSH: u8 = 0x08;
+    /// ACK: the acknowledgement counts.
+    pub const ACK: u8 = 0x10;
     /// CWR: congestion window reduced (RFC 3168).
     pub const CWR: u8 = 0x80;
 

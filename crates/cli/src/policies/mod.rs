@@ -1,5 +1,6 @@
 //! Policies of a port: what is given with `port add` and `port set`, and what `port show` says. A file for each.
 
+mod acl;
 mod guard;
 mod ip_guard;
 mod mirror;
@@ -41,6 +42,8 @@ pub struct Policies {
     #[arg(long)]
     router_guard: Option<OnOff>,
     #[command(flatten)]
+    acl: acl::AclArgs,
+    #[command(flatten)]
     ip_guard: ip_guard::IpGuardArgs,
     #[command(flatten)]
     vlan: vlan::VlanArgs,
@@ -68,6 +71,7 @@ impl Policies {
         port.router_guard = self.router_guard.is_some_and(bool::from);
         port.learn_limit = self.learn_limit.unwrap_or(port.learn_limit);
         port.mtu = self.mtu;
+        self.acl.add_to(port);
         self.guard_also.add_to(port);
         self.ip_guard.add_to(port);
         self.mirror.add_to(port);
@@ -86,6 +90,7 @@ impl Policies {
         change.router_guard = self.router_guard.map(bool::from);
         change.learn_limit = self.learn_limit;
         change.mtu = self.mtu;
+        self.acl.add_to_change(change);
         self.guard_also.add_to_change(change);
         self.ip_guard.add_to_change(change);
         self.mirror.add_to_change(change);
@@ -107,6 +112,7 @@ pub fn rows(port: &PortStatus) -> Vec<(&'static str, String)> {
         ("DHCP guard", on_vnic(port, config.dhcp_guard).into()),
         ("Router guard", on_vnic(port, config.router_guard).into()),
     ];
+    rows.extend(acl::rows(port));
     rows.extend(ip_guard::rows(port));
     rows.extend(vlan::rows(config));
     rows.push(mirror::row(config));

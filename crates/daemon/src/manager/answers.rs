@@ -7,8 +7,12 @@ use super::{
     sharing,
 };
 use crate::{api::Refused, events::now_s};
-use dataplane::WorkerReport;
-use model::{MacEntry, Name, PortCounters, PortStatus, SwitchConfig, SwitchStatus, WorkerStatus};
+use dataplane::{SwitchId, WorkerReport};
+use engine::Meter;
+use model::{
+    AclStatus, MacEntry, MeterStatus, Name, PortCounters, PortStatus, SwitchConfig, SwitchStatus,
+    WorkerStatus,
+};
 
 impl Core {
     pub fn switch_status(&self, name: &str) -> Result<SwitchStatus, Refused> {
@@ -40,7 +44,12 @@ impl Core {
             report.ports.iter().find(|(index, _)| *index == port.index).map(|(_, c)| *c).unwrap_or_default()
         };
         let ports = config.ports.iter().filter_map(|p| live.ports.get(&p.name));
-        Ok(ports.map(|port| self.status(&config.name, port, counters(port))).collect())
+        ports
+            .map(|port| {
+                let acl = self.acl_status(live.id, port)?;
+                Ok(PortStatus { acl, ..self.status(&config.name, port, counters(port)) })
+            })
+            .collect()
     }
 
     pub fn port_status(&self, switch: &str, port: &str) -> Result<PortStatus, Refused> {
@@ -75,6 +84,17 @@ impl Core {
         Ok((0..).zip(self.dataplane.loads()?).map(status).collect())
     }
 
+    fn acl_status(&self, switch: SwitchId, port: &LivePort) -> Result<Option<AclStatus>, Refused> {
+        if port.config.acl.rules.is_empty() {
+            return Ok(None);
+        }
+        let (meters, flows) = self.dataplane.access_lists(switch, port.index)?;
+        let meters = meters.into_iter().filter_map(|(rule, Meter { frames, bytes })| {
+            Some(MeterStatus { rule: rule.name?, frames, bytes })
+        });
+        Ok(Some(AclStatus { meters: meters.collect(), flows: flows as u32 }))
+    }
+
     fn status(&self, switch: &Name, port: &LivePort, stats: PortCounters) -> PortStatus {
         PortStatus {
             name: port.config.name.clone(),
@@ -86,6 +106,7 @@ impl Core {
             mtu: port.mtu,
             vhost: self.vhost_status(switch, port),
             io: port.io_status(),
+            acl: None,
             leases: self.leases_of(switch, port),
             mirror: self.mirror_status(switch, &port.config.name),
             config: port.config.clone(),

@@ -6,7 +6,7 @@ use super::{
     refuse::{no_port, no_switch},
 };
 use crate::api::Refused;
-use engine::{Audience, Learned, PortIndex, Roamed, Step};
+use engine::{AclFinding, AclWay, Audience, Learned, PortIndex, Roamed, Step};
 use model::{DropReason, ExplainFrame, ExplainedDrop, ExplainedStep, Explanation, Name};
 
 impl Core {
@@ -43,6 +43,7 @@ fn sentence(live: &LiveSwitch, port: &Name, step: &Step) -> ExplainedStep {
             ("vlan", "behind a tag without VLAN comes one that has one".into())
         }
         Step::Vlan(Err(_)) => ("vlan", format!("{port} may not send with this tag")),
+        Step::AccessLists { port: at, way, finding } => ("access lists", by_lists(live, *at, *way, finding)),
         Step::Policies { refused: None } => ("policies", format!("{port} may send what the frame carries")),
         Step::Policies { refused: Some(_) } => {
             ("policies", format!("{port} may not send what the frame carries or hides"))
@@ -92,4 +93,21 @@ fn sentence(live: &LiveSwitch, port: &Name, step: &Step) -> ExplainedStep {
         Step::NotInVlan(at) => ("destination", format!("{} does not get frames of this VLAN", name_of(*at))),
     };
     ExplainedStep { stage: stage.into(), finding }
+}
+
+fn by_lists(live: &LiveSwitch, at: PortIndex, way: AclWay, finding: &AclFinding) -> String {
+    let found = live.ports.iter().find(|(_, port)| port.index == at);
+    let rules = found.map_or(&[][..], |(_, port)| &port.config.acl.rules);
+    let rule = finding.rule.and_then(|number| rules.get(usize::from(number)));
+    let by = match rule {
+        Some(rule) => format!("by '{rule}'"),
+        None if finding.of_flow => "as part of a flow that a stateful rule let begin".into(),
+        None => "as no rule matches".into(),
+    };
+    let name = found.map_or("?", |(name, _)| name.as_str());
+    let what = if way == AclWay::In { "get" } else { "send" };
+    match finding.refused {
+        None => format!("{name} may {what} the frame, {by}"),
+        Some(reason) => format!("{name} may not {what} the frame, {by}: {}", reason.as_str()),
+    }
 }

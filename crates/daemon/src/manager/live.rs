@@ -3,10 +3,10 @@
 use super::{retry::Retry, sharing};
 use crate::mirror::Session;
 use dataplane::{SwitchId, tap::Tap};
-use engine::{IpGuard, Limits, Mirror, PortIndex, PortPolicy, Rate, Role, Snapshot};
+use engine::{Acl, IpGuard, Limits, Mirror, PortIndex, PortPolicy, Rate, Role, Snapshot};
 use io::{Port, VhostView};
 use model::{
-    Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState, SwitchConfig,
+    AclConfig, Attachment, IfName, IoStatus, MacAddr, Name, PortConfig, PortState, SwitchConfig,
     policy::{
         guard::GuardAlso, ip_guard::IpGuardMode, mirror::MirrorConfig, multicast::MulticastConfig,
         rate::BandwidthMode,
@@ -55,6 +55,8 @@ pub struct LivePort {
     pub opened: Option<Box<dyn Port>>,
     /// When the port is tried again that could not be opened.
     pub retry: Retry,
+    /// Its access lists, prepared once for all snapshots until they change.
+    acl: Option<Arc<Acl>>,
 }
 
 impl LiveSwitch {
@@ -100,6 +102,7 @@ impl LiveSwitch {
             io: None,
             opened: None,
             retry: Retry::default(),
+            acl: prepared(&config.acl),
         };
         // Before frames pass it.
         for tap in self.taps.iter().filter(|tap| !tap.is_closed()) {
@@ -138,6 +141,11 @@ impl LiveSwitch {
     }
 }
 
+/// Access lists for the data path, where there are rules.
+fn prepared(acl: &AclConfig) -> Option<Arc<Acl>> {
+    (!acl.rules.is_empty()).then(|| Arc::new(Acl::new(&acl.rules, acl.flows)))
+}
+
 impl LiveSwitch {
     /// The policy of a port, with the ports that it names.
     fn policy(&self, port: &LivePort, mode: BandwidthMode) -> PortPolicy {
@@ -151,6 +159,14 @@ impl LiveSwitch {
 impl LivePort {
     pub const fn is_uplink(&self) -> bool {
         matches!(self.config.attach, Attachment::Uplink(_))
+    }
+
+    /// Has the port be as `config` says.
+    pub fn configure(&mut self, config: PortConfig) {
+        if config.acl != self.config.acl {
+            self.acl = prepared(&config.acl);
+        }
+        self.config = config;
     }
 
     /// How frames pass the port's interface, while the data path has it.
@@ -180,6 +196,7 @@ impl LivePort {
             allow_reserved: self.config.allow_reserved.iter().map(bit).fold(0, |all, one| all | one),
             dhcp_guard: self.config.dhcp_guard,
             router_guard: self.config.router_guard,
+            acl: self.acl.clone(),
             ip_guard: self.ip_guard(),
             vlan: self.config.vlan(),
             trust_priority: self.config.trust_priority,

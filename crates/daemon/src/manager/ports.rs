@@ -82,7 +82,7 @@ impl Core {
         self.check_reservations(switch)?;
         let port = self.port(switch, &config.name)?;
         let former = (port.config.clone(), port.mac, port.mtu);
-        port.config = config.clone();
+        port.configure(config.clone());
         if !port.is_uplink() {
             (port.mac, port.mtu) = (config.mac.or(port.mac), mtu);
         }
@@ -97,7 +97,8 @@ impl Core {
             && let Err(error) = self.choose_io(switch, &config.name)
         {
             let port = self.port(switch, &config.name)?;
-            (port.config, port.mac, port.mtu) = former;
+            port.configure(former.0);
+            (port.mac, port.mtu) = (former.1, former.2);
             return Err(error);
         }
         // What was changed may be what kept it from being opened.
@@ -110,7 +111,8 @@ impl Core {
     fn change_back(&mut self, switch: &Name, former: (PortConfig, Option<MacAddr>, u32)) {
         let name = former.0.name.clone();
         if let Ok(port) = self.port(switch, &name) {
-            (port.config, port.mac, port.mtu) = former;
+            port.configure(former.0);
+            (port.mac, port.mtu) = (former.1, former.2);
         }
         if let Err(error) = self.open(switch, &name) {
             self.detach(switch, &name, &error.detail);

@@ -78,6 +78,7 @@ fn port_status(switch: &SwitchConfig, port: &PortConfig) -> PortStatus {
         mtu: port.mtu.unwrap_or(1500),
         vhost: None,
         io: None,
+        acl: None,
         leases: Vec::new(),
         mirror: None,
         config: port.clone(),

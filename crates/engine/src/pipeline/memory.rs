@@ -37,6 +37,14 @@ pub(super) trait Memory {
     /// What the policies of the port that the frames came from remember.
     fn state(&mut self) -> Option<&mut PortState>;
 
+    /// Keeps what a stage found until it is its turn: frames are looked into before anything else.
+    #[inline]
+    fn hold(&mut self, _: Step) {}
+
+    /// It is its turn.
+    #[inline]
+    fn note_held(&mut self) {}
+
     /// What a stage found. Nobody wants to know, as a rule, and the compiler leaves it out.
     #[inline]
     fn note(&mut self, _: Step) {}
@@ -148,6 +156,7 @@ pub(super) struct Explaining<'a> {
     pub(super) table: MacTable,
     pub(super) state: PortState,
     pub(super) steps: &'a mut Vec<Step>,
+    pub(super) held: Option<Step>,
 }
 
 impl Memory for Explaining<'_> {
@@ -186,6 +195,14 @@ impl Memory for Explaining<'_> {
 
     fn state(&mut self) -> Option<&mut PortState> {
         Some(&mut self.state)
+    }
+
+    fn hold(&mut self, step: Step) {
+        self.held = Some(step);
+    }
+
+    fn note_held(&mut self) {
+        self.steps.extend(self.held.take());
     }
 
     fn note(&mut self, step: Step) {

@@ -31,25 +31,25 @@ const REACH: usize = 1 << HOME_BITS;
 const MIN_PLACES: usize = 1 << 13;
 
 /// The most slots that a word can tell apart.
-pub(super) const MAX_SLOTS: usize = SLOT_MASK as usize;
+pub(crate) const MAX_SLOTS: usize = SLOT_MASK as usize;
 
 /// The index of one table.
 #[derive(Clone, Debug)]
-pub(super) struct Index {
+pub(crate) struct Index {
     words: Vec<u32>,
     homes: u64,
 }
 
 impl Index {
     /// An index for up to `slots` entries.
-    pub(super) fn new(slots: usize) -> Self {
+    pub(crate) fn new(slots: usize) -> Self {
         let places = (2 * slots).max(MIN_PLACES);
         // No home has fewer than REACH places before the end, so a probe never wraps around.
         Self { words: vec![0; places], homes: (places - REACH + 1) as u64 }
     }
 
     /// The bytes it takes.
-    pub(super) const fn bytes(&self) -> usize {
+    pub(crate) const fn bytes(&self) -> usize {
         self.words.len() * size_of::<u32>()
     }
 
@@ -73,13 +73,13 @@ impl Index {
 
     /// The slot at the home of this hash. At half load two thirds of the addresses that are entered are at home.
     #[inline]
-    pub(super) fn first_slot(&self, hash: u64) -> Option<u32> {
+    pub(crate) fn first_slot(&self, hash: u64) -> Option<u32> {
         (self.words[self.home(hash)] & SLOT_MASK).checked_sub(1)
     }
 
     /// The slot of this hash for which `is_it` is true.
     #[inline]
-    pub(super) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+    pub(crate) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let home = self.home(hash);
         let mark = Self::mark(hash, home);
         let words = self.reach(home).iter().take_while(|word| **word != 0);
@@ -90,7 +90,7 @@ impl Index {
     }
 
     /// Enters a slot; false where there is no free place within reach.
-    pub(super) fn insert(&mut self, hash: u64, slot: u32) -> bool {
+    pub(crate) fn insert(&mut self, hash: u64, slot: u32) -> bool {
         let home = self.home(hash);
         let Some(distance) = self.reach(home).iter().position(|word| *word == 0) else { return false };
         self.words[home + distance] = Self::mark(hash, home) | (slot + 1);
@@ -98,7 +98,7 @@ impl Index {
     }
 
     /// Takes a slot out again, and moves what had to make way for it back towards home.
-    pub(super) fn remove(&mut self, hash: u64, slot: u32) {
+    pub(crate) fn remove(&mut self, hash: u64, slot: u32) {
         let home = self.home(hash);
         let word = Self::mark(hash, home) | (slot + 1);
         let Some(distance) = self.reach(home).iter().position(|w| *w == word) else { return };

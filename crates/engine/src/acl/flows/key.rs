@@ -1,0 +1,192 @@
+//! What the two directions of a flow have in common: its ends, as the vNIC sees them.
+
+use crate::{
+    acl::AclWay,
+    hash::{Seed, hash_words},
+};
+use wire::{
+    IpVersion,
+    packet::{Addresses, Icmp, Packet, Part, Transport},
+};
+
+/// Types of echo requests and of replies.
+const ECHO: [(u8, u8); 2] = [(8, 0), (128, 129)];
+/// The bits of [`Key::rest`] that say what it is a key of.
+const V6: u64 = 1;
+const FRAGMENT: u64 = 2;
+const OUT: u64 = 4;
+
+/// A flow's ends, its protocol and its VLAN. Or those of a datagram in fragments, and its identification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    /// Of IPv4 both are in the first word.
+    addresses: [u64; 4],
+    /// Ports at the vNIC's end and at the other one, VLAN, protocol, what it is.
+    rest: u64,
+}
+
+/// What a packet is to the flow of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A packet like any other.
+    Plain,
+    /// Only who opened the flow may send it.
+    Openers,
+    /// Only the other side may.
+    Responders,
+    /// A segment, which has to be at its place in the stream.
+    Tcp,
+}
+
+impl Key {
+    #[inline]
+    fn new(addresses: Addresses, way: AclWay, ports: (u16, u16), vlan: u16, protocol: u8) -> Option<Self> {
+        let swap = way == AclWay::In;
+        let (addresses, version) = match addresses {
+            Addresses::V4(src, dst) => {
+                let (local, remote) = if swap { (dst, src) } else { (src, dst) };
+                ([u64::from(local) << 32 | u64::from(remote), 0, 0, 0], 0)
+            }
+            Addresses::V6(src, dst) => {
+                let (local, remote) = if swap { (dst, src) } else { (src, dst) };
+                ([(local >> 64) as u64, local as u64, (remote >> 64) as u64, remote as u64], V6)
+            }
+            Addresses::Hidden(_) => return None,
+        };
+        let (local, remote) = if swap { (ports.1, ports.0) } else { ports };
+        let ports = u64::from(local) << 48 | u64::from(remote) << 32;
+        Some(Self { addresses, rest: ports | u64::from(vlan) << 16 | u64::from(protocol) << 8 | version })
+    }
+
+    /// The key of the flow that a packet belongs to, if it can. What has no ports to look at has none; nor has a segment in
+    /// fragments, as those that follow could overlap its flags and numbers.
+    #[inline]
+    pub(super) fn of_packet(packet: &Packet<'_>, way: AclWay, vlan: u16) -> Option<(Self, Role)> {
+        let key = |ports, protocol| Self::new(packet.addresses, way, ports, vlan, protocol);
+        match &packet.transport {
+            Transport::Tcp(segment) if packet.part == Part::Whole => {
+                Some((key(segment.ports, wire::ip::TCP)?, Role::Tcp))
+            }
+            Transport::Udp(src, dst) => Some((key((*src, *dst), wire::ip::UDP)?, Role::Plain)),
+            Transport::Icmp(icmp) => {
+                let role = echo_role(icmp)?;
+                // The identifier stands at both ends, so that it is at its place whichever way the message goes.
+                Some((key((icmp.id, icmp.id), icmp.protocol())?, role))
+            }
+            Transport::Other(protocol) => Some((key((0, 0), *protocol)?, Role::Plain)),
+            Transport::Tcp(_) | Transport::Hidden(_) => None,
+        }
+    }
+
+    /// The key of the datagram that a fragment is of, where it is one.
+    #[inline]
+    pub(super) fn of_fragment(packet: &Packet<'_>, way: AclWay, vlan: u16) -> Option<Self> {
+        let (Part::First { id } | Part::Later { id, .. }) = packet.part else { return None };
+        // IPv6 has only the first part's word for the protocol (RFC 8200 section 4.5), IPv4 has it in each.
+        let protocol = match (packet.addresses, packet.transport) {
+            (Addresses::V4(..), Transport::Udp(..)) => wire::ip::UDP,
+            (Addresses::V4(..), Transport::Tcp(_)) => wire::ip::TCP,
+            (Addresses::V4(..), Transport::Icmp(_)) => wire::ip::ICMP,
+            (Addresses::V4(..), Transport::Other(protocol) | Transport::Hidden(Some(protocol))) => protocol,
+            _ => 0,
+        };
+        // The same whichever way it goes, so the way is told apart by a bit.
+        let mut key =
+            Self::new(packet.addresses, AclWay::Out, ((id >> 16) as u16, id as u16), vlan, protocol)?;
+        key.rest |= FRAGMENT | if way == AclWay::Out { OUT } else { 0 };
+        Some(key)
+    }
+
+    /// The key of the flow that a packet was of which an ICMP error quotes, and its number where it was a segment. `way` is the
+    /// error's, so that packet went the other one; and it came from whom the error is for.
+    pub(super) fn quoted(
+        packet: &Packet<'_>,
+        icmp: &Icmp<'_>,
+        way: AclWay,
+        vlan: u16,
+    ) -> Option<(Self, Option<u32>)> {
+        if !is_error(icmp) {
+            return None;
+        }
+        let (addresses, protocol, head) = wire::packet::quoted(icmp.version, icmp.body)?;
+        let is_for_its_sender = match (addresses, packet.addresses) {
+            (Addresses::V4(src, _), Addresses::V4(_, dst)) => src == dst,
+            (Addresses::V6(src, _), Addresses::V6(_, dst)) => src == dst,
+            _ => false,
+        };
+        let went = if way == AclWay::In { AclWay::Out } else { AclWay::In };
+        let (ports, number) = match protocol {
+            wire::ip::TCP => (head.words, Some(head.number)),
+            wire::ip::UDP => (head.words, None),
+            wire::ip::ICMP | wire::ip::ICMPV6 => ((head.third, head.third), None),
+            _ => ((0, 0), None),
+        };
+        let key = Self::new(addresses, went, ports, vlan, protocol).filter(|_| is_for_its_sender)?;
+        Some((key, number))
+    }
+
+    #[inline]
+    pub(super) fn hash(&self, seed: Seed) -> u64 {
+        let [a, b, c, d] = self.addresses;
+        if self.rest & V6 == 0 {
+            hash_words(seed, [a, self.rest])
+        } else {
+            hash_words(seed, [a, b, c, d, self.rest])
+        }
+    }
+
+    pub(super) const fn is_fragment(&self) -> bool {
+        self.rest & FRAGMENT != 0
+    }
+
+    const fn protocol(&self) -> u8 {
+        (self.rest >> 8) as u8
+    }
+
+    /// A packet that opens such a flow, as rules see it.
+    pub(super) fn opening(&self, way: AclWay) -> Packet<'static> {
+        let [a, b, c, d] = self.addresses;
+        let both = |high: u64, low: u64| u128::from(high) << 64 | u128::from(low);
+        let turn = way == AclWay::In;
+        let addresses = match self.rest & V6 {
+            0 if turn => Addresses::V4(a as u32, (a >> 32) as u32),
+            0 => Addresses::V4((a >> 32) as u32, a as u32),
+            _ if turn => Addresses::V6(both(c, d), both(a, b)),
+            _ => Addresses::V6(both(a, b), both(c, d)),
+        };
+        let (local, remote) = ((self.rest >> 48) as u16, (self.rest >> 32) as u16);
+        let ports = if turn { (remote, local) } else { (local, remote) };
+        Packet { addresses, part: Part::Whole, end: 0, transport: self.transport(ports) }
+    }
+
+    fn transport(&self, ports: (u16, u16)) -> Transport<'static> {
+        let version = if self.rest & V6 == 0 { IpVersion::V4 } else { IpVersion::V6 };
+        let echo = |kind| Transport::Icmp(Icmp { version, kind, code: 0, id: ports.0, body: &[] });
+        match (version, self.protocol()) {
+            // To rules TCP and UDP differ by the protocol alone.
+            (_, wire::ip::TCP) => Transport::Tcp(wire::packet::Segment::of_ports(ports)),
+            (_, wire::ip::UDP) => Transport::Udp(ports.0, ports.1),
+            (IpVersion::V4, wire::ip::ICMP) => echo(ECHO[0].0),
+            (IpVersion::V6, wire::ip::ICMPV6) => echo(ECHO[1].0),
+            (_, protocol) => Transport::Other(protocol),
+        }
+    }
+}
+
+/// What an ICMP message is to a flow; none but echoes makes one.
+fn echo_role(icmp: &Icmp<'_>) -> Option<Role> {
+    let (request, reply) = ECHO[usize::from(icmp.version == IpVersion::V6)];
+    match icmp.kind {
+        kind if kind == request => Some(Role::Openers),
+        kind if kind == reply => Some(Role::Responders),
+        _ => None,
+    }
+}
+
+/// True for what tells a sender of its own packet: unreachable, too big, time exceeded, parameter problem. Not a redirect.
+const fn is_error(icmp: &Icmp<'_>) -> bool {
+    match icmp.version {
+        IpVersion::V4 => matches!(icmp.kind, 3 | 11 | 12),
+        IpVersion::V6 => matches!(icmp.kind, 1..=4),
+    }
+}

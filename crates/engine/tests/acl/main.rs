@@ -1,0 +1,8 @@
+//! Access lists.
+
+mod flows;
+mod frames;
+mod lists;
+mod naive;
+mod port;
+mod tcp;
