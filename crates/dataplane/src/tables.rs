@@ -66,7 +66,7 @@ pub struct Explained {
 
 impl Desk {
     /// One for each frame of the last batch.
-    pub(crate) fn verdicts(&self) -> &[Verdict] {
+    pub(crate) fn verdicts(&self) -> &Verdicts {
         &self.verdicts
     }
 

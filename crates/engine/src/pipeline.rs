@@ -98,13 +98,43 @@ impl Decision {
 #[derive(Debug)]
 pub struct Verdicts {
     verdicts: Vec<Verdict>,
+    /// How many frames that follow each other have the same one. To find that out from the verdicts took 15 instructions a
+    /// frame.
+    lens: Vec<u32>,
     runs: RunBuffer,
     lists: Vec<PortIndex>,
 }
 
 impl Default for Verdicts {
     fn default() -> Self {
-        Self { verdicts: Vec::with_capacity(READ_AHEAD), runs: [Run::EMPTY; _], lists: Vec::new() }
+        let (verdicts, lens) = (Vec::with_capacity(READ_AHEAD), Vec::with_capacity(READ_AHEAD));
+        Self { verdicts, lens, runs: [Run::EMPTY; _], lists: Vec::new() }
+    }
+}
+
+impl Verdicts {
+    /// The verdicts in order, each with how many frames that follow each other get it. The next may be the same.
+    pub fn by_run(&self) -> impl Iterator<Item = (Verdict, u32)> + '_ {
+        let mut rest = &self.verdicts[..];
+        self.lens.iter().filter_map(move |len| {
+            let verdict = *rest.first()?;
+            rest = rest.get(*len as usize..).unwrap_or_default();
+            Some((verdict, *len))
+        })
+    }
+
+    fn clear(&mut self) {
+        self.verdicts.clear();
+        self.lens.clear();
+    }
+
+    #[inline]
+    fn push(&mut self, verdict: Verdict, frames: u32) {
+        match (self.verdicts.last(), self.lens.last_mut()) {
+            (Some(last), Some(len)) if *last == verdict => *len += frames,
+            _ => self.lens.push(frames),
+        }
+        self.verdicts.extend(iter::repeat_n(verdict, frames as usize));
     }
 }
 
@@ -190,9 +220,9 @@ fn decide<'f>(
     frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
     out: &mut Verdicts,
 ) -> Option<u32> {
-    out.verdicts.clear();
+    out.clear();
     let Some(port) = snapshot.port(ingress) else {
-        out.verdicts.extend(frames.map(|_| Verdict::Drop(DropReason::PortDown)));
+        frames.for_each(|_| out.push(Verdict::Drop(DropReason::PortDown), 1));
         return Some(0);
     };
     if port.inspects {
@@ -252,7 +282,11 @@ impl Reading {
 
     #[inline]
     fn is_of(&self, run: &Run) -> bool {
-        (self.dst, self.src, self.vlan, self.refused) == (run.dst.key, run.src.key, run.vlan, run.refused)
+        let aside = |refused: Option<DropReason>| refused.map_or(u8::MAX, |reason| reason as u8);
+        self.dst == run.dst.key
+            && self.src == run.src.key
+            && self.vlan == run.vlan
+            && aside(self.refused) == aside(run.refused)
     }
 }
 
@@ -278,22 +312,23 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     fn decide<'f>(
         mut self,
         mut frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
-        Verdicts { verdicts, runs, .. }: &mut Verdicts,
+        out: &mut Verdicts,
     ) -> Option<u32> {
         let mut not_learned = 0;
         if INSPECTS && self.port.policy.remembers() {
             self.memory.state()?;
         }
         loop {
-            let count = self.read_ahead(frames.by_ref().take(READ_AHEAD), runs);
-            for run in &runs[..count] {
+            let count = self.read_ahead(frames.by_ref().take(READ_AHEAD), &mut out.runs);
+            for at in 0..count {
+                let run = &out.runs[at % READ_AHEAD];
                 let decision = self.conclude(run)?;
                 let passing = self.calm(decision.verdict, run.frames)?;
+                let limited = run.frames - passing;
                 not_learned += u32::from(decision.not_learned) * passing;
-                verdicts.extend(iter::repeat_n(decision.verdict, passing as usize));
-                if INSPECTS {
-                    let limited = Verdict::Drop(DropReason::StormLimit);
-                    verdicts.extend(iter::repeat_n(limited, (run.frames - passing) as usize));
+                out.push(decision.verdict, passing);
+                if INSPECTS && limited != 0 {
+                    out.push(Verdict::Drop(DropReason::StormLimit), limited);
                 }
             }
             if count == 0 {
@@ -488,18 +523,25 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     fn fixed_at(&mut self, source: Source, run: &Run) -> Option<PortIndex> {
         match source {
             Source::Fixed(port) => Some(port),
-            _ if self.snapshot.has_fixed_on_trunks() => {
-                let everywhere = self.table().hashed(run.src.key.in_vlan(EVERY_VLAN));
-                let port = self.memory.look_up(everywhere)?;
-                self.snapshot.is_in(port, run.vlan.id()).then_some(port)
-            }
+            _ if self.snapshot.has_fixed_on_trunks() => self.fixed_on_trunk(run.src.key, run.vlan),
             _ => None,
         }
+    }
+
+    /// The trunk that has the VLAN and that the address is fixed to.
+    #[cold]
+    fn fixed_on_trunk(&self, address: Key, vlan: Vlan) -> Option<PortIndex> {
+        let everywhere = self.table().hashed(address.in_vlan(EVERY_VLAN));
+        let port = self.memory.look_up(everywhere)?;
+        self.snapshot.is_in(port, vlan.id()).then_some(port)
     }
 
     /// Why the port's policies, in their order, do not let the frames in.
     #[inline]
     fn refusal(&mut self, run: &Run) -> Option<DropReason> {
+        if !INSPECTS && run.refused.is_none() && run.vlan.is_none() {
+            return self.is_reserved(run.dst).then_some(DropReason::ReservedMulticast);
+        }
         let refused = run.refused;
         let by_vlan =
             refused.filter(|reason| matches!(reason, DropReason::VlanNotAllowed | DropReason::DoubleTag));
@@ -564,12 +606,10 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     /// The port of the destination: where it is fixed on a trunk that has the VLAN, else what the VLAN's own entry says.
     #[inline]
     fn look_up(&mut self, run: &Run) -> Option<PortIndex> {
-        if self.snapshot.has_fixed_on_trunks() {
-            let everywhere = self.table().hashed(run.dst.key.in_vlan(EVERY_VLAN));
-            let on_trunk = self.memory.look_up(everywhere);
-            if let Some(port) = on_trunk.filter(|port| self.snapshot.is_in(*port, run.vlan.id())) {
-                return Some(port);
-            }
+        if self.snapshot.has_fixed_on_trunks()
+            && let Some(port) = self.fixed_on_trunk(run.dst.key, run.vlan)
+        {
+            return Some(port);
         }
         self.memory.look_up(run.dst)
     }

@@ -19,7 +19,7 @@ impl Fabric {
     pub(super) fn mirror(&mut self, ingress: PortIndex, batch: &mut Batch) {
         let Self { desk, ports, touched, copies, wire_lens, forms, observer, room, .. } = self;
         let snapshot = desk.snapshot();
-        for (frame, verdict) in (0..).zip(desk.verdicts()) {
+        for (frame, verdict) in (0..).zip(desk.verdicts().iter()) {
             let leaves = |to: &PortIndex| leaves(&ports[usize::from(to.0)], frame, batch, forms);
             room.left_on.clear();
             let vlan = match *verdict {

@@ -125,7 +125,7 @@ impl Memory for ReadOnly<'_> {
         self.table.source_at(address, self.now)
     }
 
-    #[inline]
+    #[inline(always)]
     fn learn(&mut self, _: Hashed, source: Source, port: PortIndex, limit: u32) -> Option<Learned> {
         self.table.learned_at(source, port, limit, self.now)
     }

@@ -72,12 +72,14 @@ impl Snooping<'_> {
     pub(super) fn narrow<'f>(
         mut self,
         frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
-        Verdicts { verdicts, lists, .. }: &mut Verdicts,
+        Verdicts { verdicts, lens, lists, .. }: &mut Verdicts,
         mut note: impl FnMut(Step),
     ) -> Option<()> {
         lists.clear();
         let Some(port) = self.snapshot.port(self.ingress) else { return Some(()) };
         let mut last = None;
+        lens.clear();
+        lens.extend(verdicts.iter().map(|_| 1));
         for (frame, verdict) in frames.zip(verdicts) {
             let FrameIn { header, len } = *frame.borrow();
             let Some(vlan) = vlan_of(*verdict, port, header) else { continue };
