@@ -1,6 +1,6 @@
 //! Which addresses a frame says are its sender's: what a guard of IP addresses judges.
 //!
-//! As in [`inspect`](crate::inspect), whatever a receiver might look behind is looked behind, lengths that the frame states are
+//! As in [`inspect`](crate::inspect()), whatever a receiver might look behind is looked behind, lengths that the frame states are
 //! not believed, and where the bytes at hand do not tell, that is said.
 //!
 //! Who sends may speak of addresses in four ways: as the source of an IP packet, as the sender of an ARP message (RFC 826), as
