@@ -31,7 +31,7 @@ fn prefix(n: u32) -> String {
 /// Rule `n` of the extended ones has the `n`-th highest weight.
 fn extended(n: u32) -> AclRule {
     let (protocol, port) = (["tcp", "udp"][n as usize % 2], 1000 + n % 500);
-    let last = if n % 3 == 0 { format!("-{}", port + 50) } else { String::new() };
+    let last = if n.is_multiple_of(3) { format!("-{}", port + 50) } else { String::new() };
     let weight = 60_000 - n;
     format!("in allow {protocol} from {} to any port {port}{last} weight {weight}", prefix(n))
         .parse()

@@ -56,8 +56,8 @@ pub fn rows(port: &PortStatus) -> Vec<(&'static str, String)> {
 
 /// A rule, and what it has counted where it is a meter.
 fn rule_text(port: &PortStatus, rule: &AclRule) -> String {
-    let meters = port.acl.iter().flat_map(|acl| &acl.meters);
-    match meters.filter(|meter| Some(&meter.rule) == rule.name.as_ref()).next() {
+    let mut meters = port.acl.iter().flat_map(|acl| &acl.meters);
+    match meters.find(|meter| Some(&meter.rule) == rule.name.as_ref()) {
         Some(meter) => format!("{rule}: {} frames, {} bytes", meter.frames, meter.bytes),
         None => rule.to_string(),
     }

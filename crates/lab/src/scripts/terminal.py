@@ -6,7 +6,7 @@ screen; that to "end" also the exit status, whether the terminal's settings are 
 
 Only what programs of today send is understood (ECMA-48: CUP, CHA, VPA, ED, EL, CUU to CUB, and modes); attributes are ignored.
 """
-import codecs, fcntl, json, os, pty, re, select, struct, subprocess, sys, termios, time
+import codecs, fcntl, json, os, pty, re, select, signal, struct, subprocess, sys, termios, time
 
 ROWS, COLUMNS = 24, 80
 SEQUENCE = re.compile(r"\x1b(?:\[([?>=]?)([0-9;]*)([@-~])|[()][0-9A-Za-z]|[78=>M])")
@@ -85,6 +85,8 @@ def settings():
     return termios.tcgetattr(slave)
 
 def take_terminal():
+    # Whoever runs the tests in the background may have put it off, and programs inherit that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
