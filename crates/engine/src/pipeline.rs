@@ -32,8 +32,10 @@
 mod memory;
 mod roaming;
 mod snooping;
+mod verdicts;
 
 pub use snooping::List;
+pub use verdicts::Verdicts;
 
 use crate::{
     Acl, AclFrame, AclWay, EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan, guards,
@@ -43,7 +45,7 @@ use crate::{
     vlan::is_tagged,
 };
 use alloc::vec::Vec;
-use core::{borrow::Borrow, iter, ops::Deref};
+use core::borrow::Borrow;
 use memory::{Explaining, Memory, ReadOnly, Writable};
 use model::DropReason;
 use snooping::{Knowledge, Snooping};
@@ -91,58 +93,6 @@ struct Decision {
 impl Decision {
     const fn drop(reason: DropReason) -> Self {
         Self { verdict: Verdict::Drop(reason), not_learned: false }
-    }
-}
-
-/// The verdicts on a batch, and room to work them out. Who decides has one for itself.
-#[derive(Debug)]
-pub struct Verdicts {
-    verdicts: Vec<Verdict>,
-    /// How many frames that follow each other have the same one. To find that out from the verdicts took 15 instructions a
-    /// frame.
-    lens: Vec<u32>,
-    runs: RunBuffer,
-    lists: Vec<PortIndex>,
-}
-
-impl Default for Verdicts {
-    fn default() -> Self {
-        let (verdicts, lens) = (Vec::with_capacity(READ_AHEAD), Vec::with_capacity(READ_AHEAD));
-        Self { verdicts, lens, runs: [Run::EMPTY; _], lists: Vec::new() }
-    }
-}
-
-impl Verdicts {
-    /// The verdicts in order, each with how many frames that follow each other get it. The next may be the same.
-    pub fn by_run(&self) -> impl Iterator<Item = (Verdict, u32)> + '_ {
-        let mut rest = &self.verdicts[..];
-        self.lens.iter().filter_map(move |len| {
-            let verdict = *rest.first()?;
-            rest = rest.get(*len as usize..).unwrap_or_default();
-            Some((verdict, *len))
-        })
-    }
-
-    fn clear(&mut self) {
-        self.verdicts.clear();
-        self.lens.clear();
-    }
-
-    #[inline]
-    fn push(&mut self, verdict: Verdict, frames: u32) {
-        match (self.verdicts.last(), self.lens.last_mut()) {
-            (Some(last), Some(len)) if *last == verdict => *len += frames,
-            _ => self.lens.push(frames),
-        }
-        self.verdicts.extend(iter::repeat_n(verdict, frames as usize));
-    }
-}
-
-impl Deref for Verdicts {
-    type Target = [Verdict];
-
-    fn deref(&self) -> &[Verdict] {
-        &self.verdicts
     }
 }
 

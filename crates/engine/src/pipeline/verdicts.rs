@@ -1,0 +1,58 @@
+//! The verdicts on a batch, by frame and by run.
+
+use super::{READ_AHEAD, Run, RunBuffer, Verdict};
+use crate::PortIndex;
+use alloc::vec::Vec;
+use core::{iter, ops::Deref};
+
+/// The verdicts on a batch, and room to work them out. Who decides has one for itself.
+#[derive(Debug)]
+pub struct Verdicts {
+    pub(super) verdicts: Vec<Verdict>,
+    /// How many frames that follow each other have the same one. To find that out from the verdicts took 15 instructions a
+    /// frame.
+    pub(super) lens: Vec<u32>,
+    pub(super) runs: RunBuffer,
+    pub(super) lists: Vec<PortIndex>,
+}
+
+impl Default for Verdicts {
+    fn default() -> Self {
+        let (verdicts, lens) = (Vec::with_capacity(READ_AHEAD), Vec::with_capacity(READ_AHEAD));
+        Self { verdicts, lens, runs: [Run::EMPTY; _], lists: Vec::new() }
+    }
+}
+
+impl Verdicts {
+    /// The verdicts in order, each with how many frames that follow each other get it. The next may be the same.
+    pub fn by_run(&self) -> impl Iterator<Item = (Verdict, u32)> + '_ {
+        let mut rest = &self.verdicts[..];
+        self.lens.iter().filter_map(move |len| {
+            let verdict = *rest.first()?;
+            rest = rest.get(*len as usize..).unwrap_or_default();
+            Some((verdict, *len))
+        })
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.verdicts.clear();
+        self.lens.clear();
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, verdict: Verdict, frames: u32) {
+        match (self.verdicts.last(), self.lens.last_mut()) {
+            (Some(last), Some(len)) if *last == verdict => *len += frames,
+            _ => self.lens.push(frames),
+        }
+        self.verdicts.extend(iter::repeat_n(verdict, frames as usize));
+    }
+}
+
+impl Deref for Verdicts {
+    type Target = [Verdict];
+
+    fn deref(&self) -> &[Verdict] {
+        &self.verdicts
+    }
+}
