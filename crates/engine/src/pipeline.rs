@@ -328,7 +328,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     }
 
     /// A run of one frame; what its addresses share with the run before need not be hashed and touched again.
-    #[inline]
+    #[inline(always)]
     fn begin_run(&self, reading: Reading, last: &Run, touched: &mut u64) -> Run {
         let Reading { dst, src, vlan, refused } = reading;
         let mut run = Run { vlan, refused, frames: 1, ..*last };
@@ -425,7 +425,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
 
     /// What comes of the frames of a run. `None` where it takes writing that may not be done. A policy that refuses a frame
     /// comes after what is wrong with its addresses, and before its source is learned.
-    #[inline]
+    #[inline(always)]
     fn conclude(&mut self, run: &Run) -> Option<Decision> {
         let Run { dst, src, refused, .. } = *run;
         if let Some(reason @ (DropReason::Runt | DropReason::Oversize)) = refused {
@@ -519,7 +519,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     }
 
     /// Learns where `src` is; false where the port or the table has no room for it.
-    #[inline]
+    #[inline(always)]
     fn learn(&mut self, src: Hashed, source: Source) -> Option<bool> {
         let learned = self.memory.learn(src, source, self.ingress, self.port.learn_limit())?;
         self.memory.note(Step::Learned(learned));
@@ -533,7 +533,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn way_to(&mut self, run: &Run) -> Verdict {
         if run.dst.key.is_group() {
             self.memory.note(Step::Group);
