@@ -218,11 +218,11 @@ impl VhostPort {
         };
         let (before, enabled, features) = (batch.len(), queue.enabled, queue.features);
         let frames = if enabled { take_in(&chains, features, batch) } else { Ok(()) };
-        // After the copies: what is missing was read as zeros.
+        // After the copies, and told first: what is missing was read as zeros, which make a ring look broken.
         let there = if memory.faulted() { Err(Fault::MemoryGone) } else { Ok(()) };
         batch.keep(memory);
         self.held.push(Held { queue, chains });
-        let outcome = taken.map_err(Fault::from).and(frames).and(there);
+        let outcome = there.and(taken.map_err(Fault::from)).and(frames);
         if outcome.is_err() {
             batch.truncate(before);
         }

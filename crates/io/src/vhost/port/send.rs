@@ -116,9 +116,10 @@ impl Sender {
         if ring.put(&self.chains, 0..used) {
             call.iter().for_each(crate::vhost::device::PeerEvent::signal);
         }
+        // First, as rings in memory that is gone read as zeros, which look broken.
         match broken {
+            _ if memory.faulted() => Err(Fault::MemoryGone),
             Some(error) => Err(error.into()),
-            None if memory.faulted() => Err(Fault::MemoryGone),
             None => Ok(()),
         }
     }
