@@ -68,7 +68,7 @@ fn frame(n: u32) -> [u8; 60] {
 
 fn address_in(n: u32) -> std::net::Ipv4Addr {
     let AclAddress::Ip(prefix) = extended(n).remote else { unreachable!() };
-    prefix.address.to_string().parse().unwrap()
+    prefix.address().to_string().parse().unwrap()
 }
 
 /// Millions a second: the median of some rounds, and the best.
@@ -102,7 +102,7 @@ fn plain(place: usize, rule: &AclRule) -> Option<Plain> {
     let (AclAddress::Ip(prefix), Some(more)) = (rule.remote, rule.extended) else { return None };
     let model::AclTraffic::Protocol(protocol) = more.traffic else { return None };
     let (first, _) = prefix.range();
-    Some(Plain { src: first as u32, len: prefix.len.into(), protocol, ports: more.local_ports?, place })
+    Some(Plain { src: first as u32, len: prefix.len().into(), protocol, ports: more.local_ports?, place })
 }
 
 fn fields(frame: &[u8; 60]) -> (u32, u8, u16) {

@@ -65,6 +65,14 @@ impl IpPrefix {
         self.address.is_ipv4() == address.is_ipv4() && (bits(self.address) ^ bits(address)) & self.mask() == 0
     }
 
+    /// The first and the last address, as numbers; those of IPv4 addresses are below 2^32.
+    #[must_use]
+    pub fn range(&self) -> (u128, u128) {
+        let first = bits(self.address);
+        let all = if self.address.is_ipv4() { u128::from(u32::MAX) } else { u128::MAX };
+        (first, first | all & !self.mask())
+    }
+
     /// True where an address is in both.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {

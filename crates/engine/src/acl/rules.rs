@@ -6,7 +6,7 @@ use super::{
 };
 use alloc::vec::Vec;
 use core::cmp::Reverse;
-use model::{AclAction, AclAddress, AclDirection, AclPrefix, AclRule, AclTraffic};
+use model::{AclAction, AclAddress, AclDirection, AclRule, AclTraffic};
 use wire::IpVersion;
 
 /// Which list a rule is of. Each has its own order, and decides on its own.
@@ -115,7 +115,7 @@ impl Entry {
     /// The addresses of an end, where it is not any.
     pub(super) fn prefix(&self, end: End) -> Option<(IpVersion, u128, u128)> {
         let AclAddress::Ip(prefix) = self.address(end) else { return None };
-        let version = if prefix.address.is_ipv4() { IpVersion::V4 } else { IpVersion::V6 };
+        let version = if prefix.address().is_ipv4() { IpVersion::V4 } else { IpVersion::V6 };
         let (first, last) = prefix.range();
         Some((version, first, last))
     }
@@ -170,6 +170,6 @@ pub(super) fn specific(address: AclAddress) -> u8 {
     match address {
         AclAddress::Any | AclAddress::AnyMac => 0,
         AclAddress::Mac(_) => 1,
-        AclAddress::Ip(AclPrefix { len, .. }) => len + 1,
+        AclAddress::Ip(prefix) => prefix.len() + 1,
     }
 }

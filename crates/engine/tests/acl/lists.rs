@@ -5,7 +5,7 @@ use crate::{
     naive::Naive,
 };
 use engine::{Acl, AclFrame, AclState, AclWay, Millis};
-use model::{AclAction, AclAddress, AclDirection, AclMatch, AclPrefix, AclRule, AclTraffic, DropReason};
+use model::{AclAction, AclAddress, AclDirection, AclMatch, AclRule, AclTraffic, DropReason};
 use proptest::{collection::vec, prelude::*, sample::select};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -28,7 +28,7 @@ fn v6() -> impl Strategy<Value = IpAddr> {
     prop_oneof![12 => plain, 1 => mapped]
 }
 
-fn prefix() -> impl Strategy<Value = AclPrefix> {
+fn prefix() -> impl Strategy<Value = wire::IpPrefix> {
     let of_v4 = (v4(), select(vec![0u8, 1, 8, 15, 16, 24, 30, 31, 32]));
     let of_v6 = (v6(), select(vec![0u8, 1, 16, 31, 32, 126, 128]));
     prop_oneof![3 => of_v4, 1 => of_v6].prop_filter_map("mapped", |(address, len)| {
@@ -38,7 +38,8 @@ fn prefix() -> impl Strategy<Value = AclPrefix> {
             IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from(u32::from(v4) & mask as u32)),
             IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & mask)),
         };
-        format!("{first}/{len}").parse().ok()
+        let is_mapped = matches!(first, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+        wire::IpPrefix::new(first, len).filter(|_| !is_mapped)
     })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::frames::{Carries, Frame, Ip, Part, Upper};
 use engine::AclWay;
-use model::{AclAction, AclAddress, AclDirection, AclPrefix, AclRule, AclTraffic, DropReason};
+use model::{AclAction, AclAddress, AclDirection, AclRule, AclTraffic, DropReason};
 use std::{cmp::Reverse, net::IpAddr};
 
 /// Whether a rule is about a frame.
@@ -64,7 +64,7 @@ fn comes_first(rule: &AclRule) -> (Reverse<u16>, Reverse<u8>, Reverse<u8>, u8) {
     let bits = |address| match address {
         AclAddress::Any | AclAddress::AnyMac => 0,
         AclAddress::Mac(_) => 48,
-        AclAddress::Ip(AclPrefix { len, .. }) => 1 + len,
+        AclAddress::Ip(prefix) => 1 + prefix.len(),
     };
     let kind = match rule.action {
         AclAction::Deny => 0,
@@ -129,13 +129,13 @@ fn is_in(wanted: AclAddress, known: Known) -> About {
     let AclAddress::Ip(prefix) = wanted else { return Yes };
     match known {
         Known::Address(address) => yes_if(has_prefix(address, prefix)),
-        Known::Version(is_v4) if is_v4 == prefix.address.is_ipv4() => Perhaps,
+        Known::Version(is_v4) if is_v4 == prefix.address().is_ipv4() => Perhaps,
         Known::Nothing => Perhaps,
         Known::Version(_) | Known::None => No,
     }
 }
 
-fn has_prefix(address: IpAddr, prefix: AclPrefix) -> bool {
+fn has_prefix(address: IpAddr, prefix: wire::IpPrefix) -> bool {
     let bits = |address: IpAddr| -> Vec<bool> {
         let bytes = match address {
             IpAddr::V4(v4) => v4.octets().to_vec(),
@@ -143,8 +143,8 @@ fn has_prefix(address: IpAddr, prefix: AclPrefix) -> bool {
         };
         bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).collect()
     };
-    let (address, of) = (bits(address), bits(prefix.address));
-    address.len() == of.len() && address[..prefix.len.into()] == of[..prefix.len.into()]
+    let (address, of) = (bits(address), bits(prefix.address()));
+    address.len() == of.len() && address[..prefix.len().into()] == of[..prefix.len().into()]
 }
 
 fn matches(rule: &AclRule, carries: &Carries, way: AclWay) -> About {

@@ -6,9 +6,8 @@
 pub use super::acl_text::{AclRuleError, PrefixError};
 use crate::{Invalid, Name, PortConfig};
 use alloc::{collections::BTreeSet, string::ToString, vec::Vec};
-use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
-use wire::MacAddr;
+use wire::{IpPrefix, MacAddr};
 
 /// The most rules of a port: as many as the engine's tables tell apart.
 pub const MAX_ACL_RULES: usize = 3_500;
@@ -122,20 +121,11 @@ pub enum AclAddress {
     /// Anybody, whatever the frame carries.
     Any,
     /// Whoever has one of these IP addresses.
-    Ip(AclPrefix),
+    Ip(IpPrefix),
     /// Whatever MAC address it is: a rule of the MAC class.
     AnyMac,
     /// Whoever has this MAC address.
     Mac(MacAddr),
-}
-
-/// The addresses that begin with the same bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct AclPrefix {
-    /// The first of them.
-    pub address: IpAddr,
-    /// How many bits.
-    pub len: u8,
 }
 
 /// What an extended rule looks at besides addresses.

@@ -190,7 +190,7 @@ fn a_change_takes_away_and_adds_and_names() {
 
 #[test]
 fn prefixes_are_ranges() {
-    let range = |text: &str| text.parse::<AclPrefix>().unwrap().range();
+    let range = |text: &str| text.parse::<wire::IpPrefix>().unwrap().range();
     assert_eq!(range("10.0.0.0/8"), (0x0a00_0000, 0x0aff_ffff));
     assert_eq!(range("0.0.0.0/0"), (0, 0xffff_ffff));
     assert_eq!(range("10.0.0.1"), (0x0a00_0001, 0x0a00_0001));

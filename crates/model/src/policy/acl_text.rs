@@ -6,9 +6,7 @@
 //! WHERE    [any | ADDRESS[/LENGTH] | mac MAC | mac any] [port N[-M]]
 //! ```
 
-use super::acl::{
-    AclAction, AclAddress, AclDirection, AclMatch, AclPrefix, AclRule, AclTraffic, DEFAULT_IDLE_S,
-};
+use super::acl::{AclAction, AclAddress, AclDirection, AclMatch, AclRule, AclTraffic, DEFAULT_IDLE_S};
 use alloc::{borrow::ToOwned, string::String, string::ToString};
 use core::{
     fmt,
@@ -16,7 +14,7 @@ use core::{
     ops::RangeInclusive,
     str::FromStr,
 };
-use wire::ip;
+use wire::{IpPrefix, ip};
 
 /// Why a text is no rule, and at which of its words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,17 +51,6 @@ pub enum PrefixError {
     Mapped,
 }
 
-impl AclPrefix {
-    /// The first and the last address.
-    #[must_use]
-    pub fn range(&self) -> (u128, u128) {
-        let (first, width) = number(self.address);
-        let free = u32::from(width - self.len.min(width));
-        let last = first | u128::MAX.checked_shr(128 - free).unwrap_or(0);
-        (first, last)
-    }
-}
-
 /// The address as a number, and its width in bits.
 fn number(address: IpAddr) -> (u128, u8) {
     match address {
@@ -72,35 +59,24 @@ fn number(address: IpAddr) -> (u128, u8) {
     }
 }
 
-impl FromStr for AclPrefix {
-    type Err = PrefixError;
-
-    fn from_str(text: &str) -> Result<Self, PrefixError> {
-        let (address, len) = text.split_once('/').map_or((text, None), |(address, len)| (address, Some(len)));
-        let address: IpAddr = address.parse().map_err(|_| PrefixError::Address)?;
-        if matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
-            return Err(PrefixError::Mapped);
-        }
-        let (bits, width) = number(address);
-        let len = len.map_or(Some(width), |len| whole(len).filter(|len: &u8| *len <= width));
-        let len = len.ok_or(PrefixError::Length(width))?;
+/// An address or a prefix, with what is wrong with a text that is none.
+fn prefix(text: &str) -> Result<IpPrefix, PrefixError> {
+    let (address, len) = text.split_once('/').map_or((text, None), |(address, len)| (address, Some(len)));
+    let address: IpAddr = address.parse().map_err(|_| PrefixError::Address)?;
+    if matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
+        return Err(PrefixError::Mapped);
+    }
+    let (bits, width) = number(address);
+    let len = len.map_or(Some(width), |len| whole(len).filter(|len: &u8| *len <= width));
+    let len = len.ok_or(PrefixError::Length(width))?;
+    IpPrefix::new(address, len).ok_or_else(|| {
         let first = bits & !u128::MAX.checked_shr(128 - u32::from(width - len)).unwrap_or(0);
-        if first != bits {
-            let first = match address {
-                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from(first as u32)),
-                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from(first)),
-            };
-            return Err(PrefixError::Bits { first, len });
-        }
-        Ok(Self { address, len })
-    }
-}
-
-impl fmt::Display for AclPrefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_one = self.len == number(self.address).1;
-        if is_one { write!(f, "{}", self.address) } else { write!(f, "{}/{}", self.address, self.len) }
-    }
+        let first = match address {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from(first as u32)),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from(first)),
+        };
+        PrefixError::Bits { first, len }
+    })
 }
 
 /// A number without sign or anything else around it.
@@ -312,7 +288,7 @@ fn address(words: &mut Words<'_>) -> Parsed<AclAddress> {
         "mac" => words
             .parse("a MAC address is six bytes in hexadecimal, or any", |word| word.parse().ok())
             .map(AclAddress::Mac),
-        word => word.parse().map(AclAddress::Ip).map_err(|error: PrefixError| words.wrong(error)),
+        word => prefix(word).map(AclAddress::Ip).map_err(|error: PrefixError| words.wrong(error)),
     }
 }
 
@@ -322,7 +298,7 @@ fn check_address(
     traffic: AclTraffic,
     is_extended: bool,
 ) -> Parsed<()> {
-    let version = |prefix: AclPrefix| if prefix.address.is_ipv4() { ip::ICMP } else { ip::ICMPV6 };
+    let version = |prefix: IpPrefix| if prefix.address().is_ipv4() { ip::ICMP } else { ip::ICMPV6 };
     match (address, traffic) {
         (Some(AclAddress::Mac(_) | AclAddress::AnyMac), _) if is_extended => {
             Err(words.wrong("a rule with a weight looks at IP addresses: leave the weight out"))
@@ -346,7 +322,7 @@ fn check_pair(
 ) -> Parsed<()> {
     match (new, other) {
         (Some(AclAddress::Ip(one)), Some(AclAddress::Ip(two)))
-            if one.address.is_ipv4() != two.address.is_ipv4() =>
+            if one.address().is_ipv4() != two.address().is_ipv4() =>
         {
             Err(words.wrong("one end has an IPv4 address and the other one of IPv6"))
         }
