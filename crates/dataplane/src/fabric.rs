@@ -344,15 +344,22 @@ impl Fabric {
                         observer.dropped(frame..frame + 1, to, DropReason::Oversize);
                     }
                 }
-                let mut lists = Lists::of(tables, snapshot, to, now);
+                let lists = Lists::of(tables, snapshot, to, now);
+                let mut refused = [None; BATCH_FRAMES];
+                if let Some(lists) = &lists {
+                    // Last, as lists count what leaves and let flows begin.
+                    let keeps_its_place = |frame: &u16| {
+                        vlan.is_none() || snapshot.retag(ingress, to, vlan, batch.head(*frame)).is_ok()
+                    };
+                    let leaving = slot.leaving[before..].iter().copied().filter(keeps_its_place);
+                    lists.judge(batch, leaving, vlan, &mut refused);
+                }
                 if lists.is_some() || !vlan.is_none() {
                     slot.retag(before, |frame| {
-                        let form = in_form(snapshot, (ingress, to), vlan, frame, batch, forms);
-                        // Last, as lists count what leaves and let flows begin.
-                        let form = form.and_then(|form| match &mut lists {
-                            Some(lists) => lists.judge(batch, frame, vlan).map_or(Ok(form), Err),
-                            None => Ok(form),
-                        });
+                        let form = match refused[usize::from(frame)] {
+                            Some(reason) => Err(reason),
+                            None => in_form(snapshot, (ingress, to), vlan, frame, batch, forms),
+                        };
                         if let Err(reason) = form {
                             observer.dropped(frame..frame + 1, to, reason);
                         }

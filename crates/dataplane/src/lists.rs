@@ -1,17 +1,19 @@
 //! The access lists of a port that frames leave on.
 
-use crate::{sync::WriteGuard, tables::Tables};
-use engine::{Acl, AclFrame, AclWay, Millis, PortIndex, Snapshot, Switch, Vlan};
-use io::{Batch, HEAD_BYTES};
+use crate::tables::Tables;
+use engine::{Acl, AclFrame, AclWay, Millis, PortIndex, Snapshot, Vlan};
+use io::{BATCH_FRAMES, Batch, HEAD_BYTES};
 use model::DropReason;
+
+/// Why frames of a batch may not leave on a port, by frame.
+pub(crate) type Refused = [Option<DropReason>; BATCH_FRAMES];
 
 /// Access lists that judge frames for one port, which follow each other in a batch.
 pub(crate) struct Lists<'a> {
     acl: &'a Acl,
+    tables: &'a Tables,
     port: PortIndex,
     now: Millis,
-    /// The switch, where something has to be remembered: nobody else decides meanwhile.
-    switch: Option<WriteGuard<'a, Switch>>,
 }
 
 impl<'a> Lists<'a> {
@@ -19,16 +21,40 @@ impl<'a> Lists<'a> {
     #[inline]
     pub fn of(tables: &'a Tables, snapshot: &'a Snapshot, port: PortIndex, now: Millis) -> Option<Self> {
         let acl = snapshot.leaving_acl(port)?;
-        let switch = acl.keeps_state().then(|| tables.write());
-        Some(Self { acl, port, now, switch })
+        Some(Self { acl, tables, port, now })
     }
 
-    /// Why they do not let a frame leave, which the batch has in the form that it came in.
-    pub fn judge(&mut self, batch: &Batch, frame: u16, vlan: Vlan) -> Option<DropReason> {
-        let head = batch.head(frame);
-        let header = &head[..head.len().min(HEAD_BYTES)];
-        let Some(switch) = &mut self.switch else { return self.acl.judge(AclWay::In, header).refused };
-        let frame = AclFrame { header, len: batch.frame_len(frame) as u32, vlan: vlan.id() };
-        switch.judge_leaving(self.port, self.acl, &frame, self.now)
+    /// Tells why they do not let frames leave, which the batch has in the form that they came in. Frames of flows that are there are
+    /// judged with other workers that do; nobody else decides while the others are.
+    pub fn judge(
+        &self,
+        batch: &Batch,
+        frames: impl Iterator<Item = u16> + Clone,
+        vlan: Vlan,
+        refused: &mut Refused,
+    ) {
+        let Self { acl, tables, port, now } = *self;
+        let header = |frame| &batch.head(frame)[..batch.head(frame).len().min(HEAD_BYTES)];
+        if !acl.keeps_state() {
+            return frames.for_each(|frame| {
+                refused[usize::from(frame)] = acl.judge(AclWay::In, header(frame)).refused;
+            });
+        }
+        let asked = frames.clone().map(|frame| AclFrame {
+            header: header(frame),
+            len: batch.frame_len(frame) as u32,
+            vlan: vlan.id(),
+        });
+        let mut judged = frames;
+        let mut note = |reason| {
+            if let Some(frame) = judged.next() {
+                refused[usize::from(frame)] = reason;
+            }
+        };
+        let known = tables.read().judge_leaving_known(port, acl, asked.clone(), now, &mut note);
+        let rest = asked.skip(known);
+        if rest.clone().next().is_some() {
+            tables.write().judge_leaving(port, acl, rest, now, &mut note);
+        }
     }
 }

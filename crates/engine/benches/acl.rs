@@ -263,7 +263,8 @@ fn flows() {
         let round = || {
             for batch in frames.chunks(BATCH) {
                 assert_eq!(
-                    state.judge_known(AclWay::In, batch, Millis(1), |found| _ = black_box(found)),
+                    state.judge_known(AclWay::In, batch.iter().copied(), Millis(1), |found| _ =
+                        black_box(found)),
                     batch.len()
                 );
             }
@@ -289,7 +290,9 @@ fn framed(header: &[u8; 60]) -> AclFrame<'_> {
 fn begin(state: &mut AclState, frames: &[AclFrame<'_>]) -> Vec<Duration> {
     let took = |batch: &[AclFrame<'_>]| {
         let begun = Instant::now();
-        state.judge_all(AclWay::Out, batch, Millis(1), |found| assert!(black_box(found).refused.is_none()));
+        state.judge_all(AclWay::Out, batch.iter().copied(), Millis(1), |found| {
+            assert!(black_box(found).refused.is_none())
+        });
         begun.elapsed()
     };
     frames.chunks(BATCH).map(took).collect()

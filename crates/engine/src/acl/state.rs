@@ -124,19 +124,18 @@ impl AclState {
 
     /// What becomes of frames, one after the other, as long as who only reads may do what is to be remembered of them: says how many it
     /// were. Of the one behind these nothing is done.
-    pub fn judge_known(
+    pub fn judge_known<'f>(
         &self,
         way: AclWay,
-        frames: &[AclFrame<'_>],
+        mut frames: impl Iterator<Item = AclFrame<'f>> + Clone,
         now: Millis,
         mut found: impl FnMut(AclFinding),
     ) -> usize {
         let Self { acl, flows, meters } = self;
         let mut known = 0;
-        for frames in frames.chunks(TOGETHER) {
-            let together = Together::read(acl, flows, way, frames);
-            for (frame, (network, own)) in frames.iter().zip(together.iter()) {
-                let looked = Looked::new(acl.side(way), way, *frame, network);
+        while let Some(together) = Together::read(acl, flows, way, frames.clone()) {
+            for (frame, (network, own)) in frames.by_ref().take(TOGETHER).zip(together.iter()) {
+                let looked = Looked::new(acl.side(way), way, frame, network);
                 let Some(finding) = judge_known(acl, flows, meters, &looked, own, now) else { return known };
                 known += 1;
                 found(finding);
@@ -146,18 +145,17 @@ impl AclState {
     }
 
     /// What becomes of frames, one after the other, and remembers what is to be remembered of them.
-    pub fn judge_all(
+    pub fn judge_all<'f>(
         &mut self,
         way: AclWay,
-        frames: &[AclFrame<'_>],
+        mut frames: impl Iterator<Item = AclFrame<'f>> + Clone,
         now: Millis,
         mut found: impl FnMut(AclFinding),
     ) {
         let Self { acl, flows, meters } = self;
-        for frames in frames.chunks(TOGETHER) {
-            let together = Together::read(acl, flows, way, frames);
-            for (frame, (network, own)) in frames.iter().zip(together.iter()) {
-                let looked = Looked::new(acl.side(way), way, *frame, network);
+        while let Some(together) = Together::read(acl, flows, way, frames.clone()) {
+            for (frame, (network, own)) in frames.by_ref().take(TOGETHER).zip(together.iter()) {
+                let looked = Looked::new(acl.side(way), way, frame, network);
                 found(judge(acl, flows, meters, &looked, own, now));
             }
         }
@@ -200,19 +198,26 @@ struct Together<'a> {
 }
 
 impl<'a> Together<'a> {
-    /// Reads up to [`TOGETHER`] frames, and what the look-ups of their flows will read.
+    /// Reads up to [`TOGETHER`] frames, and what the look-ups of their flows will read; `None` where there is no frame.
     #[inline]
-    fn read(acl: &Acl, flows: &Flows, way: AclWay, frames: &[AclFrame<'a>]) -> Self {
+    fn read(
+        acl: &Acl,
+        flows: &Flows,
+        way: AclWay,
+        frames: impl Iterator<Item = AclFrame<'a>>,
+    ) -> Option<Self> {
         let mut together = Self { networks: [Network::Other; _], own: [None; _] };
         let Self { networks, own: owns } = &mut together;
-        for ((frame, network), place) in frames.iter().zip(networks).zip(&mut *owns) {
+        let mut count = 0;
+        for ((network, place), frame) in networks.iter_mut().zip(&mut *owns).zip(frames) {
             *network = packet::read(frame.header);
-            *place = own(acl, flows, way, frame, network);
+            *place = own(acl, flows, way, &frame, network);
+            count += 1;
         }
         // Reads of one kind follow each other closely: a processor that waits for one gets only so many instructions further.
         let places = owns.each_ref().map(|own| own.as_ref().map(|own| flows.likely(own)));
         black_box(places.into_iter().flatten().fold(0, |all, place| all ^ flows.touch(place)));
-        together
+        (count != 0).then_some(together)
     }
 
     fn iter(&self) -> impl Iterator<Item = (&Network<'a>, Option<&Own>)> {
