@@ -29,7 +29,7 @@
 //! takes writing: a source to be learned or stamped anew (once a second for each), an event to be told. A guarded port's
 //! frames never do, unless its guard lets more in than its own addresses (`crate::guard`). Both go the same way, with another [`Memory`]. The snapshot is immutable.
 
-mod kept_out;
+mod lists;
 mod memory;
 mod roaming;
 mod snooping;
@@ -47,6 +47,7 @@ use crate::{
 };
 use alloc::vec::Vec;
 use core::borrow::Borrow;
+use lists::Found;
 use memory::{Explaining, Memory, ReadOnly, Writable};
 use model::DropReason;
 use snooping::{Knowledge, Snooping};
@@ -168,7 +169,7 @@ fn decide<'f>(
     snapshot: &Snapshot,
     ingress: PortIndex,
     memory: impl Memory,
-    frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
+    frames: impl Iterator<Item: Borrow<FrameIn<'f>>> + Clone,
     out: &mut Verdicts,
 ) -> Option<u32> {
     out.clear();
@@ -177,9 +178,9 @@ fn decide<'f>(
         return Some(0);
     };
     if port.inspects {
-        decide_inspecting(Way { ingress, port, snapshot, memory }, frames, out)
+        decide_inspecting(Way { ingress, port, snapshot, memory, found: Found::default() }, frames, out)
     } else {
-        Way::<_, false> { ingress, port, snapshot, memory }.decide(frames, out)
+        Way::<_, false> { ingress, port, snapshot, memory, found: Found::default() }.decide(frames, out)
     }
 }
 
@@ -192,11 +193,15 @@ const fn is_of_lists(reason: DropReason) -> bool {
 /// Not inlined, so that the way of most ports stays as short as it is.
 #[inline(never)]
 fn decide_inspecting<'f>(
-    way: Way<'_, impl Memory, true>,
-    frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
+    mut way: Way<'_, impl Memory, true>,
+    frames: impl Iterator<Item: Borrow<FrameIn<'f>>> + Clone,
     out: &mut Verdicts,
 ) -> Option<u32> {
-    way.decide(frames, out)
+    core::mem::swap(&mut way.found, &mut out.found);
+    way.found.clear();
+    let decided = way.decide(frames, out);
+    core::mem::swap(&mut way.found, &mut out.found);
+    decided
 }
 
 /// How many frames are read ahead: as many as the data path's batches have.
@@ -256,13 +261,15 @@ struct Way<'a, M, const INSPECTS: bool> {
     port: &'a Port,
     snapshot: &'a Snapshot,
     memory: M,
+    /// What access lists that remember something found about the frames that are read next, where they could be asked before.
+    found: Found,
 }
 
 impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     #[inline]
     fn decide<'f>(
-        mut self,
-        mut frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
+        &mut self,
+        mut frames: impl Iterator<Item: Borrow<FrameIn<'f>>> + Clone,
         out: &mut Verdicts,
     ) -> Option<u32> {
         let mut not_learned = 0;
@@ -271,6 +278,9 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         }
         let ahead = if INSPECTS && self.sources_decide_on_flows() { 1 } else { READ_AHEAD };
         loop {
+            if INSPECTS && ahead != 1 {
+                self.ask_lists(frames.clone().take(ahead));
+            }
             let count = self.read_ahead(frames.by_ref().take(ahead), &mut out.runs);
             for at in 0..count {
                 let run = &out.runs[at % READ_AHEAD];
@@ -402,6 +412,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         let now = self.table().now();
         let state = if keeps_state { self.memory.state() } else { None };
         let finding = match state.and_then(|state| state.acl.get_mut()) {
+            Some(_) if let Some(found) = self.found.next() => found,
             Some(state) => {
                 let frame = AclFrame { header: frame.header, len: frame.len, vlan: vlan.id() };
                 state.judge(AclWay::Out, &frame, now)
