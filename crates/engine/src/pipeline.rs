@@ -3,19 +3,21 @@
 //! # Tiers
 //!
 //! Instructions for each frame in batches of 64, counted by `examples/instructions.rs` on x86-64. Frames that follow each
-//! other with the same two addresses are decided together; in all rows but the first each frame has others than the one
-//! before it, which is the most that a frame can cost:
+//! other with the same two addresses are decided together, and so are frames of sources that are known and stay where they
+//! are, with the same destination:
 //!
 //! | frame | costs | instructions |
 //! | --- | --- | --- |
-//! | same two addresses as the frame before it, in the same batch | a compare, a verdict repeated | 75 |
-//! | from a guarded port | a compare with the port's MAC, one look-up | 370 |
-//! | from a port that learns, both addresses known | two look-ups | 450 |
-//! | from a port with DHCP guard or router guard, a datagram | a few fields looked at | 45 more |
-//! | a new source, at a full table | an entry taken out and one written | 940 |
+//! | same two addresses as the frame before it, in the same batch | a compare, a verdict repeated | 81 |
+//! | from a port with DHCP guard or router guard, a datagram | a few fields looked at | 122 more |
+//! | another source than the frame before it, both learned here and seen within a second | its entry looked at | 172 |
+//! | another destination than the frame before it, from a guarded port | a compare with the port's MAC, one look-up | 338 |
+//! | another destination and another source, from a port that learns | two look-ups | 532 |
+//! | a new source, at a full table | an entry taken out and one written, all decided twice | 1532 |
 //! | a move, a conflict with a pinned entry | once per interval, an event | |
 //!
-//! A hash is about 90 of these instructions.
+//! A look-up begins where the address was last time (`hints`). Where it is not any more it is hashed, which is 90 instructions more, and
+//! 40 to find it by that.
 //!
 //! # What batching changes
 //!
@@ -29,6 +31,7 @@
 //! takes writing: a source to be learned or stamped anew (once a second for each), an event to be told. A guarded port's
 //! frames never do, unless its guard lets more in than its own addresses (`crate::guard`). Both go the same way, with another [`Memory`]. The snapshot is immutable.
 
+mod hints;
 mod memory;
 mod roaming;
 mod snooping;
@@ -40,12 +43,13 @@ pub use verdicts::Verdicts;
 use crate::{
     Acl, AclFrame, AclWay, EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan, guards,
     key::{EVERY_VLAN, Key},
-    mac_table::{Hashed, Learned, MacTable, Source},
+    mac_table::{Learned, MacTable, Sought, Source},
     snapshot::Port,
     vlan::is_tagged,
 };
 use alloc::vec::Vec;
 use core::borrow::Borrow;
+use hints::Hints;
 use memory::{Explaining, Memory, ReadOnly, Writable};
 use model::DropReason;
 use snooping::{Knowledge, Snooping};
@@ -176,9 +180,9 @@ fn decide<'f>(
         return Some(0);
     };
     if port.inspects {
-        decide_inspecting(Way { ingress, port, snapshot, memory }, frames, out)
+        decide_inspecting(Way::new(ingress, port, snapshot, memory), frames, out)
     } else {
-        Way::<_, false> { ingress, port, snapshot, memory }.decide(frames, out)
+        Way::<_, false>::new(ingress, port, snapshot, memory).decide(frames, out)
     }
 }
 
@@ -202,12 +206,15 @@ fn decide_inspecting<'f>(
 const READ_AHEAD: usize = 64;
 
 /// Frames that follow each other and get the same verdict, as they have the same two addresses or the same fault: deciding
-/// is idempotent as long as time stands still, since what the first one had to learn or to tell is done. The hash of a
-/// guarded port's source is not needed, and not there.
+/// is idempotent as long as time stands still, since what the first one had to learn or to tell is done. Nothing had to be
+/// where the source is [settled](Memory::is_settled): then frames of other such sources belong to the run, too. A guarded port's source is
+/// not looked up.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    dst: Hashed,
-    src: Hashed,
+    dst: Sought,
+    /// Of the first frame.
+    src: Sought,
+    is_settled: bool,
     vlan: Vlan,
     /// Why none of them passes, whatever its destination.
     refused: Option<DropReason>,
@@ -226,17 +233,15 @@ struct Reading {
 
 impl Reading {
     const fn none(reason: DropReason) -> Self {
-        let none = Hashed::NONE.key;
+        let none = Sought::NONE.key;
         Self { dst: none, src: none, vlan: Vlan::NONE, refused: Some(reason) }
     }
 
+    /// True where it differs from those of the run by its source at most.
     #[inline]
-    fn is_of(&self, run: &Run) -> bool {
+    fn goes_with(&self, run: &Run) -> bool {
         let aside = |refused: Option<DropReason>| refused.map_or(u8::MAX, |reason| reason as u8);
-        self.dst == run.dst.key
-            && self.src == run.src.key
-            && self.vlan == run.vlan
-            && aside(self.refused) == aside(run.refused)
+        self.dst == run.dst.key && self.vlan == run.vlan && aside(self.refused) == aside(run.refused)
     }
 }
 
@@ -244,8 +249,14 @@ impl Reading {
 type RunBuffer = [Run; READ_AHEAD];
 
 impl Run {
-    const EMPTY: Self =
-        Self { dst: Hashed::NONE, src: Hashed::NONE, vlan: Vlan::NONE, refused: None, frames: 0 };
+    const EMPTY: Self = Self {
+        dst: Sought::NONE,
+        src: Sought::NONE,
+        is_settled: false,
+        vlan: Vlan::NONE,
+        refused: None,
+        frames: 0,
+    };
 }
 
 /// What is the same for all frames of a batch. `INSPECTS` where the port has policies that look into frames: two ways, so that
@@ -255,9 +266,16 @@ struct Way<'a, M, const INSPECTS: bool> {
     port: &'a Port,
     snapshot: &'a Snapshot,
     memory: M,
+    /// Of a source nothing matters but its own entry in the MAC table.
+    learns_plainly: bool,
 }
 
-impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
+impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
+    fn new(ingress: PortIndex, port: &'a Port, snapshot: &'a Snapshot, memory: M) -> Self {
+        let learns_plainly = !port.guarded_alone && port.roaming.is_none() && !snapshot.has_fixed_on_trunks();
+        Self { ingress, port, snapshot, memory, learns_plainly }
+    }
+
     #[inline]
     fn decide<'f>(
         mut self,
@@ -269,7 +287,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             self.memory.state()?;
         }
         loop {
-            let count = self.read_ahead(frames.by_ref().take(READ_AHEAD), &mut out.runs);
+            let count = self.read_ahead(frames.by_ref().take(READ_AHEAD), &mut out.runs, &mut out.hints);
             for at in 0..count {
                 let run = &out.runs[at % READ_AHEAD];
                 let decision = self.conclude(run)?;
@@ -309,16 +327,17 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         &mut self,
         frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
         runs: &mut RunBuffer,
+        hints: &mut Hints,
     ) -> usize {
         let (mut last, mut count, mut touched) = (Run::EMPTY, 0usize, 0);
         for frame in frames {
             let reading = self.read(frame.borrow());
-            if reading.is_of(&last) && count != 0 {
+            if count != 0 && reading.goes_with(&last) && self.is_like(reading.src, &last, hints) {
                 last.frames += 1;
             } else {
                 // A run is written once, when it is over: to do it for each frame took 14 instructions.
                 runs[count.wrapping_sub(1) % READ_AHEAD] = last;
-                last = self.begin_run(reading, &last, &mut touched);
+                last = self.begin_run(reading, &last, hints, &mut touched);
                 count += 1;
             }
         }
@@ -329,19 +348,30 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
 
     /// A run of one frame; what its addresses share with the run before need not be hashed and touched again.
     #[inline(always)]
-    fn begin_run(&self, reading: Reading, last: &Run, touched: &mut u64) -> Run {
+    fn begin_run(&self, reading: Reading, last: &Run, hints: &mut Hints, touched: &mut u64) -> Run {
         let Reading { dst, src, vlan, refused } = reading;
         let mut run = Run { vlan, refused, frames: 1, ..*last };
         if dst != last.dst.key {
-            run.dst = self.table().hashed(dst);
-            *touched ^= self.table().touch(run.dst);
+            run.dst = self.table().seek(dst, hints.of(dst), touched);
         }
         if src != last.src.key {
-            run.src =
-                if self.port.guarded_alone { Hashed::without_hash(src) } else { self.table().hashed(src) };
-            *touched ^= if self.port.guarded_alone { 0 } else { self.table().touch(run.src) };
+            let alone = self.port.guarded_alone;
+            run.src = if alone { Sought::not(src) } else { self.table().seek(src, hints.of(src), touched) };
+            run.is_settled = self.is_settled(src, hints);
         }
         run
+    }
+
+    /// True where a frame of this source gets what those of the run get, as far as sources matter.
+    #[inline(always)]
+    fn is_like(&self, src: Key, run: &Run, hints: &mut Hints) -> bool {
+        src == run.src.key || (run.is_settled && self.is_settled(src, hints))
+    }
+
+    /// True where frames of this source only pass: there is nothing to refuse, to learn, or to tell.
+    #[inline(always)]
+    fn is_settled(&self, src: Key, hints: &mut Hints) -> bool {
+        self.learns_plainly && self.memory.is_settled(src, *hints.of(src), self.ingress)
     }
 
     #[inline]
@@ -481,7 +511,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     /// The trunk that has the VLAN and that the address is fixed to.
     #[cold]
     fn fixed_on_trunk(&self, address: Key, vlan: Vlan) -> Option<PortIndex> {
-        let everywhere = self.table().hashed(address.in_vlan(EVERY_VLAN));
+        let everywhere = self.table().sought(address.in_vlan(EVERY_VLAN));
         let port = self.memory.look_up(everywhere)?;
         self.snapshot.is_in(port, vlan.id()).then_some(port)
     }
@@ -514,13 +544,13 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     }
 
     #[inline]
-    fn is_reserved(&self, dst: Hashed) -> bool {
+    fn is_reserved(&self, dst: Sought) -> bool {
         dst.key.is_group() && self.port.is_reserved(dst.key.mac())
     }
 
     /// Learns where `src` is; false where the port or the table has no room for it.
     #[inline(always)]
-    fn learn(&mut self, src: Hashed, source: Source) -> Option<bool> {
+    fn learn(&mut self, src: Sought, source: Source) -> Option<bool> {
         let learned = self.memory.learn(src, source, self.ingress, self.port.learn_limit())?;
         self.memory.note(Step::Learned(learned));
         match learned {

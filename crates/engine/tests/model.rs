@@ -195,16 +195,16 @@ fn process_shared(
     written
 }
 
-fn apply(switch: &mut Switch, op: &Op, now: Millis, batch: usize) -> Seen {
+/// `out` is kept, as workers keep it: it has hints that turn wrong when the table changes.
+fn apply(switch: &mut Switch, out: &mut Verdicts, op: &Op, now: Millis, batch: usize) -> Seen {
     let mut seen = Seen::default();
     match op {
         Op::Process { ingress, frames } => {
             let frames: Vec<_> = frames.iter().map(|f| FrameIn { header: &f.header, len: f.len }).collect();
-            let mut out = Verdicts::default();
             // The model lets time pass with an empty list of frames too.
             for frames in frames.chunks(batch).chain([&[][..]]) {
-                seen.not_learned += process_shared(switch, *ingress, frames, now, &mut out);
-                seen.verdicts.extend_from_slice(&out);
+                seen.not_learned += process_shared(switch, *ingress, frames, now, out);
+                seen.verdicts.extend_from_slice(out);
             }
         }
         Op::Install(ports) => switch.install(Arc::new(Snapshot::new(ports.clone())), now),
@@ -263,11 +263,11 @@ proptest! {
     ) {
         let mut naive = NaiveSwitch::new(config);
         let mut switch = Switch::new(config, seed);
-        let mut now = Millis(0);
+        let (mut now, mut out) = (Millis(0), Verdicts::default());
         for op in &ops {
             now = later(now, op);
             let expected = apply_naively(&mut naive, op, now);
-            prop_assert_eq!(apply(&mut switch, op, now, batch), expected, "after {:?} at {:?}", op, now);
+            prop_assert_eq!(apply(&mut switch, &mut out, op, now, batch), expected, "after {:?} at {:?}", op, now);
             let Op::Install(ports) = op else { continue };
             let snapshot = Snapshot::new(ports.clone());
             for (ingress, which) in (0..PORTS).flat_map(|i| [(PortIndex(i), Flood::Group), (PortIndex(i), Flood::Unknown)]) {
@@ -293,7 +293,8 @@ proptest! {
         for op in ops.iter().filter(|op| !matches!(op, Op::StepBack)) {
             now = later(now, op);
             let Op::Process { ingress, frames } = op else {
-                prop_assert_eq!(apply(&mut reader, op, now, batch), apply(&mut writer, op, now, batch));
+                let read = apply(&mut reader, &mut out, op, now, batch);
+                prop_assert_eq!(read, apply(&mut writer, &mut out, op, now, batch));
                 continue;
             };
             let frames: Vec<_> = frames.iter().map(|f| FrameIn { header: &f.header, len: f.len }).collect();
@@ -323,10 +324,10 @@ proptest! {
     fn the_size_of_batches_changes_nothing(ops in scenario(), config in table()) {
         let run = |batch| {
             let mut switch = Switch::new(config, [3, 4]);
-            let mut now = Millis(0);
+            let (mut now, mut out) = (Millis(0), Verdicts::default());
             let step = |op| {
                 now = later(now, op);
-                apply(&mut switch, op, now, batch)
+                apply(&mut switch, &mut out, op, now, batch)
             };
             ops.iter().map(step).collect::<Vec<_>>()
         };
