@@ -344,18 +344,15 @@ impl Fabric {
                         observer.dropped(frame..frame + 1, to, DropReason::Oversize);
                     }
                 }
-                if let Some(mut lists) = Lists::of(tables, snapshot, to, now) {
-                    slot.retag(before, |frame| match lists.judge(batch, frame, vlan) {
-                        None => Ok(frame),
-                        Some(reason) => {
-                            observer.dropped(frame..frame + 1, to, reason);
-                            Err(reason)
-                        }
-                    });
-                }
-                if !vlan.is_none() {
+                let mut lists = Lists::of(tables, snapshot, to, now);
+                if lists.is_some() || !vlan.is_none() {
                     slot.retag(before, |frame| {
                         let form = in_form(snapshot, (ingress, to), vlan, frame, batch, forms);
+                        // Last, as lists count what leaves and let flows begin.
+                        let form = form.and_then(|form| match &mut lists {
+                            Some(lists) => lists.judge(batch, frame, vlan).map_or(Ok(form), Err),
+                            None => Ok(form),
+                        });
                         if let Err(reason) = form {
                             observer.dropped(frame..frame + 1, to, reason);
                         }

@@ -32,6 +32,7 @@
 //! frames never do, unless its guard lets more in than its own addresses (`crate::guard`). Both go the same way, with another [`Memory`]. The snapshot is immutable.
 
 mod hints;
+mod kept_out;
 mod memory;
 mod roaming;
 mod snooping;
@@ -286,8 +287,9 @@ impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
         if INSPECTS && self.port.policy.remembers() {
             self.memory.state()?;
         }
+        let ahead = if INSPECTS && self.sources_decide_on_flows() { 1 } else { READ_AHEAD };
         loop {
-            let count = self.read_ahead(frames.by_ref().take(READ_AHEAD), &mut out.runs, &mut out.hints);
+            let count = self.read_ahead(frames.by_ref().take(ahead), &mut out.runs, &mut out.hints);
             for at in 0..count {
                 let run = &out.runs[at % READ_AHEAD];
                 let decision = self.conclude(run)?;
@@ -424,7 +426,7 @@ impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
         frame: &FrameIn<'_>,
     ) -> Option<DropReason> {
         let keeps_state = acl.keeps_state();
-        if !acl.judges(AclWay::Out) || (keeps_state && self.is_kept_out(dst, src)) {
+        if !acl.judges(AclWay::Out) || (keeps_state && self.is_kept_out(dst, src, vlan)) {
             return None;
         }
         let now = self.table().now();
@@ -438,14 +440,6 @@ impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
         };
         self.memory.hold(Step::AccessLists { port: self.ingress, way: AclWay::Out, finding });
         finding.refused
-    }
-
-    /// True where a frame's addresses keep it out whatever it carries.
-    fn is_kept_out(&self, dst: Key, src: Key) -> bool {
-        let is_reserved = dst.is_group() && self.port.is_reserved(dst.mac());
-        !src.is_valid_source()
-            || is_reserved
-            || (self.port.guarded && self.port.roaming.is_none() && !self.port.may_send_from(src))
     }
 
     #[inline]

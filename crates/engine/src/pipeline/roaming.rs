@@ -16,14 +16,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     #[inline(never)]
     pub(super) fn conclude_roaming(&mut self, roaming: &Roaming, run: &Run) -> Option<Decision> {
         let source = self.memory.source(run.src);
-        let asked = Asked {
-            source: run.src.key,
-            own: self.port.may_send_from(run.src.key),
-            fixed_at: self.fixed_at(source, run),
-            unknown: source == Source::Unknown,
-            has_room: self.table().may_bind(self.ingress, self.port.bind_limit()),
-        };
-        let admission = roaming.admit(self.ingress, asked);
+        let admission = self.admission(roaming, source, run);
         self.memory.note(Step::Guard { passes: admission.is_some() });
         let Some(admission) = admission else { return Some(Decision::drop(DropReason::SpoofedMac)) };
         if let Some(reason) = self.refusal(run) {
@@ -33,6 +26,18 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             return Some(Decision::drop(DropReason::SpoofedMac));
         }
         Some(Decision { verdict: self.way_to(run), not_learned: false })
+    }
+
+    /// What the guard of such a port lets a source do.
+    pub(super) fn admission(&mut self, roaming: &Roaming, source: Source, run: &Run) -> Option<Admission> {
+        let asked = Asked {
+            source: run.src.key,
+            own: self.port.may_send_from(run.src.key),
+            fixed_at: self.fixed_at(source, run),
+            unknown: source == Source::Unknown,
+            has_room: self.table().may_bind(self.ingress, self.port.bind_limit()),
+        };
+        roaming.admit(self.ingress, asked)
     }
 
     /// Does what the guard lets a source do; false where there is no room for it.

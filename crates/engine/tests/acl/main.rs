@@ -5,4 +5,5 @@ mod frames;
 mod lists;
 mod naive;
 mod port;
+mod sources;
 mod tcp;
