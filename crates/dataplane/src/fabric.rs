@@ -13,7 +13,7 @@ use crate::{
     tap::Tap,
     uplink::{SharedUplink, cable_bytes},
 };
-use engine::{EngineEvent, FrameIn, Millis, PortIndex, Snapshot, Verdict, Vlan};
+use engine::{EngineEvent, Findings, FrameIn, Millis, PortIndex, Snapshot, Verdict, Vlan};
 use io::{BATCH_FRAMES, Batch, HEAD_BYTES, Link, Port, PortError, Sent};
 use model::{DropReason, PortCounters, SwitchCounters};
 use std::{
@@ -65,6 +65,8 @@ pub struct Fabric {
     wire_lens: [Cell<u32>; BATCH_FRAMES],
     /// Frames of the batch at hand with other tags.
     forms: Forms,
+    /// What access lists found of frames that were to leave.
+    findings: Findings,
     /// A frame that lay in pieces.
     gathered: Vec<u8>,
     /// Ports that got frames of the batch at hand, each once.
@@ -110,6 +112,7 @@ impl Fabric {
             retired: SwitchCounters::default(),
             wire_lens: [const { Cell::new(0) }; BATCH_FRAMES],
             forms: Forms::default(),
+            findings: Findings::default(),
             gathered: Vec::new(),
             touched: Vec::with_capacity(BATCH_FRAMES),
             link_changes: Vec::new(),
@@ -322,7 +325,7 @@ impl Fabric {
     }
 
     fn sort(&mut self, ingress: PortIndex, batch: &mut Batch, now: Millis) {
-        let Self { tables, desk, ports, touched, copies, wire_lens, forms, observer, .. } = self;
+        let Self { tables, desk, ports, touched, copies, wire_lens, forms, findings, observer, .. } = self;
         forms.clear();
         let snapshot = desk.snapshot();
         let mut first = 0;
@@ -344,10 +347,14 @@ impl Fabric {
                         observer.dropped(frame..frame + 1, to, DropReason::Oversize);
                     }
                 }
-                let mut lists = Lists::of(tables, snapshot, to, now);
-                if lists.is_some() || !vlan.is_none() {
+                let mut lists = Lists::of(tables, snapshot, findings, to, now);
+                let keeps = snapshot.keeps(to, vlan);
+                if lists.is_some() || !keeps {
                     slot.retag(before, |frame| {
-                        let form = in_form(snapshot, (ingress, to), vlan, frame, batch, forms);
+                        let form = match keeps {
+                            true => Ok(frame),
+                            false => in_form(snapshot, (ingress, to), vlan, frame, batch, forms),
+                        };
                         // Last, as lists count what leaves and let flows begin.
                         let form = form.and_then(|form| match &mut lists {
                             Some(lists) => lists.judge(batch, frame, vlan).map_or(Ok(form), Err),

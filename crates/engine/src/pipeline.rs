@@ -16,7 +16,7 @@
 //! | a new source, at a full table | an entry taken out and one written, all decided twice | 1532 |
 //! | a move, a conflict with a pinned entry | once per interval, an event | |
 //!
-//! A look-up begins where the address was last time (`hints`). Where it is not any more it is hashed, which is 90 instructions more, and
+//! A look-up begins where the address was last time (`lately`). Where it is not any more it is hashed, which is 90 instructions more, and
 //! 40 to find it by that.
 //!
 //! # What batching changes
@@ -31,8 +31,8 @@
 //! takes writing: a source to be learned or stamped anew (once a second for each), an event to be told. A guarded port's
 //! frames never do, unless its guard lets more in than its own addresses (`crate::guard`). Both go the same way, with another [`Memory`]. The snapshot is immutable.
 
-mod hints;
 mod kept_out;
+mod lately;
 mod memory;
 mod roaming;
 mod snooping;
@@ -42,15 +42,16 @@ pub use snooping::List;
 pub use verdicts::Verdicts;
 
 use crate::{
-    Acl, AclFrame, AclWay, EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan, guards,
+    Acl, AclFrame, AclWay, EngineEvent, Findings, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan,
+    guards,
     key::{EVERY_VLAN, Key},
     mac_table::{Learned, MacTable, Sought, Source},
     snapshot::Port,
     vlan::is_tagged,
 };
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 use core::borrow::Borrow;
-use hints::Hints;
+use lately::Lately;
 use memory::{Explaining, Memory, ReadOnly, Writable};
 use model::DropReason;
 use snooping::{Knowledge, Snooping};
@@ -169,7 +170,7 @@ impl Switch {
 /// Decides frames until one takes more than `memory` may do.
 #[inline]
 fn decide<'f>(
-    snapshot: &Snapshot,
+    snapshot: &Arc<Snapshot>,
     ingress: PortIndex,
     memory: impl Memory,
     frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
@@ -181,6 +182,7 @@ fn decide<'f>(
         return Some(0);
     };
     if port.inspects {
+        out.lately.findings.follow(snapshot);
         decide_inspecting(Way::new(ingress, port, snapshot, memory), frames, out)
     } else {
         Way::<_, false>::new(ingress, port, snapshot, memory).decide(frames, out)
@@ -269,12 +271,27 @@ struct Way<'a, M, const INSPECTS: bool> {
     memory: M,
     /// Of a source nothing matters but its own entry in the MAC table.
     learns_plainly: bool,
+    /// The VLAN of frames that come without a tag, and the one that their addresses are learned in.
+    untagged: (Vlan, u16),
+    looks: Looks<'a>,
+}
+
+/// Which of the policies that look into frames the port has, beside the IP guard.
+#[derive(Clone, Copy)]
+struct Looks<'a> {
+    /// Access lists that judge what it sends.
+    acl: Option<&'a Acl>,
+    guards: bool,
 }
 
 impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
     fn new(ingress: PortIndex, port: &'a Port, snapshot: &'a Snapshot, memory: M) -> Self {
         let learns_plainly = !port.guarded_alone && port.roaming.is_none() && !snapshot.has_fixed_on_trunks();
-        Self { ingress, port, snapshot, memory, learns_plainly }
+        let untagged = Vlan::new(port.vlans.untagged, false);
+        let untagged = (untagged, snapshot.learns_in(untagged.id()));
+        let acl = port.policy.acl().map(|acl| &**acl).filter(|acl| acl.judges(AclWay::Out));
+        let looks = Looks { acl, guards: port.policy.has_guards() };
+        Self { ingress, port, snapshot, memory, learns_plainly, untagged, looks }
     }
 
     #[inline]
@@ -289,7 +306,7 @@ impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
         }
         let ahead = if INSPECTS && self.sources_decide_on_flows() { 1 } else { READ_AHEAD };
         loop {
-            let count = self.read_ahead(frames.by_ref().take(ahead), &mut out.runs, &mut out.hints);
+            let count = self.read_ahead(frames.by_ref().take(ahead), &mut out.runs, &mut out.lately);
             for at in 0..count {
                 let run = &out.runs[at % READ_AHEAD];
                 let decision = self.conclude(run)?;
@@ -329,17 +346,17 @@ impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
         &mut self,
         frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
         runs: &mut RunBuffer,
-        hints: &mut Hints,
+        lately: &mut Lately,
     ) -> usize {
         let (mut last, mut count, mut touched) = (Run::EMPTY, 0usize, 0);
         for frame in frames {
-            let reading = self.read(frame.borrow());
-            if count != 0 && reading.goes_with(&last) && self.is_like(reading.src, &last, hints) {
+            let reading = self.read(frame.borrow(), lately);
+            if count != 0 && reading.goes_with(&last) && self.is_like(reading.src, &last, lately) {
                 last.frames += 1;
             } else {
                 // A run is written once, when it is over: to do it for each frame took 14 instructions.
                 runs[count.wrapping_sub(1) % READ_AHEAD] = last;
-                last = self.begin_run(reading, &last, hints, &mut touched);
+                last = self.begin_run(reading, &last, lately, &mut touched);
                 count += 1;
             }
         }
@@ -350,70 +367,73 @@ impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
 
     /// A run of one frame; what its addresses share with the run before need not be hashed and touched again.
     #[inline(always)]
-    fn begin_run(&self, reading: Reading, last: &Run, hints: &mut Hints, touched: &mut u64) -> Run {
+    fn begin_run(&self, reading: Reading, last: &Run, lately: &mut Lately, touched: &mut u64) -> Run {
         let Reading { dst, src, vlan, refused } = reading;
         let mut run = Run { vlan, refused, frames: 1, ..*last };
         if dst != last.dst.key {
-            run.dst = self.table().seek(dst, hints.of(dst), touched);
+            run.dst = self.table().seek(dst, lately.hints.of(dst), touched);
         }
         if src != last.src.key {
             let alone = self.port.guarded_alone;
-            run.src = if alone { Sought::not(src) } else { self.table().seek(src, hints.of(src), touched) };
-            run.is_settled = self.is_settled(src, hints);
+            run.src =
+                if alone { Sought::not(src) } else { self.table().seek(src, lately.hints.of(src), touched) };
+            run.is_settled = self.is_settled(src, lately);
         }
         run
     }
 
     /// True where a frame of this source gets what those of the run get, as far as sources matter.
     #[inline(always)]
-    fn is_like(&self, src: Key, run: &Run, hints: &mut Hints) -> bool {
-        src == run.src.key || (run.is_settled && self.is_settled(src, hints))
+    fn is_like(&self, src: Key, run: &Run, lately: &mut Lately) -> bool {
+        src == run.src.key || (run.is_settled && self.is_settled(src, lately))
     }
 
     /// True where frames of this source only pass: there is nothing to refuse, to learn, or to tell.
     #[inline(always)]
-    fn is_settled(&self, src: Key, hints: &mut Hints) -> bool {
-        self.learns_plainly && self.memory.is_settled(src, *hints.of(src), self.ingress)
+    fn is_settled(&self, src: Key, lately: &mut Lately) -> bool {
+        self.learns_plainly && self.memory.is_settled(src, *lately.hints.of(src), self.ingress)
     }
 
     #[inline]
-    fn read(&mut self, frame: &FrameIn<'_>) -> Reading {
+    fn read(&mut self, frame: &FrameIn<'_>, lately: &mut Lately) -> Reading {
         match frame.header.first_chunk() {
             Some(_) if !self.port.fits(frame.len, frame.header) => Reading::none(DropReason::Oversize),
             Some(header) if frame.len as usize >= ethernet::HEADER_LEN => {
                 let (dst, src) = Key::pair(header);
-                if INSPECTS || is_tagged(header) {
-                    let (vlan, refused) = self.inspect(dst, src, frame);
-                    let learned_in = self.snapshot.learns_in(vlan.id());
-                    Reading { dst: dst.in_vlan(learned_in), src: src.in_vlan(learned_in), vlan, refused }
+                let (vlan, learned_in) = match is_tagged(header) {
+                    false if !INSPECTS => return Reading { dst, src, vlan: Vlan::NONE, refused: None },
+                    false => self.untagged,
+                    true => match self.port.vlans.classify(frame.header) {
+                        Ok(vlan) => (vlan, self.snapshot.learns_in(vlan.id())),
+                        Err(reason) => return Reading { dst, src, vlan: Vlan::NONE, refused: Some(reason) },
+                    },
+                };
+                let refused = if INSPECTS {
+                    self.look_into((dst, src), vlan, frame, &mut lately.findings)
                 } else {
-                    Reading { dst, src, vlan: Vlan::NONE, refused: None }
-                }
+                    None
+                };
+                Reading { dst: dst.in_vlan(learned_in), src: src.in_vlan(learned_in), vlan, refused }
             }
             _ => Reading::none(DropReason::Runt),
         }
     }
 
-    /// Finds the VLAN of a frame, and looks into the frame where the port has policies that want it; says why it is refused.
-    #[inline(never)]
-    fn inspect(&mut self, dst: Key, src: Key, frame: &FrameIn<'_>) -> (Vlan, Option<DropReason>) {
-        let vlan = match self.port.vlans.classify(frame.header) {
-            Ok(vlan) => vlan,
-            Err(reason) => return (Vlan::NONE, Some(reason)),
-        };
-        let looks = INSPECTS && self.port.policy.inspects();
-        (vlan, if looks { self.look_into(dst, src, vlan, frame) } else { None })
-    }
-
     /// Why the policies that look into frames refuse one, in their order.
     #[inline]
-    fn look_into(&mut self, dst: Key, src: Key, vlan: Vlan, frame: &FrameIn<'_>) -> Option<DropReason> {
-        let policy = &self.port.policy;
-        let by_lists = match policy.acl() {
-            Some(acl) => self.by_access_lists(acl, (dst, src), vlan, frame),
+    fn look_into(
+        &mut self,
+        addresses: (Key, Key),
+        vlan: Vlan,
+        frame: &FrameIn<'_>,
+        findings: &mut Findings,
+    ) -> Option<DropReason> {
+        let Looks { acl, guards } = self.looks;
+        let by_lists = match acl {
+            Some(acl) => self.by_access_lists(acl, addresses, vlan, frame, findings),
             None => None,
         };
-        let guards = || if policy.has_guards() { guards::refusal(policy, frame.header) } else { None };
+        let guards = || if guards { guards::refusal(&self.port.policy, frame.header) } else { None };
         by_lists.or_else(guards).or_else(|| self.ip_refusal(frame.header))
     }
 
@@ -424,9 +444,10 @@ impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
         (dst, src): (Key, Key),
         vlan: Vlan,
         frame: &FrameIn<'_>,
+        findings: &mut Findings,
     ) -> Option<DropReason> {
         let keeps_state = acl.keeps_state();
-        if !acl.judges(AclWay::Out) || (keeps_state && self.is_kept_out(dst, src, vlan)) {
+        if keeps_state && self.is_kept_out(dst, src, vlan) {
             return None;
         }
         let now = self.table().now();
@@ -436,7 +457,7 @@ impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
                 let frame = AclFrame { header: frame.header, len: frame.len, vlan: vlan.id() };
                 state.judge(AclWay::Out, &frame, now)
             }
-            None => acl.judge(AclWay::Out, frame.header),
+            None => findings.judge(self.ingress, acl, AclWay::Out, frame.header),
         };
         self.memory.hold(Step::AccessLists { port: self.ingress, way: AclWay::Out, finding });
         finding.refused

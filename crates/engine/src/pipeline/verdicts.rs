@@ -1,6 +1,6 @@
 //! The verdicts on a batch, by frame and by run.
 
-use super::{Hints, READ_AHEAD, Run, RunBuffer, Verdict};
+use super::{Lately, READ_AHEAD, Run, RunBuffer, Verdict};
 use crate::PortIndex;
 use alloc::vec::Vec;
 use core::{iter, ops::Deref};
@@ -13,14 +13,14 @@ pub struct Verdicts {
     /// frame.
     pub(super) lens: Vec<u32>,
     pub(super) runs: RunBuffer,
-    pub(super) hints: Hints,
+    pub(super) lately: Lately,
     pub(super) lists: Vec<PortIndex>,
 }
 
 impl Default for Verdicts {
     fn default() -> Self {
         let (verdicts, lens) = (Vec::with_capacity(READ_AHEAD), Vec::with_capacity(READ_AHEAD));
-        Self { verdicts, lens, runs: [Run::EMPTY; _], hints: Hints::default(), lists: Vec::new() }
+        Self { verdicts, lens, runs: [Run::EMPTY; _], lately: Lately::default(), lists: Vec::new() }
     }
 }
 

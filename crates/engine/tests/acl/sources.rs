@@ -25,11 +25,8 @@ fn mac(n: u8) -> MacAddr {
 fn switch(capacity: u32, policy: PortPolicy) -> Switch {
     let acl = Some(lists(&["out allow ip weight 1 stateful"], 100));
     let other = PortPolicy { mac: Some(mac(2)), ..PortPolicy::new(Role::Vnic) };
-    let ports = vec![
-        (UPLINK, PortPolicy::new(Role::Uplink)),
-        (VM, PortPolicy { acl, ..policy }),
-        (OTHER, other),
-    ];
+    let ports =
+        vec![(UPLINK, PortPolicy::new(Role::Uplink)), (VM, PortPolicy { acl, ..policy }), (OTHER, other)];
     let mut switch = Switch::new(TableConfig { capacity, ageing_ms: 1000 }, [1, 2]);
     switch.install(Arc::new(Snapshot::new(ports)), Millis(0));
     switch

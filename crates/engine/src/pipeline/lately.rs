@@ -8,11 +8,18 @@
 //! is always compared with what is sought, and then it is found as if there had been no hint. That is also the worst that a
 //! guest can do that chooses addresses with the same bits: its look-ups cost what they would, and 12 instructions more.
 
-use crate::key::Key;
+use crate::{Findings, key::Key};
 use alloc::boxed::Box;
 
 /// How many: 64 KiB of them, of which only what is used becomes resident, and which leaves most of a level 2 cache to frames.
 const HINTS: usize = 1 << 14;
+
+/// What a worker remembers of earlier batches, to be quicker. It decides nothing.
+#[derive(Debug, Default)]
+pub(super) struct Lately {
+    pub(super) hints: Hints,
+    pub(super) findings: Findings,
+}
 
 /// The slots, by a few bits of the address.
 #[derive(Debug)]
