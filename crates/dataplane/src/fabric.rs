@@ -347,19 +347,25 @@ impl Fabric {
                         observer.dropped(frame..frame + 1, to, DropReason::Oversize);
                     }
                 }
-                let mut lists = Lists::of(tables, snapshot, findings, to, now);
                 let keeps = snapshot.keeps(to, vlan);
-                if lists.is_some() || !keeps {
+                if let Some(mut lists) = Lists::of(tables, snapshot, findings, to, now) {
+                    // Of what its tag keeps from leaving nothing is counted, and no flow begins.
+                    let leaves =
+                        |frame: &u16| keeps || snapshot.retag(ingress, to, vlan, batch.head(*frame)).is_ok();
+                    let mut refused = [None; BATCH_FRAMES];
+                    let leaving = slot.leaving[before..].iter().copied().filter(leaves);
+                    lists.judge(batch, leaving, vlan, &mut refused);
+                    slot.retag(before, |frame| match refused[usize::from(frame)] {
+                        None => Ok(frame),
+                        Some(reason) => {
+                            observer.dropped(frame..frame + 1, to, reason);
+                            Err(reason)
+                        }
+                    });
+                }
+                if !keeps {
                     slot.retag(before, |frame| {
-                        let form = match keeps {
-                            true => Ok(frame),
-                            false => in_form(snapshot, (ingress, to), vlan, frame, batch, forms),
-                        };
-                        // Last, as lists count what leaves and let flows begin.
-                        let form = form.and_then(|form| match &mut lists {
-                            Some(lists) => lists.judge(batch, frame, vlan).map_or(Ok(form), Err),
-                            None => Ok(form),
-                        });
+                        let form = in_form(snapshot, (ingress, to), vlan, frame, batch, forms);
                         if let Err(reason) = form {
                             observer.dropped(frame..frame + 1, to, reason);
                         }

@@ -2,9 +2,9 @@
 //! threads can come.
 
 #[cfg(not(test))]
-pub(crate) use parking_lot::{Mutex, RwLock, RwLockWriteGuard as WriteGuard};
+pub(crate) use parking_lot::{Mutex, RwLock, RwLockReadGuard as ReadGuard, RwLockWriteGuard as WriteGuard};
 #[cfg(test)]
-pub(crate) use shuttle::sync::RwLockWriteGuard as WriteGuard;
+pub(crate) use shuttle::sync::{RwLockReadGuard as ReadGuard, RwLockWriteGuard as WriteGuard};
 #[cfg(test)]
 pub(crate) use shuttled::{Mutex, RwLock};
 

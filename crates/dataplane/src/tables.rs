@@ -9,7 +9,7 @@
 
 use crate::{
     limiter::{Limiter, Maximum},
-    sync::{Mutex, RwLock, WriteGuard},
+    sync::{Mutex, ReadGuard, RwLock, WriteGuard},
     uplink::SharedUplink,
 };
 use engine::{
@@ -149,6 +149,11 @@ impl Tables {
         desk.take_over(switch.snapshot());
         desk.events.extend(switch.take_events());
         not_learned
+    }
+
+    /// The switch, with others that read.
+    pub(crate) fn read(&self) -> ReadGuard<'_, Switch> {
+        self.switch.read()
     }
 
     /// The switch, to oneself.

@@ -43,9 +43,12 @@ pub(crate) struct Index {
 impl Index {
     /// An index for up to `slots` entries.
     pub(crate) fn new(slots: usize) -> Self {
-        let places = (2 * slots).max(MIN_PLACES);
+        Self::with_homes((2 * slots).max(MIN_PLACES) - REACH + 1)
+    }
+
+    fn with_homes(homes: usize) -> Self {
         // No home has fewer than REACH places before the end, so a probe never wraps around.
-        Self { words: vec![0; places], homes: (places - REACH + 1) as u64 }
+        Self { words: vec![0; homes + REACH - 1], homes: homes as u64 }
     }
 
     /// The bytes it takes.
@@ -97,11 +100,11 @@ impl Index {
         true
     }
 
-    /// Takes a slot out again, and moves what had to make way for it back towards home.
-    pub(crate) fn remove(&mut self, hash: u64, slot: u32) {
+    /// Takes a slot out again, and moves what had to make way for it back towards home; false where it is not in.
+    pub(crate) fn remove(&mut self, hash: u64, slot: u32) -> bool {
         let home = self.home(hash);
         let word = Self::mark(hash, home) | (slot + 1);
-        let Some(distance) = self.reach(home).iter().position(|w| *w == word) else { return };
+        let Some(distance) = self.reach(home).iter().position(|w| *w == word) else { return false };
         let mut hole = home + distance;
         for place in hole + 1..self.words.len() {
             let word = self.words[place];
@@ -114,11 +117,43 @@ impl Index {
             }
         }
         self.words[hole] = 0;
+        true
     }
 
     /// How far behind its home a word at `place` is: less than `REACH`, so the low bits of both tell.
     const fn distance_from_home(word: u32, place: usize) -> usize {
         place.wrapping_sub((word >> SLOT_BITS) as usize) & (REACH - 1)
+    }
+}
+
+/// An index whose memory is made ready in steps, as the kernel takes some microseconds for each page that is used for the first time.
+#[derive(Clone, Debug)]
+pub(crate) struct Unfinished {
+    words: Vec<u32>,
+    homes: usize,
+}
+
+impl Unfinished {
+    /// For up to `slots` entries.
+    pub(crate) fn new(slots: usize) -> Self {
+        let homes = 2 * slots;
+        Self { words: Vec::with_capacity(homes + REACH - 1), homes }
+    }
+
+    /// Makes so many words ready.
+    pub(crate) fn prepare(&mut self, words: usize) {
+        let ready = self.words.len().saturating_add(words).min(self.homes + REACH - 1);
+        self.words.resize(ready, 0);
+    }
+
+    pub(crate) fn finish(mut self) -> Index {
+        self.prepare(usize::MAX);
+        Index { words: self.words, homes: self.homes as u64 }
+    }
+
+    /// The bytes it takes.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.words.capacity() * size_of::<u32>()
     }
 }
 
@@ -148,7 +183,7 @@ mod tests {
                     prop_assert!(index.insert(hash, slot));
                     model.push((hash, slot));
                 } else if let Some(at) = model.iter().position(|(h, _)| *h == hash) {
-                    index.remove(hash, model.swap_remove(at).1);
+                    prop_assert!(index.remove(hash, model.swap_remove(at).1));
                     prop_assert_eq!(index.find(hash, |found| found == slot), None);
                 }
                 for (hash, slot) in &model {
@@ -180,7 +215,7 @@ mod tests {
         let hash = hash_at(3, 0);
         assert!((0..REACH as u32).all(|slot| index.insert(hash, slot)));
         for removed in 0..REACH as u32 {
-            index.remove(hash, removed);
+            assert!(index.remove(hash, removed) && !index.remove(hash, removed));
             let missing = (removed + 1..REACH as u32).find(|slot| index.find(hash, |s| s == *slot).is_none());
             assert_eq!(missing, None, "after {removed} was removed");
         }

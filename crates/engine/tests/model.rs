@@ -1,14 +1,28 @@
 //! The engine against a naive switch: whatever happens, they give the same verdicts, events and tables.
 
+#[allow(dead_code, reason = "it is the test of lists that needs all of it")]
+#[path = "acl/naive.rs"]
+mod acl_naive;
+#[allow(dead_code, reason = "the same")]
+#[path = "acl/frames.rs"]
+mod frames;
 mod naive;
 
 use engine::{
-    EngineEvent, Entry, Flood, FrameIn, GuardAlso, Limits, Millis, PortIndex, PortPolicy, Role, Snapshot,
-    Switch, TableConfig, Verdict, Verdicts, Vlan,
+    Acl, AclFrame, AclWay, EngineEvent, Entry, Flood, FrameIn, GuardAlso, Limits, Millis, PortIndex,
+    PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict, Verdicts, Vlan,
 };
-use model::policy::vlan::{Trunk, VlanMode};
-use naive::{Frame, NaiveSwitch};
-use proptest::{collection::vec, prelude::*, sample::select};
+use frames::{ACK, Carries, Ip, Part, SYN, Tcp, Upper};
+use model::{
+    DropReason,
+    policy::vlan::{Trunk, VlanMode},
+};
+use naive::{Frame, NaiveSwitch, lists::FLOWS};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::{select, subsequence},
+};
 use std::sync::Arc;
 use wire::MacAddr;
 
@@ -52,17 +66,86 @@ fn frame() -> impl Strategy<Value = Frame> {
         &[0x81, 0x00, 0x00, 0x07, 0x08, 0x00, 0x45, 0x00, 0x00, 0x00],
         &[0x88, 0xa8, 0x00, 0x07, 0x81, 0x00, 0x00, 0x08, 0x08, 0x00],
     ]);
+    let tags = tags();
+    let rest = prop_oneof![1 => rest.prop_map(<[u8]>::to_vec), 2 => naive::packets::packet()];
+    let copied = prop_oneof![9 => Just(usize::MAX), 1 => 0..22usize];
+    (any_mac(), any_mac(), tags, rest, copied, len()).prop_map(|(dst, src, tags, rest, copied, len)| {
+        let mut header = [&dst.0[..], &src.0, &tags, &rest].concat();
+        header.truncate(copied);
+        Frame { header, len, described: None }
+    })
+}
+
+fn tags() -> impl Strategy<Value = Vec<u8>> {
     let tag = (select(vec![0, 1, 10, 20, 100, 101, 102, 103, 4094, 4095]), select(vec![0u16, 1, 7, 15]));
     let tag = tag
         .prop_map(|(vlan, priority): (u16, _)| [[0x81, 0], (priority << 12 | vlan).to_be_bytes()].concat());
-    let tags = vec(tag, 0..3).prop_map(|tags| tags.concat());
-    let rest = prop_oneof![1 => rest.prop_map(<[u8]>::to_vec), 2 => naive::packets::packet()];
-    let copied = prop_oneof![9 => Just(usize::MAX), 1 => 0..22usize];
-    let len = prop_oneof![9 => Just(60u32), 1 => select(vec![0, 13, 14, 1514, 1515, 1518, 1519, 1522, 1523])];
-    (any_mac(), any_mac(), tags, rest, copied, len).prop_map(|(dst, src, tags, rest, copied, len)| {
-        let mut header = [&dst.0[..], &src.0, &tags, &rest].concat();
-        header.truncate(copied);
-        Frame { header, len }
+    vec(tag, 0..3).prop_map(|tags| tags.concat())
+}
+
+fn len() -> impl Strategy<Value = u32> {
+    prop_oneof![9 => Just(60u32), 1 => select(vec![0, 13, 14, 1514, 1515, 1518, 1519, 1522, 1523])]
+}
+
+/// A frame that access lists can be asked about naively: it hides nothing.
+fn described() -> impl Strategy<Value = Frame> {
+    let carries =
+        prop_oneof![1 => Just(Carries::Arp), 1 => Just(Carries::Lldp), 12 => ip().prop_map(Carries::Ip)];
+    (any_mac(), any_mac(), tags(), carries, len()).prop_map(|(dst, src, tags, carries, len)| {
+        let described = frames::Frame { src_mac: src.0, dst_mac: dst.0, tags, carries };
+        Frame { header: described.header(), len, described: Some(described) }
+    })
+}
+
+fn ip() -> impl Strategy<Value = Ip> {
+    let v4 = select(vec!["10.0.0.1", "10.0.0.2", "192.0.2.1"]);
+    let v6 = select(vec!["2001:db8::1", "2001:db8::2"]);
+    let addresses = prop_oneof![4 => (v4.clone(), v4), 1 => (v6.clone(), v6)];
+    (addresses, upper()).prop_map(|((src, dst), upper)| {
+        let (src, dst) = (src.parse().unwrap(), dst.parse().unwrap());
+        Ip { src, dst, part: Part::Whole, upper }
+    })
+}
+
+/// Segments do not get further than a SYN: what acknowledges is not about it. Connections have tests of their own.
+fn upper() -> impl Strategy<Value = Upper> {
+    let port = select(vec![53u16, 53, 68, 80, 546]);
+    let ports = (port.clone(), port);
+    let tcp = (ports.clone(), select(vec![(SYN, 0), (SYN, 0), (ACK, 0x7000_0000), (SYN | ACK, 0x7000_0000)]));
+    prop_oneof![
+        4 => ports.prop_map(|(src, dst)| Upper::Udp(src, dst)),
+        2 => tcp.prop_map(|(ports, (flags, ack))| Upper::Tcp(Tcp { ports, flags, seq: 7, ack, window: 9, ..Tcp::default() })),
+        2 => (select(vec![0u8, 8, 13, 128, 129, 134]), 0..2u16).prop_map(|(kind, id)| Upper::Icmp(kind, id, vec![])),
+        1 => Just(Upper::Other(50)),
+    ]
+}
+
+/// Of which no two contradict each other.
+const RULES: [&str; 18] = [
+    "in deny from 10.0.0.2",
+    "in allow from 10.0.0.0/24",
+    "in deny from 10.0.0.0/8",
+    "out deny to 192.0.2.0/24",
+    "both deny remote 2001:db8::2",
+    "both meter remote 10.0.0.0/8",
+    "both meter",
+    "in deny from mac 02:00:00:00:00:03",
+    "out deny to mac 02:00:00:00:00:05",
+    "out deny tcp to any port 68 weight 70",
+    "in allow arp weight 90",
+    "in allow udp to any port 53 weight 60 stateful idle 5",
+    "in allow icmp type 8 weight 60 stateful idle 100",
+    "both allow tcp local any port 80 weight 55 stateful idle 90",
+    "out allow ip weight 50 stateful idle 20",
+    "both allow ip weight 40 stateful idle 1000",
+    "in deny ip weight 1",
+    "out deny weight 2",
+];
+
+fn acl() -> impl Strategy<Value = Arc<Acl>> {
+    subsequence(RULES.to_vec(), 0..=8).prop_map(|rules| {
+        let rules: Vec<_> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+        Arc::new(Acl::new(&rules, FLOWS))
     })
 }
 
@@ -127,17 +210,20 @@ fn table() -> impl Strategy<Value = TableConfig> {
     (capacity, ageing_ms).prop_map(|(capacity, ageing_ms)| TableConfig { capacity, ageing_ms })
 }
 
-fn install() -> impl Strategy<Value = Op> {
-    vec((port_index(), policy()), 1..8).prop_map(Op::Install)
+fn install(with_lists: bool) -> impl Strategy<Value = Op> {
+    let acl = prop::option::weighted(0.7, acl()).prop_map(move |acl| acl.filter(|_| with_lists));
+    let policy = (policy(), acl).prop_map(|(policy, acl)| PortPolicy { acl, ..policy });
+    vec((port_index(), policy), 1..8).prop_map(Op::Install)
 }
 
-fn op() -> impl Strategy<Value = Op> {
+fn op(with_lists: bool) -> impl Strategy<Value = Op> {
+    let frame = if with_lists { described().boxed() } else { frame().boxed() };
     let step = select(vec![1, 3, 39, 100, 500, 999, 1000, 5000, 10_000, 150_000, 299_999, 300_000]);
     prop_oneof![
-        12 => (port_index(), vec(frame(), 0..150)).prop_map(|(ingress, frames)| Op::Process { ingress, frames }),
+        12 => (port_index(), vec(frame, 0..150)).prop_map(|(ingress, frames)| Op::Process { ingress, frames }),
         6 => step.prop_map(Op::Step),
         1 => Just(Op::StepBack),
-        2 => install(),
+        2 => install(with_lists),
         2 => port_index().prop_map(Op::Toggle),
         1 => table().prop_map(Op::SetTable),
         1 => (0..20usize).prop_map(Op::Age),
@@ -148,7 +234,8 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// A scenario begins with ports, so that most of it is about switching.
 fn scenario() -> impl Strategy<Value = Vec<Op>> {
-    (install(), vec(op(), 1..50)).prop_map(|(first, rest)| {
+    let ops = any::<bool>().prop_flat_map(|lists| (install(lists), vec(op(lists), 1..50)));
+    ops.prop_map(|(first, rest)| {
         let mut ports = Vec::new();
         let mut settled = |op| match op {
             Op::Toggle(toggled) => {
@@ -170,6 +257,10 @@ fn scenario() -> impl Strategy<Value = Vec<Op>> {
 #[derive(Debug, Default, PartialEq)]
 struct Seen {
     verdicts: Vec<Verdict>,
+    /// What became of each frame, and of its copies: left on that port, or dropped there.
+    outcomes: Vec<Vec<(PortIndex, Option<DropReason>)>>,
+    /// Frames and bytes of each port's meters.
+    meters: Vec<Vec<(u64, u64)>>,
     not_learned: u32,
     events: Vec<EngineEvent>,
     flushed: usize,
@@ -195,6 +286,48 @@ fn process_shared(
     written
 }
 
+/// Has frames leave as the data path does, and says what became of each.
+fn deliver(
+    switch: &mut Switch,
+    ingress: PortIndex,
+    frames: &[FrameIn<'_>],
+    verdicts: &[Verdict],
+    now: Millis,
+) -> Vec<Vec<(PortIndex, Option<DropReason>)>> {
+    let snapshot = Arc::clone(switch.snapshot());
+    let mut refused = |frame: &FrameIn<'_>, to, vlan: Vlan| {
+        if !snapshot.fits(to, frame.len, frame.header) {
+            return Some(DropReason::Oversize);
+        }
+        if let Err(reason) = snapshot.retag(ingress, to, vlan, frame.header) {
+            return Some(reason);
+        }
+        let acl = snapshot.leaving_acl(to)?;
+        let frame = AclFrame { header: frame.header, len: frame.len, vlan: vlan.id() };
+        if !acl.keeps_state() {
+            return acl.judge(AclWay::In, frame.header).refused;
+        }
+        let (mut known, mut judged) = (None, None);
+        let frames = std::iter::once(frame);
+        if switch.judge_leaving_known(to, acl, frames.clone(), now, |refused| known = Some(refused)) == 0 {
+            switch.judge_leaving(to, acl, frames, now, |refused| judged = Some(refused));
+        }
+        known.or(judged).unwrap()
+    };
+    let outcome = |(frame, verdict): (&FrameIn<'_>, &Verdict)| match *verdict {
+        Verdict::Drop(reason) => vec![(ingress, Some(reason))],
+        Verdict::DropAt(port, reason) => vec![(port, Some(reason))],
+        Verdict::Forward(to, vlan) => vec![(to, refused(frame, to, vlan))],
+        Verdict::Flood(which, vlan) => {
+            let mut to: Vec<_> = snapshot.flood(ingress, which, vlan).collect();
+            to.sort();
+            to.into_iter().map(|to| (to, refused(frame, to, vlan))).collect()
+        }
+        Verdict::List(..) => unreachable!("nobody snoops"),
+    };
+    frames.iter().zip(verdicts).map(outcome).collect()
+}
+
 /// `out` is kept, as workers keep it: it has hints that turn wrong when the table changes.
 fn apply(switch: &mut Switch, out: &mut Verdicts, op: &Op, now: Millis, batch: usize) -> Seen {
     let mut seen = Seen::default();
@@ -205,7 +338,13 @@ fn apply(switch: &mut Switch, out: &mut Verdicts, op: &Op, now: Millis, batch: u
             for frames in frames.chunks(batch).chain([&[][..]]) {
                 seen.not_learned += process_shared(switch, *ingress, frames, now, out);
                 seen.verdicts.extend_from_slice(out);
+                seen.outcomes.extend(deliver(switch, *ingress, frames, out, now));
             }
+            let ended = |of_frame: &Vec<_>| !of_frame.is_empty();
+            assert!(
+                seen.outcomes.len() == frames.len() && seen.outcomes.iter().all(ended),
+                "a frame got lost"
+            );
         }
         Op::Install(ports) => switch.install(Arc::new(Snapshot::new(ports.clone())), now),
         Op::SetTable(config) => switch.set_table(*config, now),
@@ -214,6 +353,8 @@ fn apply(switch: &mut Switch, out: &mut Verdicts, op: &Op, now: Millis, batch: u
         Op::TakeEvents => seen.events = switch.take_events().collect(),
         Op::Toggle(_) | Op::Step(_) | Op::StepBack => {}
     }
+    let meters = |port| switch.meters(port).map(|(_, meter)| (meter.frames, meter.bytes)).collect();
+    seen.meters = (0..PORTS).map(PortIndex).map(meters).collect();
     seen.entries = switch.entries(now).collect();
     seen.entries.sort();
     seen.events.sort_by_key(|event| format!("{event:?}"));
@@ -228,6 +369,7 @@ fn apply_naively(naive: &mut NaiveSwitch, op: &Op, now: Millis) -> Seen {
             for frame in frames {
                 let (verdict, not_learned) = naive.decide(*ingress, frame);
                 seen.verdicts.push(verdict);
+                seen.outcomes.push(naive.deliver(*ingress, frame, verdict));
                 seen.not_learned += u32::from(not_learned);
             }
         }
@@ -238,6 +380,7 @@ fn apply_naively(naive: &mut NaiveSwitch, op: &Op, now: Millis) -> Seen {
         Op::TakeEvents => seen.events = naive.take_events(),
         Op::Toggle(_) | Op::Step(_) | Op::StepBack => {}
     }
+    seen.meters = (0..PORTS).map(|port| naive.meters(PortIndex(port))).collect();
     seen.entries = naive.entries(now);
     seen.events.sort_by_key(|event| format!("{event:?}"));
     seen

@@ -186,6 +186,12 @@ impl Classifier {
         rows.first(self.sections[section as usize])
     }
 
+    /// True where there are rules of a section.
+    #[inline]
+    pub(super) const fn has(&self, section: Section) -> bool {
+        self.sections[section as usize] != 0
+    }
+
     /// True where there are rules besides extended ones.
     #[inline]
     pub(super) const fn looks_first(&self) -> bool {

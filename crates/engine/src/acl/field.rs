@@ -150,6 +150,9 @@ impl<K: Number> Field<K> {
     /// In which range a value is.
     #[inline]
     fn range(&self, value: K) -> usize {
+        if self.strides.is_empty() {
+            return 0;
+        }
         let stride = value.steps_above(self.least, self.shift).min(STRIDES - 2);
         let Some([from, until]) = self.strides.get(stride..stride + 2) else { return 0 };
         let (from, until) = (*from as usize, *until as usize);

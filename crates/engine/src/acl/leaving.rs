@@ -15,21 +15,38 @@ impl Snapshot {
 }
 
 impl Switch {
-    /// Why the access lists of `port`, which remember something, do not let a frame leave on it. Where they no longer do, those
-    /// by which the frame was judged so far decide alone.
-    pub fn judge_leaving(
+    /// Why the access lists of `port`, which remember something, do not let frames leave on it: one after the other, as long as who only
+    /// reads may judge them; says how many it were. Where they no longer do, those by which the frames were judged so far decide alone.
+    pub fn judge_leaving_known<'f>(
+        &self,
+        port: PortIndex,
+        acl: &Acl,
+        frames: impl Iterator<Item = AclFrame<'f>> + Clone,
+        now: Millis,
+        mut refused: impl FnMut(Option<DropReason>),
+    ) -> usize {
+        let now = now.max(self.table.now());
+        match self.acl_state(port) {
+            Some(state) => state.judge_known(AclWay::In, frames, now, |finding| refused(finding.refused)),
+            None => frames.map(|frame| refused(acl.judge(AclWay::In, frame.header).refused)).count(),
+        }
+    }
+
+    /// The same, whatever there is to be written.
+    pub fn judge_leaving<'f>(
         &mut self,
         port: PortIndex,
         acl: &Acl,
-        frame: &AclFrame<'_>,
+        frames: impl Iterator<Item = AclFrame<'f>> + Clone,
         now: Millis,
-    ) -> Option<DropReason> {
+        mut refused: impl FnMut(Option<DropReason>),
+    ) {
+        let now = now.max(self.table.now());
         let state = self.states.get_mut(usize::from(port.0)).and_then(|state| state.acl.get_mut());
-        let finding = match state {
-            Some(state) => state.judge(AclWay::In, frame, now.max(self.table.now())),
-            None => acl.judge(AclWay::In, frame.header),
-        };
-        finding.refused
+        match state {
+            Some(state) => state.judge_all(AclWay::In, frames, now, |finding| refused(finding.refused)),
+            None => frames.for_each(|frame| refused(acl.judge(AclWay::In, frame.header).refused)),
+        }
     }
 
     /// What the access lists of `port` would find about a frame that is to leave on it; `None` where they do not look.

@@ -107,6 +107,7 @@ const fn number(done: Option<Done>) -> Option<u16> {
 struct Looked<'a> {
     side: &'a Side,
     way: AclWay,
+    frame: AclFrame<'a>,
     network: &'a Network<'a>,
     /// Looked up at once where all of them are wanted anyway: a flow may make extended rules needless.
     rows: Option<classifier::Rows<'a>>,
@@ -114,13 +115,16 @@ struct Looked<'a> {
 
 impl<'a> Looked<'a> {
     #[inline]
-    fn new(side: &'a Side, way: AclWay, network: &'a Network<'a>) -> Self {
+    fn new(side: &'a Side, way: AclWay, frame: AclFrame<'a>, network: &'a Network<'a>) -> Self {
         let rows = side.classifier.looks_first().then(|| side.classifier.rows(network, way == AclWay::Out));
-        Self { side, way, network, rows }
+        Self { side, way, frame, network, rows }
     }
 
     #[inline]
     fn first(&self, section: Section) -> Option<Done> {
+        if !self.side.classifier.has(section) {
+            return None;
+        }
         let rows = match self.rows {
             Some(rows) => rows,
             None if section == Section::Extended => {
@@ -134,7 +138,8 @@ impl<'a> Looked<'a> {
     /// That basic rules refuse it.
     #[inline]
     fn refused_by_basic_rules(&self) -> Option<AclFinding> {
-        refused(self.first(Section::Basic))
+        refused_by_macs(self.side, self.way, self.frame.header)
+            .or_else(|| refused(self.first(Section::Basic)))
     }
 
     /// What the extended rules say, without a look at flows.
@@ -190,12 +195,8 @@ impl Acl {
     #[inline]
     #[must_use]
     pub fn judge(&self, way: AclWay, header: &[u8]) -> AclFinding {
-        let side = self.side(way);
-        if let Some(refused) = refused_by_macs(side, way, header) {
-            return refused;
-        }
         let network = packet::read(header);
-        let looked = Looked::new(side, way, &network);
+        let looked = Looked::new(self.side(way), way, AclFrame { header, len: 0, vlan: 0 }, &network);
         looked.refused_by_basic_rules().unwrap_or_else(|| looked.by_extended_rules())
     }
 
@@ -248,9 +249,10 @@ fn refused(done: Option<Done>) -> Option<AclFinding> {
 /// That the rules that look at MAC addresses refuse a frame.
 #[inline]
 fn refused_by_macs(side: &Side, way: AclWay, header: &[u8]) -> Option<AclFinding> {
-    if side.macs.is_empty() {
-        return None;
-    }
+    if side.macs.is_empty() { None } else { refused_by_some_macs(side, way, header) }
+}
+
+fn refused_by_some_macs(side: &Side, way: AclWay, header: &[u8]) -> Option<AclFinding> {
     let (dst, src) = ethernet::addresses(header)?;
     let (local, remote) = if way == AclWay::Out { (src, dst) } else { (dst, src) };
     refused(side.macs.decide(local, remote))

@@ -27,35 +27,50 @@ pub struct Naive<'a> {
 impl Naive<'_> {
     /// Why the frame does not pass, by which rule, or what meter counts it.
     pub fn judge(&self, way: AclWay, frame: &Frame) -> Result<Option<usize>, (DropReason, usize)> {
-        let of_class = |wanted: fn(&AclRule) -> bool| {
-            let mut best: Option<usize> = None;
-            for (at, rule) in self.rules.iter().enumerate().filter(|(_, rule)| wanted(rule)) {
-                let counts = match about(rule, way, frame) {
-                    Yes => true,
-                    Perhaps => rule.action == AclAction::Deny,
-                    No => false,
-                };
-                if counts && best.is_none_or(|best| comes_first(rule) < comes_first(&self.rules[best])) {
-                    best = Some(at);
-                }
-            }
-            best
-        };
-        let denied = |best: Option<usize>| best.filter(|at| self.rules[*at].action == AclAction::Deny);
-        let is_mac = |rule: &AclRule| rule.is_of_mac_class();
-        if let Some(at) = denied(of_class(is_mac)) {
-            return Err((DropReason::AclDenied, at));
+        self.basic(way, frame)?;
+        match self.extended(way, frame) {
+            Some(at) if self.rules[at].action == AclAction::Deny => Err((DropReason::ExtAclDenied, at)),
+            _ => Ok(self.meter(way, frame)),
         }
+    }
+
+    /// What the basic rules say, those at MAC addresses first.
+    pub fn basic(&self, way: AclWay, frame: &Frame) -> Result<(), (DropReason, usize)> {
+        let is_mac = |rule: &AclRule| rule.is_of_mac_class();
         let is_basic = |rule: &AclRule| {
             rule.extended.is_none() && !rule.is_of_mac_class() && rule.action != AclAction::Meter
         };
-        if let Some(at) = denied(of_class(is_basic)) {
-            return Err((DropReason::AclDenied, at));
+        for best in [self.best(way, frame, is_mac), self.best(way, frame, is_basic)] {
+            if let Some(at) = best.filter(|at| self.rules[*at].action == AclAction::Deny) {
+                return Err((DropReason::AclDenied, at));
+            }
         }
-        if let Some(at) = denied(of_class(|rule| rule.extended.is_some())) {
-            return Err((DropReason::ExtAclDenied, at));
+        Ok(())
+    }
+
+    /// The extended rule that decides.
+    pub fn extended(&self, way: AclWay, frame: &Frame) -> Option<usize> {
+        self.best(way, frame, |rule| rule.extended.is_some())
+    }
+
+    /// The meter that counts the frame, if it passes.
+    pub fn meter(&self, way: AclWay, frame: &Frame) -> Option<usize> {
+        self.best(way, frame, |rule| rule.action == AclAction::Meter)
+    }
+
+    fn best(&self, way: AclWay, frame: &Frame, wanted: impl Fn(&AclRule) -> bool) -> Option<usize> {
+        let mut best: Option<usize> = None;
+        for (at, rule) in self.rules.iter().enumerate().filter(|(_, rule)| wanted(rule)) {
+            let counts = match about(rule, way, frame) {
+                Yes => true,
+                Perhaps => rule.action == AclAction::Deny,
+                No => false,
+            };
+            if counts && best.is_none_or(|best| comes_first(rule) < comes_first(&self.rules[best])) {
+                best = Some(at);
+            }
         }
-        Ok(of_class(|rule| rule.action == AclAction::Meter))
+        best
     }
 }
 

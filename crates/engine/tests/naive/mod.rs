@@ -2,19 +2,25 @@
 //! switching semantics and not from the engine. Slow and obviously right; it knows no slots, hashes, lists or stamps.
 
 mod guards;
+pub mod lists;
 pub mod packets;
 mod roaming;
 pub mod vlans;
 
-use engine::{EngineEvent, Entry, Flood, Millis, PortIndex, PortPolicy, Role, TableConfig, Verdict, Vlan};
+use engine::{
+    AclWay, EngineEvent, Entry, Flood, Millis, PortIndex, PortPolicy, Role, TableConfig, Verdict, Vlan,
+};
+use lists::Lists;
 use model::{DropReason, MacKind};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use wire::MacAddr;
 
 #[derive(Clone, Debug)]
 pub struct Frame {
     pub header: Vec<u8>,
     pub len: u32,
+    /// What it carries, where ports may have access lists.
+    pub described: Option<crate::frames::Frame>,
 }
 
 #[derive(Clone, Copy)]
@@ -26,12 +32,14 @@ struct Seen {
     at: u64,
 }
 
+#[derive(Clone)]
 struct Told {
     event: EngineEvent,
     at: u64,
     taken: bool,
 }
 
+#[derive(Clone)]
 pub struct NaiveSwitch {
     config: TableConfig,
     ports: BTreeMap<PortIndex, PortPolicy>,
@@ -43,6 +51,7 @@ pub struct NaiveSwitch {
     /// Least recently stamped first.
     learned: Vec<Seen>,
     told: Vec<Told>,
+    lists: BTreeMap<PortIndex, Lists>,
 }
 
 impl NaiveSwitch {
@@ -55,6 +64,7 @@ impl NaiveSwitch {
             bound: vec![],
             learned: vec![],
             told: vec![],
+            lists: BTreeMap::new(),
         }
     }
 
@@ -71,6 +81,7 @@ impl NaiveSwitch {
     pub fn install(&mut self, ports: &[(PortIndex, PortPolicy)], now: Millis) {
         self.advance(now);
         let former = std::mem::replace(&mut self.ports, ports.iter().cloned().collect());
+        self.follow_lists(&former);
         for (index, policy) in former {
             let forgets =
                 |new: &PortPolicy| vlans::differ(new, &policy) || roaming::starts_with_vrrp(new, &policy);
@@ -98,6 +109,62 @@ impl NaiveSwitch {
                 }
             }
         }
+    }
+
+    /// Lists that are the same as before remember what they did.
+    fn follow_lists(&mut self, former: &BTreeMap<PortIndex, PortPolicy>) {
+        let had = std::mem::take(&mut self.lists);
+        for (index, policy) in &self.ports {
+            let Some(acl) = policy.acl.as_ref().filter(|_| policy.role == Role::Vnic) else { continue };
+            let mut lists = had.get(index).cloned().unwrap_or_default();
+            let former = former.get(index).and_then(|policy| policy.acl.as_ref());
+            if !had.contains_key(index) || !former.is_some_and(|former| Arc::ptr_eq(former, acl)) {
+                lists.follow(acl.rules());
+            }
+            self.lists.insert(*index, lists);
+        }
+    }
+
+    /// What the meters of each port have counted.
+    pub fn meters(&self, port: PortIndex) -> Vec<(u64, u64)> {
+        self.lists.get(&port).map(Lists::meters).unwrap_or_default()
+    }
+
+    /// What becomes of a frame at each port that it was to leave on.
+    pub fn deliver(
+        &mut self,
+        ingress: PortIndex,
+        frame: &Frame,
+        verdict: Verdict,
+    ) -> Vec<(PortIndex, Option<DropReason>)> {
+        let (to, vlan) = match verdict {
+            Verdict::Drop(reason) => return vec![(ingress, Some(reason))],
+            Verdict::DropAt(port, reason) => return vec![(port, Some(reason))],
+            Verdict::Forward(to, vlan) => (vec![to], vlan),
+            Verdict::Flood(which, vlan) => (self.flood(ingress, which, vlan.id()), vlan),
+            Verdict::List(..) => unreachable!("nobody snoops"),
+        };
+        to.into_iter().map(|to| (to, self.refused_at(ingress, to, vlan, frame))).collect()
+    }
+
+    fn refused_at(
+        &mut self,
+        ingress: PortIndex,
+        to: PortIndex,
+        vlan: Vlan,
+        frame: &Frame,
+    ) -> Option<DropReason> {
+        let (from, policy) = (&self.ports[&ingress], &self.ports[&to]);
+        if !fits(policy, frame) {
+            return Some(DropReason::Oversize);
+        }
+        if vlan != Vlan::NONE
+            && let Err(reason) = vlans::retag(from, policy, vlan, &frame.header)
+        {
+            return Some(reason);
+        }
+        let (lists, described) = (self.lists.get_mut(&to)?, frame.described.as_ref()?);
+        lists.judge(AclWay::In, described, frame.len, vlan.id(), self.now).err()
     }
 
     fn learns_in(&self, vlan: u16) -> u16 {
@@ -214,6 +281,15 @@ impl NaiveSwitch {
         let reserved = dst.0[..5] == [0x01, 0x80, 0xc2, 0, 0] && dst.0[5] < 16;
         if reserved && policy.role == Role::Vnic && policy.allow_reserved & (1 << dst.0[5]) == 0 {
             return dropped(DropReason::ReservedMulticast);
+        }
+        // Lists that remember something do not see what there is no room for.
+        let has_room = passes.is_none_or(|passes| self.clone().take_in(passes, ingress, src, id).is_ok());
+        let now = self.now;
+        if let (Some(lists), Some(described)) = (self.lists.get_mut(&ingress), &frame.described)
+            && (has_room || !lists.remember())
+            && let Err(reason) = lists.judge(AclWay::Out, described, frame.len, id, now)
+        {
+            return dropped(reason);
         }
         if policy.role == Role::Vnic && policy.dhcp_guard && guards::dhcp_guard_drops(&frame.header) {
             return dropped(DropReason::DhcpGuard);

@@ -1,26 +1,39 @@
 //! One flow: how far it is, and until when it is remembered.
+//!
+//! 48 bytes, so that with the key of IPv4 it fills one cache line. What frames change all the time (its time, and the bounds of a
+//! connection) is atomic: so who only reads may do it, with others that do.
 
 use super::tcp::{Connection, Phase};
 use crate::{Millis, acl::AclWay};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How long a connection is remembered that is not open yet, or no longer, and a datagram in fragments (RFC 8200 section 4.5), at the most.
 const SHORT: Millis = Millis(60_000);
 
 /// What is remembered of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Flow {
     /// When it is forgotten unless another frame comes.
-    expires: Millis,
+    expires: AtomicU64,
+    /// What both ends of a connection have said.
+    said: [Said; 2],
     /// By which state of the rules it is there.
     pub(super) generation: u32,
     /// For how many seconds it is remembered without frames.
     pub(super) idle: u16,
-    /// Which way its first frame went.
-    pub(super) opened: AclWay,
-    pub(super) kind: Kind,
+    scales: u8,
+    /// Stage in the high bits, then which ends have finished, then which way it was opened.
+    marks: u8,
 }
 
-/// What is known of it besides.
+const _: () = assert!(size_of::<Flow>() == 48);
+
+/// What one end of a connection has said: two halves of a word each. Where two workers have segments of one end at a time, one's may go
+/// under: the bounds are then as if it had not been seen, which is never wider.
+#[derive(Debug, Default)]
+struct Said([AtomicU64; 2]);
+
+/// What is known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A connection.
@@ -36,28 +49,126 @@ pub(super) enum Kind {
     },
 }
 
+/// The way that a flow was opened, in its marks.
+const OUT: u8 = 1;
+const FINISHED_SHIFT: u32 = 1;
+const STAGE_SHIFT: u32 = 3;
+
+/// Stages that are no connection's, which has its phase behind them.
+const UNANSWERED: u8 = 0;
+const ANSWERED: u8 = 1;
+const FRAGMENTS: u8 = 2;
+const FRAGMENTS_OF_TCP: u8 = 3;
+const PHASES: u8 = 4;
+
 impl Flow {
     pub(super) fn new(kind: Kind, opened: AclWay, idle: u16, generation: u32, now: Millis) -> Self {
-        let mut flow = Self { expires: now, generation, idle, opened, kind };
+        let marks = u8::from(opened == AclWay::Out);
+        let (expires, said) = (AtomicU64::new(0), Default::default());
+        let mut flow = Self { expires, said, generation, idle, scales: 0, marks };
+        flow.set_kind(&kind);
         flow.refresh(now);
         flow
     }
 
-    /// Begins its time anew.
+    /// Which way its first frame went.
     #[inline]
-    pub(super) const fn refresh(&mut self, now: Millis) {
-        let idle = self.idle as u64 * 1000;
-        let is_short = match &self.kind {
-            Kind::Tcp(connection) => !matches!(connection.phase(), Phase::Open),
-            Kind::Fragments { .. } => true,
-            Kind::Unanswered | Kind::Answered => false,
-        };
-        let idle = if is_short && idle > SHORT.0 { SHORT.0 } else { idle };
-        self.expires = Millis(now.0.saturating_add(idle));
+    pub(super) const fn opened(&self) -> AclWay {
+        if self.marks & OUT != 0 { AclWay::Out } else { AclWay::In }
+    }
+
+    const fn stage(&self) -> u8 {
+        self.marks >> STAGE_SHIFT
     }
 
     #[inline]
-    pub(super) const fn has_expired(&self, now: Millis) -> bool {
-        self.expires.0 <= now.0
+    pub(super) fn kind(&self) -> Kind {
+        match self.stage() {
+            UNANSWERED => Kind::Unanswered,
+            ANSWERED => Kind::Answered,
+            stage @ (FRAGMENTS | FRAGMENTS_OF_TCP) => Kind::Fragments { of_tcp: stage == FRAGMENTS_OF_TCP },
+            stage => {
+                let said = self.said.each_ref().map(Said::load);
+                let finished = self.marks >> FINISHED_SHIFT & 3;
+                Kind::Tcp(Connection::of_words(said, self.scales, finished, Phase::of_number(stage - PHASES)))
+            }
+        }
+    }
+
+    pub(super) fn set_kind(&mut self, kind: &Kind) {
+        let (stage, finished) = match kind {
+            Kind::Unanswered => (UNANSWERED, 0),
+            Kind::Answered => (ANSWERED, 0),
+            Kind::Fragments { of_tcp } => (FRAGMENTS + u8::from(*of_tcp), 0),
+            Kind::Tcp(connection) => {
+                self.scales = connection.scales();
+                [0, 1].into_iter().for_each(|end| self.note_said(end, connection));
+                (PHASES + connection.phase() as u8, connection.finished())
+            }
+        };
+        self.marks = self.marks & OUT | finished << FINISHED_SHIFT | stage << STAGE_SHIFT;
+    }
+
+    /// Keeps the bounds that follow from what one end of its connection has said.
+    #[inline]
+    pub(super) fn note_said(&self, end: usize, connection: &Connection) {
+        if let Some(said) = self.said.get(end) {
+            said.store(connection.words_of(end));
+        }
+    }
+
+    /// Begins its time anew.
+    #[inline]
+    pub(super) fn refresh(&self, now: Millis) {
+        let idle = u64::from(self.idle) * 1000;
+        let is_short = self.stage() >= FRAGMENTS && self.stage() != PHASES + Phase::Open as u8;
+        let idle = if is_short { idle.min(SHORT.0) } else { idle };
+        store(&self.expires, now.0.saturating_add(idle));
+    }
+
+    #[inline]
+    pub(super) fn has_expired(&self, now: Millis) -> bool {
+        self.expires.load(Relaxed) <= now.0
+    }
+
+    /// True while a new flow may take its place.
+    #[inline]
+    pub(super) const fn is_unanswered(&self) -> bool {
+        const SYN_SENT: u8 = PHASES + Phase::SynSent as u8;
+        const SYN_RECEIVED: u8 = PHASES + Phase::SynReceived as u8;
+        matches!(self.stage(), UNANSWERED | FRAGMENTS | FRAGMENTS_OF_TCP | SYN_SENT | SYN_RECEIVED)
+    }
+
+    /// True where a new flow of the same ends may begin.
+    pub(super) const fn is_over(&self) -> bool {
+        self.stage() == PHASES + Phase::Closing as u8
+    }
+}
+
+impl Clone for Flow {
+    fn clone(&self) -> Self {
+        let expires = AtomicU64::new(self.expires.load(Relaxed));
+        let said = self.said.each_ref().map(|said| Said(said.load().map(AtomicU64::new)));
+        Self { expires, said, ..*self }
+    }
+}
+
+impl Said {
+    #[inline]
+    fn load(&self) -> [u64; 2] {
+        self.0.each_ref().map(|word| word.load(Relaxed))
+    }
+
+    #[inline]
+    fn store(&self, words: [u64; 2]) {
+        self.0.iter().zip(words).for_each(|(place, word)| store(place, word));
+    }
+}
+
+/// Writes only what is another value: other workers may have the line, too.
+#[inline]
+fn store(place: &AtomicU64, value: u64) {
+    if place.load(Relaxed) != value {
+        place.store(value, Relaxed);
     }
 }

@@ -128,11 +128,27 @@ impl Key {
     #[inline]
     pub(super) fn hash(&self, seed: Seed) -> u64 {
         let [a, b, c, d] = self.addresses;
-        if self.rest & V6 == 0 {
+        if !self.is_v6() {
             hash_words(seed, [a, self.rest])
         } else {
             hash_words(seed, [a, b, c, d, self.rest])
         }
+    }
+
+    /// Its words: all that IPv4 has, and the rest.
+    #[inline]
+    pub(super) const fn parts(&self) -> ([u64; 2], [u64; 3]) {
+        let [a, b, c, d] = self.addresses;
+        ([a, self.rest], [b, c, d])
+    }
+
+    pub(super) const fn of_parts([a, rest]: [u64; 2], [b, c, d]: [u64; 3]) -> Self {
+        Self { addresses: [a, b, c, d], rest }
+    }
+
+    #[inline]
+    pub(super) const fn is_v6(&self) -> bool {
+        self.rest & V6 != 0
     }
 
     pub(super) const fn is_fragment(&self) -> bool {

@@ -14,6 +14,7 @@
 
 mod flow;
 mod key;
+mod places;
 mod table;
 mod tcp;
 
@@ -22,8 +23,8 @@ use crate::{Millis, hash::Seed};
 use flow::{Flow, Kind};
 use key::{Key, Role};
 use model::{AclAction, DropReason};
-use table::{Slot, Table};
-use tcp::{Connection, OPENER, Phase, Place, RESPONDER};
+use table::{Hashed, Slot, Table};
+use tcp::{Connection, OPENER, Place, RESPONDER};
 use wire::packet::{Network, Packet, Part, Transport};
 
 /// Bytes of a TCP header that a later fragment may not overlap (RFC 3128): all but its options.
@@ -47,8 +48,15 @@ enum Known {
     Foreign,
 }
 
+/// Which flow a packet could be of by its own ends, and what it would be to it.
+#[derive(Clone, Copy)]
+pub(super) struct Own {
+    key: Hashed,
+    role: Role,
+}
+
 impl Flows {
-    pub(super) const fn new(seed: Seed, quota: u32) -> Self {
+    pub(super) fn new(seed: Seed, quota: u32) -> Self {
         Self { table: Table::new(seed, quota as usize), generation: 0 }
     }
 
@@ -70,51 +78,115 @@ impl Flows {
         self.table.sweep(places, now)
     }
 
-    /// What the extended rules and the flows that they made say of a frame.
+    /// The flow that a frame could be of.
     #[inline]
+    pub(super) fn own(&self, network: &Network<'_>, way: AclWay, vlan: u16) -> Option<Own> {
+        let Network::Ip(packet) = network else { return None };
+        if matches!(packet.part, Part::Later { .. }) {
+            return None;
+        }
+        let (key, role) = Key::of_packet(packet, way, vlan)?;
+        Some(Own { key: self.table.hashed(key), role })
+    }
+
+    #[inline]
+    pub(super) fn likely(&self, own: &Own) -> Slot {
+        self.table.likely(&own.key)
+    }
+
+    #[inline]
+    pub(super) fn touch(&self, slot: Slot) -> u64 {
+        self.table.touch(slot)
+    }
+
+    /// What the extended rules and the flows that they made say of a frame, where no more changes by it than a flow's time and bounds.
+    /// Otherwise `None`, with nothing done.
+    #[inline]
+    pub(super) fn judge_known(
+        &self,
+        looked: &Looked<'_>,
+        own: Option<&Own>,
+        now: Millis,
+    ) -> Option<AclFinding> {
+        let Network::Ip(packet) = looked.network else { return Some(looked.by_extended_rules()) };
+        if packet.part != Part::Whole {
+            return None;
+        }
+        let Own { key, role } = own?;
+        let Some(slot) = self.table.place(key) else { return self.by_rules_known(looked, &Known::No) };
+        let flow = self.table.flow(slot)?;
+        if flow.generation != self.generation || flow.has_expired(now) {
+            return None;
+        }
+        let known = take_known(flow, looked.way, *role, &packet.transport)?;
+        if !matches!(known, Known::Belongs) {
+            return self.by_rules_known(looked, &known);
+        }
+        flow.refresh(now);
+        Some(AclFinding { of_flow: true, ..AclFinding::passed(None) })
+    }
+
+    /// What the rules say of a packet that no flow lets pass, unless it may begin one.
+    fn by_rules_known(&self, looked: &Looked<'_>, known: &Known) -> Option<AclFinding> {
+        let done = looked.first(Section::Extended);
+        match (done.map(|done| done.action), known) {
+            (Some(AclAction::Stateful(_)), _) => None,
+            (Some(AclAction::Deny), Known::Foreign) => {
+                Some(AclFinding::refused(DropReason::OutOfState, done))
+            }
+            (Some(AclAction::Deny), _) => Some(AclFinding::refused(DropReason::ExtAclDenied, done)),
+            _ => Some(AclFinding::passed(done)),
+        }
+    }
+
+    /// The same whatever changes by it.
     pub(super) fn judge(
         &mut self,
         acl: &Acl,
-        way: AclWay,
         looked: &Looked<'_>,
-        vlan: u16,
+        own: Option<&Own>,
         now: Millis,
     ) -> AclFinding {
         let Network::Ip(packet) = looked.network else { return looked.by_extended_rules() };
-        let known = self.known(acl, way, packet, vlan, now);
+        let known = self.known(acl, looked, own, packet, now);
         let finding = match known {
             Known::Belongs => AclFinding { of_flow: true, ..AclFinding::passed(None) },
-            Known::No | Known::Foreign => self.by_rules(way, looked, packet, vlan, &known, now),
+            Known::No | Known::Foreign => self
+                .by_rules_known(looked, &known)
+                .unwrap_or_else(|| self.by_stateful_rule(looked, own, packet, now)),
         };
         if let (None, Part::First { .. }) = (finding.refused, packet.part) {
-            self.expect_fragments(packet, way, vlan, now);
+            self.expect_fragments(looked, packet, now);
         }
         finding
     }
 
-    #[inline]
-    fn known(&mut self, acl: &Acl, way: AclWay, packet: &Packet<'_>, vlan: u16, now: Millis) -> Known {
+    fn known(
+        &mut self,
+        acl: &Acl,
+        looked: &Looked<'_>,
+        own: Option<&Own>,
+        packet: &Packet<'_>,
+        now: Millis,
+    ) -> Known {
         if let Part::Later { offset, .. } = packet.part {
-            return self.known_fragment(packet, offset, way, vlan, now);
+            return self.known_fragment(looked, packet, offset, now);
         }
-        let Some((key, role)) = Key::of_packet(packet, way, vlan) else {
-            return self.known_error(acl, way, packet, vlan, now);
-        };
-        let Some(slot) = self.find(acl, &key, now) else { return Known::No };
-        self.take(slot, way, role, packet, now)
+        let Some(Own { key, role }) = own else { return self.known_error(acl, looked, packet, now) };
+        let Some(slot) = self.find(acl, key, now) else { return Known::No };
+        self.take(slot, looked.way, *role, packet, now)
     }
 
     /// The flow of this key, if it may still be there by the rules.
-    #[inline]
-    fn find(&mut self, acl: &Acl, key: &Key, now: Millis) -> Option<Slot> {
+    fn find(&mut self, acl: &Acl, key: &Hashed, now: Millis) -> Option<Slot> {
         let slot = self.table.find(key, now)?;
         let generation = self.generation;
         let flow = self.table.flow_mut(slot)?;
         if flow.generation == generation {
             return Some(slot);
         }
-        let idle = acl.lets_open(&Network::Ip(key.opening(flow.opened)), flow.opened);
-        match idle.filter(|_| !key.is_fragment()) {
+        let idle = acl.lets_open(&Network::Ip(key.key.opening(flow.opened())), flow.opened());
+        match idle.filter(|_| !key.key.is_fragment()) {
             Some(idle) => (flow.idle, flow.generation) = (idle, generation),
             None => {
                 self.table.remove(slot);
@@ -125,12 +197,11 @@ impl Flows {
     }
 
     /// Judges a packet by the flow it could be of.
-    #[inline]
     fn take(&mut self, slot: Slot, way: AclWay, role: Role, packet: &Packet<'_>, now: Millis) -> Known {
         let Some(flow) = self.table.flow_mut(slot) else { return Known::No };
-        let from = if flow.opened == way { OPENER } else { RESPONDER };
-        let was_unanswered = is_unanswered(&flow.kind);
-        let place = match (&mut flow.kind, role, &packet.transport) {
+        let from = if flow.opened() == way { OPENER } else { RESPONDER };
+        let (was_unanswered, mut kind) = (flow.is_unanswered(), flow.kind());
+        let place = match (&mut kind, role, &packet.transport) {
             (Kind::Tcp(connection), Role::Tcp, Transport::Tcp(segment)) => connection.take(from, segment),
             (kind @ (Kind::Unanswered | Kind::Answered), role, _) if may_send(role, from) => {
                 if from == RESPONDER {
@@ -144,8 +215,9 @@ impl Flows {
             Place::Foreign => return Known::Foreign,
             Place::Last => self.table.remove(slot),
             Place::Within => {
+                flow.set_kind(&kind);
                 flow.refresh(now);
-                if was_unanswered && !is_unanswered(&flow.kind) {
+                if was_unanswered && !flow.is_unanswered() {
                     self.table.keep(slot);
                 }
             }
@@ -153,26 +225,21 @@ impl Flows {
         Known::Belongs
     }
 
-    /// What the rules say of a packet that no flow lets pass.
-    fn by_rules(
+    /// What becomes of a packet that a stateful rule allows.
+    fn by_stateful_rule(
         &mut self,
-        way: AclWay,
         looked: &Looked<'_>,
+        own: Option<&Own>,
         packet: &Packet<'_>,
-        vlan: u16,
-        known: &Known,
         now: Millis,
     ) -> AclFinding {
         let done = looked.first(Section::Extended);
-        let refused = match (done.map(|done| done.action), known) {
-            (Some(AclAction::Deny), Known::Foreign) => Some(DropReason::OutOfState),
-            (Some(AclAction::Deny), _) => Some(DropReason::ExtAclDenied),
-            (Some(AclAction::Stateful(idle)), _) => self.open(way, packet, vlan, idle, now).err(),
-            _ => None,
+        let Some(AclAction::Stateful(idle)) = done.map(|done| done.action) else {
+            return AclFinding::passed(done);
         };
-        match refused {
-            Some(reason) => AclFinding::refused(reason, done),
-            None => AclFinding::passed(done),
+        match self.open(looked.way, own, packet, idle, now) {
+            Err(reason) => AclFinding::refused(reason, done),
+            Ok(()) => AclFinding::passed(done),
         }
     }
 
@@ -180,12 +247,12 @@ impl Flows {
     fn open(
         &mut self,
         way: AclWay,
+        own: Option<&Own>,
         packet: &Packet<'_>,
-        vlan: u16,
         idle: u16,
         now: Millis,
     ) -> Result<(), DropReason> {
-        let Some((key, role)) = Key::of_packet(packet, way, vlan) else {
+        let Some(Own { key, role }) = own else {
             // A message that is no echo needs no state; what is hidden could be anything.
             return if matches!(packet.transport, Transport::Icmp(_)) {
                 Ok(())
@@ -199,42 +266,43 @@ impl Flows {
             _ => Some(Kind::Unanswered),
         };
         let kind = kind.ok_or(DropReason::OutOfState)?;
-        if let Some(former) = self.table.find(&key, now) {
-            if !self.table.flow(former).is_some_and(|flow| is_over(&flow.kind)) {
+        if let Some(former) = self.table.find(key, now) {
+            if !self.table.flow(former).is_some_and(Flow::is_over) {
                 return Err(DropReason::OutOfState);
             }
             self.table.remove(former);
         }
         let flow = Flow::new(kind, way, idle, self.generation, now);
-        self.table.insert(key, flow, now).map(drop).ok_or(DropReason::FlowTableFull)
+        if self.table.insert(key, flow, now) { Ok(()) } else { Err(DropReason::FlowTableFull) }
     }
 
     /// Has the parts of a datagram pass whose first one did. Without a place for it they do not.
-    fn expect_fragments(&mut self, packet: &Packet<'_>, way: AclWay, vlan: u16, now: Millis) {
-        let Some(key) = Key::of_fragment(packet, way, vlan) else { return };
+    fn expect_fragments(&mut self, looked: &Looked<'_>, packet: &Packet<'_>, now: Millis) {
+        let Some(key) = Key::of_fragment(packet, looked.way, looked.frame.vlan) else { return };
         // Of one that hides what it carries, nothing that follows is expected.
         if matches!(packet.transport, Transport::Hidden(_)) {
             return;
         }
         let of_tcp = matches!(packet.transport, Transport::Tcp(_));
-        let flow = Flow::new(Kind::Fragments { of_tcp }, way, u16::MAX, self.generation, now);
+        let flow = Flow::new(Kind::Fragments { of_tcp }, looked.way, u16::MAX, self.generation, now);
+        let key = self.table.hashed(key);
         if let Some(former) = self.table.find(&key, now) {
             self.table.remove(former);
         }
-        self.table.insert(key, flow, now);
+        self.table.insert(&key, flow, now);
     }
 
     fn known_fragment(
         &mut self,
+        looked: &Looked<'_>,
         packet: &Packet<'_>,
         offset: u16,
-        way: AclWay,
-        vlan: u16,
         now: Millis,
     ) -> Known {
-        let found = Key::of_fragment(packet, way, vlan).and_then(|key| self.table.find(&key, now));
+        let key = Key::of_fragment(packet, looked.way, looked.frame.vlan).map(|key| self.table.hashed(key));
+        let found = key.and_then(|key| self.table.find(&key, now));
         let flow = found.and_then(|slot| self.table.flow(slot));
-        match flow.filter(|flow| flow.generation == self.generation).map(|flow| flow.kind) {
+        match flow.filter(|flow| flow.generation == self.generation).map(Flow::kind) {
             Some(Kind::Fragments { of_tcp: true }) if offset < TCP_HEADER => Known::Foreign,
             Some(Kind::Fragments { .. }) => Known::Belongs,
             _ => Known::No,
@@ -242,15 +310,17 @@ impl Flows {
     }
 
     /// Whether an ICMP error quotes a packet that a flow has on its way. It neither prolongs the flow nor ends it.
-    fn known_error(&mut self, acl: &Acl, way: AclWay, packet: &Packet<'_>, vlan: u16, now: Millis) -> Known {
+    fn known_error(&mut self, acl: &Acl, looked: &Looked<'_>, packet: &Packet<'_>, now: Millis) -> Known {
         let Transport::Icmp(icmp) = &packet.transport else { return Known::No };
-        let Some((key, number)) = Key::quoted(packet, icmp, way, vlan) else { return Known::No };
+        let quoted = Key::quoted(packet, icmp, looked.way, looked.frame.vlan);
+        let Some((key, number)) = quoted else { return Known::No };
+        let key = self.table.hashed(key);
         let Some(flow) = self.find(acl, &key, now).and_then(|slot| self.table.flow(slot)) else {
             return Known::No;
         };
         // The error goes against the packet that it is about.
-        let from = if flow.opened == way { RESPONDER } else { OPENER };
-        let is_on_its_way = match (flow.kind, number) {
+        let from = if flow.opened() == looked.way { RESPONDER } else { OPENER };
+        let is_on_its_way = match (flow.kind(), number) {
             (Kind::Tcp(connection), Some(number)) => connection.is_on_its_way(from, number),
             (Kind::Tcp(_), None) => false,
             _ => true,
@@ -259,18 +329,27 @@ impl Flows {
     }
 }
 
-/// True while a new flow may take its place.
-const fn is_unanswered(kind: &Kind) -> bool {
-    match kind {
-        Kind::Tcp(connection) => matches!(connection.phase(), Phase::SynSent | Phase::SynReceived),
-        Kind::Unanswered | Kind::Fragments { .. } => true,
-        Kind::Answered => false,
-    }
-}
-
-/// True where a new flow of the same ends may begin.
-const fn is_over(kind: &Kind) -> bool {
-    matches!(kind, Kind::Tcp(connection) if matches!(connection.phase(), Phase::Closing))
+/// Judges a packet by the flow it could be of, where no more changes by it than the bounds of a connection. Otherwise `None`, with nothing
+/// done.
+#[inline]
+fn take_known(flow: &Flow, way: AclWay, role: Role, transport: &Transport<'_>) -> Option<Known> {
+    let from = if flow.opened() == way { OPENER } else { RESPONDER };
+    let is_part = match (flow.kind(), role, transport) {
+        (Kind::Tcp(mut connection), Role::Tcp, Transport::Tcp(segment)) => {
+            if !connection.is_in_the_midst(segment) {
+                return None;
+            }
+            let is_part = connection.take(from, segment) == Place::Within;
+            if is_part {
+                flow.note_said(from, &connection);
+            }
+            is_part
+        }
+        (Kind::Unanswered, ..) if from == RESPONDER => return None,
+        (Kind::Unanswered | Kind::Answered, role, _) => may_send(role, from),
+        _ => false,
+    };
+    Some(if is_part { Known::Belongs } else { Known::Foreign })
 }
 
 const fn may_send(role: Role, from: usize) -> bool {

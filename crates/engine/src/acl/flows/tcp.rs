@@ -46,6 +46,18 @@ pub(super) enum Phase {
     Closing,
 }
 
+impl Phase {
+    #[inline]
+    pub(super) const fn of_number(number: u8) -> Self {
+        match number {
+            0 => Self::SynSent,
+            1 => Self::SynReceived,
+            2 => Self::Open,
+            _ => Self::Closing,
+        }
+    }
+}
+
 /// A connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Connection {
@@ -110,6 +122,42 @@ impl Connection {
 
     pub(super) const fn phase(&self) -> Phase {
         self.phase
+    }
+
+    pub(super) const fn scales(&self) -> u8 {
+        self.scales
+    }
+
+    /// Which ends have said that they send no more: a bit each.
+    pub(super) const fn finished(&self) -> u8 {
+        self.finished[OPENER] as u8 | (self.finished[RESPONDER] as u8) << 1
+    }
+
+    /// What follows from segments of one end, in two words.
+    #[inline]
+    pub(super) const fn words_of(&self, end: usize) -> [u64; 2] {
+        let (of, other) = self.sides(end);
+        [(of.end as u64) << 32 | of.acked as u64, (of.window as u64) << 32 | other.upper as u64]
+    }
+
+    /// The connection of such words of both ends.
+    #[inline]
+    pub(super) fn of_words(said: [[u64; 2]; 2], scales: u8, finished: u8, phase: Phase) -> Self {
+        let half = |[first, second]: [u64; 2], [_, of_other]: [u64; 2]| Half {
+            end: (first >> 32) as u32,
+            acked: first as u32,
+            window: (second >> 32) as u32,
+            upper: of_other as u32,
+        };
+        let [opener, responder] = said;
+        let halves = [half(opener, responder), half(responder, opener)];
+        Self { halves, scales, finished: [finished & 1 != 0, finished & 2 != 0], phase }
+    }
+
+    /// True for a segment of an open connection that changes no more than the bounds of who sent it.
+    #[inline]
+    pub(super) const fn is_in_the_midst(&self, segment: &Segment<'_>) -> bool {
+        matches!(self.phase, Phase::Open) && kind(segment) == TcpView::ACK
     }
 
     /// Where a segment is that `from` sent, and what changes by it.
