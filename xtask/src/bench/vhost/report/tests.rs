@@ -1,4 +1,5 @@
 use super::*;
+use crate::bench::vhost::rows::VHOST;
 
 const SETTING: Setting =
     Setting { switch_cpu: 0, generator_cpu: 1, seconds: 2.0, verify: 0.5, dpdk_vnics: false };
@@ -27,12 +28,12 @@ fn sample(mpps: f64, p50_us: f64, c2c_ns: [f64; 2]) -> Sample {
 }
 
 fn row(name: &str) -> &'static Row {
-    ROWS.iter().find(|r| r.name == name).unwrap()
+    VHOST.rows.iter().find(|r| r.name == name).unwrap()
 }
 
 /// Two rounds of each: medians are the middle.
 fn report(measured: &[(&str, Switch, f64, f64)]) -> Report {
-    let mut report = Report::new(SETTING, "a machine".to_owned());
+    let mut report = Report::new(&VHOST, SETTING, "a machine".to_owned());
     for &(name, switch, mpps, p50) in measured {
         for factor in [0.9, 1.1] {
             report.keep(row(name), switch, Ok(sample(mpps * factor, p50, NEAR)));
