@@ -87,6 +87,7 @@ static unsigned size = 64, burst = 32, macs = 1, flows = 1, cpu = 1;
 static double seconds = 2, warmup = 0.5, verify = 0.5;
 static uint64_t rate;
 static int both_ways, is_packed, is_tcp, is_fresh, is_watching;
+static int is_carrying; /* all that goes before is done */
 
 static volatile sig_atomic_t stop;
 static unsigned vnics, frame_len;
@@ -227,7 +228,7 @@ static inline void take_frame(struct vnic *me, unsigned v, const char *frame, ui
 		len != VNET_HEADER + frame_len || buffers != 1 || (whole && !whole_intact(frame, stamp));
 	if (timed)
 		note_latency(now - stamp->tsc);
-	if (is_watching)
+	if (is_carrying && is_watching)
 		watch(stamp->number % 2);
 }
 
@@ -427,6 +428,7 @@ static void open_all_flows(void)
 		prepare(v, is_tcp && is_fresh ? OPENING : CARRYING);
 		vnic[v].walk = walk_to(vnic[v].next, flows);
 	}
+	is_carrying = 1;
 }
 
 /* --- the result --- */

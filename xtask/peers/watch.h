@@ -15,7 +15,7 @@ static struct {
 	int is_gone;
 	unsigned others; /* frames of the other flow since its last one */
 	uint64_t missed_ns; /* when the first of these came */
-} watched;
+} watched = {.is_gone = 1};
 
 static uint64_t monotonic_ns(void)
 {

@@ -85,7 +85,9 @@ impl Watcher {
         let mut command = ringgen(generators, namespace, bed, row, setting);
         command.arg("--watch");
         let (_process, _, out) = Process::spawn_piped(&mut command, &dir.path().join("log"))?;
-        Ok(Watcher { _process, events: BufReader::new(out).lines(), _dir: dir })
+        let mut watcher = Watcher { _process, events: BufReader::new(out).lines(), _dir: dir };
+        watcher.next("passes")?;
+        Ok(watcher)
     }
 
     /// When that happened next, in nanoseconds of CLOCK_MONOTONIC. A generator that is silent for as long as it has to run ends.
