@@ -56,7 +56,7 @@
 #define SILENCE_MS 200
 #define GREETING_LIMIT_S 10
 #define OPENING_LIMIT_S 1
-#define PAUSE_US 20
+#define PAUSE_US 100
 #define AHEAD 8u /* buffers that are fetched before they are looked at */
 
 /* Behind the header. Of TCP only the first SEGMENT bytes. */

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#define MISSING 4u /* frames of the other flow in a row */
+#define MISSING 3u /* frames of the other flow in a row */
 
 static struct {
 	int is_gone;

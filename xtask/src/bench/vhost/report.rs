@@ -191,7 +191,7 @@ impl Report {
             speed.chain(own).chain(rates).chain(latency).chain(self.loss(d)).collect::<Vec<_>>()
         };
         let mut all: Vec<_> = [Distance::Near, Distance::Far].into_iter().flat_map(of_distance).collect();
-        all.extend(self.change());
+        all.extend(self.change().into_iter().flatten());
         all.extend(self.wrong());
         all
     }
@@ -219,10 +219,12 @@ impl Report {
         Some(at_least(format!("{row}, {d}"), ours.mpps, target, "Mpps"))
     }
 
-    fn change(&self) -> Option<Verdict> {
-        let live = self.changes.iter().map(|change| change.live);
-        let slowest = live.max_by(f64::total_cmp)?;
-        Some(below("a rule among 1,000 ports is live, slowest".to_owned(), slowest, LIVE_MS, "ms"))
+    fn change(&self) -> Option<[Verdict; 2]> {
+        let live: Vec<_> = self.changes.iter().map(|change| change.live).collect();
+        let slowest = live.iter().copied().max_by(f64::total_cmp)?;
+        let judge =
+            |which: &str, ms| below(format!("a rule among 1,000 ports is live, {which}"), ms, LIVE_MS, "ms");
+        Some([judge("median", median(live)?), judge("slowest", slowest)])
     }
 
     fn latency(&self, d: Distance, row: &'static str) -> Option<[Verdict; 2]> {
