@@ -9,7 +9,7 @@ use crate::{
     edit::takes_nic_mac,
 };
 use model::{Attachment, DesiredState, IfName, Name, PortConfig, SwitchConfig};
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,14 +89,17 @@ fn missing_from(these: &[(Name, Binding)], those: &[(Name, Binding)]) -> Vec<(Na
 }
 
 /// `state` without the ports of those bindings: they come and go with the take-over.
-fn without(state: &DesiredState, bindings: &[(Name, Binding)]) -> DesiredState {
+fn without<'a>(state: &'a DesiredState, bindings: &[(Name, Binding)]) -> Cow<'a, DesiredState> {
+    if bindings.is_empty() {
+        return Cow::Borrowed(state);
+    }
     let mut state = state.clone();
     for switch in &mut state.switches {
         let Some((_, binding)) = bindings.iter().find(|(name, _)| name == &switch.name) else { continue };
         let host = binding.host.as_ref().map(|(_, port)| port);
         switch.ports.retain(|p| p != &binding.uplink && Some(p) != host);
     }
-    state
+    Cow::Owned(state)
 }
 
 impl Step {
@@ -105,7 +108,7 @@ impl Step {
         match self {
             Self::Change(change) => change.apply(state),
             Self::GiveBack { switch, binding } => {
-                *state = without(state, &[(switch.clone(), binding.clone())])
+                *state = without(state, &[(switch.clone(), binding.clone())]).into_owned();
             }
             Self::Bind { switch, binding } => {
                 let host = binding.host.as_ref().map(|(_, port)| port);

@@ -99,10 +99,13 @@ impl Tables {
         Self { switch: RwLock::new(Switch::new(config, seed)), rates: Mutex::default() }
     }
 
-    /// Puts `snapshot` into force for every batch from now on, of whichever worker.
-    pub fn install(&self, snapshot: Arc<Snapshot>, now: Millis) {
+    /// Puts `snapshot` into force for every batch from now on, of whichever worker. Returns the one before.
+    pub fn install(&self, snapshot: Arc<Snapshot>, now: Millis) -> Arc<Snapshot> {
         self.rates.lock().follow(&snapshot);
-        self.switch.write().install(snapshot, now);
+        let mut switch = self.switch.write();
+        let former = Arc::clone(switch.snapshot());
+        switch.install(snapshot, now);
+        former
     }
 
     /// The limits of a port, where it has any. The uplink has none.
