@@ -31,8 +31,8 @@
 //! takes writing: a source to be learned or stamped anew (once a second for each), an event to be told. A guarded port's
 //! frames never do, unless its guard lets more in than its own addresses (`crate::guard`). Both go the same way, with another [`Memory`]. The snapshot is immutable.
 
-mod kept_out;
 mod lately;
+mod lists;
 mod memory;
 mod roaming;
 mod snooping;
@@ -52,6 +52,7 @@ use crate::{
 use alloc::{sync::Arc, vec::Vec};
 use core::borrow::Borrow;
 use lately::Lately;
+use lists::Found;
 use memory::{Explaining, Memory, ReadOnly, Writable};
 use model::DropReason;
 use snooping::{Knowledge, Snooping};
@@ -173,7 +174,7 @@ fn decide<'f>(
     snapshot: &Arc<Snapshot>,
     ingress: PortIndex,
     memory: impl Memory,
-    frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
+    frames: impl Iterator<Item: Borrow<FrameIn<'f>>> + Clone,
     out: &mut Verdicts,
 ) -> Option<u32> {
     out.clear();
@@ -198,11 +199,15 @@ const fn is_of_lists(reason: DropReason) -> bool {
 /// Not inlined, so that the way of most ports stays as short as it is.
 #[inline(never)]
 fn decide_inspecting<'f>(
-    way: Way<'_, impl Memory, true>,
-    frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
+    mut way: Way<'_, impl Memory, true>,
+    frames: impl Iterator<Item: Borrow<FrameIn<'f>>> + Clone,
     out: &mut Verdicts,
 ) -> Option<u32> {
-    way.decide(frames, out)
+    core::mem::swap(&mut way.found, &mut out.found);
+    way.found.clear();
+    let decided = way.decide(frames, out);
+    core::mem::swap(&mut way.found, &mut out.found);
+    decided
 }
 
 /// How many frames are read ahead: as many as the data path's batches have.
@@ -274,6 +279,8 @@ struct Way<'a, M, const INSPECTS: bool> {
     /// The VLAN of frames that come without a tag, and the one that their addresses are learned in.
     untagged: (Vlan, u16),
     looks: Looks<'a>,
+    /// What access lists that remember something found about the frames that are read next, where they could be asked before.
+    found: Found,
 }
 
 /// Which of the policies that look into frames the port has, beside the IP guard.
@@ -291,13 +298,13 @@ impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
         let untagged = (untagged, snapshot.learns_in(untagged.id()));
         let acl = port.policy.acl().map(|acl| &**acl).filter(|acl| acl.judges(AclWay::Out));
         let looks = Looks { acl, guards: port.policy.has_guards() };
-        Self { ingress, port, snapshot, memory, learns_plainly, untagged, looks }
+        Self { ingress, port, snapshot, memory, learns_plainly, untagged, looks, found: Found::default() }
     }
 
     #[inline]
     fn decide<'f>(
-        mut self,
-        mut frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
+        &mut self,
+        mut frames: impl Iterator<Item: Borrow<FrameIn<'f>>> + Clone,
         out: &mut Verdicts,
     ) -> Option<u32> {
         let mut not_learned = 0;
@@ -306,6 +313,9 @@ impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
         }
         let ahead = if INSPECTS && self.sources_decide_on_flows() { 1 } else { READ_AHEAD };
         loop {
+            if INSPECTS && ahead != 1 {
+                self.ask_lists(frames.clone().take(ahead));
+            }
             let count = self.read_ahead(frames.by_ref().take(ahead), &mut out.runs, &mut out.lately);
             for at in 0..count {
                 let run = &out.runs[at % READ_AHEAD];
@@ -453,6 +463,7 @@ impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
         let now = self.table().now();
         let state = if keeps_state { self.memory.state() } else { None };
         let finding = match state.and_then(|state| state.acl.get_mut()) {
+            Some(_) if let Some(found) = self.found.next() => found,
             Some(state) => {
                 let frame = AclFrame { header: frame.header, len: frame.len, vlan: vlan.id() };
                 state.judge(AclWay::Out, &frame, now)

@@ -37,6 +37,8 @@ enum Op {
     Install(Vec<(PortIndex, PortPolicy)>),
     /// Installs the same again, but for whether one port is up.
     Toggle(PortIndex),
+    /// The same, but for the access lists of one port.
+    Relist(PortIndex, Option<Arc<Acl>>),
     SetTable(TableConfig),
     Age(usize),
     Flush(Option<PortIndex>),
@@ -91,7 +93,10 @@ fn len() -> impl Strategy<Value = u32> {
 fn described() -> impl Strategy<Value = Frame> {
     let carries =
         prop_oneof![1 => Just(Carries::Arp), 1 => Just(Carries::Lldp), 12 => ip().prop_map(Carries::Ip)];
-    (any_mac(), any_mac(), tags(), carries, len()).prop_map(|(dst, src, tags, carries, len)| {
+    // Few addresses, so that frames often pass and their flows meet.
+    let mac = || prop_oneof![1 => any_mac(), 3 => (0..4u8).prop_map(|i| MacAddr([2, 0, 0, 0, 0, i]))];
+    let tags = prop_oneof![3 => Just(vec![]), 1 => tags()];
+    (mac(), mac(), tags, carries, len()).prop_map(|(dst, src, tags, carries, len)| {
         let described = frames::Frame { src_mac: src.0, dst_mac: dst.0, tags, carries };
         Frame { header: described.header(), len, described: Some(described) }
     })
@@ -218,13 +223,16 @@ fn install(with_lists: bool) -> impl Strategy<Value = Op> {
 
 fn op(with_lists: bool) -> impl Strategy<Value = Op> {
     let frame = if with_lists { described().boxed() } else { frame().boxed() };
+    let relisted = (port_index(), prop::option::weighted(0.9, acl()))
+        .prop_map(move |(port, acl)| Op::Relist(port, acl.filter(|_| with_lists)));
     let step = select(vec![1, 3, 39, 100, 500, 999, 1000, 5000, 10_000, 150_000, 299_999, 300_000]);
     prop_oneof![
-        12 => (port_index(), vec(frame, 0..150)).prop_map(|(ingress, frames)| Op::Process { ingress, frames }),
+        12 => (port_index(), vec(frame, 0..if with_lists { 60 } else { 150 })).prop_map(|(ingress, frames)| Op::Process { ingress, frames }),
         6 => step.prop_map(Op::Step),
         1 => Just(Op::StepBack),
         2 => install(with_lists),
         2 => port_index().prop_map(Op::Toggle),
+        2 => relisted,
         1 => table().prop_map(Op::SetTable),
         1 => (0..20usize).prop_map(Op::Age),
         1 => prop::option::of(port_index()).prop_map(Op::Flush),
@@ -241,6 +249,11 @@ fn scenario() -> impl Strategy<Value = Vec<Op>> {
             Op::Toggle(toggled) => {
                 let of_port = ports.iter_mut().filter(|(port, _)| *port == toggled);
                 of_port.for_each(|(_, policy): &mut (_, PortPolicy)| policy.up = !policy.up);
+                Op::Install(ports.clone())
+            }
+            Op::Relist(changed, acl) => {
+                let of_port = ports.iter_mut().filter(|(port, _)| *port == changed);
+                of_port.for_each(|(_, policy): &mut (_, PortPolicy)| policy.acl.clone_from(&acl));
                 Op::Install(ports.clone())
             }
             Op::Install(new) => {
@@ -351,7 +364,7 @@ fn apply(switch: &mut Switch, out: &mut Verdicts, op: &Op, now: Millis, batch: u
         Op::Age(budget) => assert!(switch.age(now, *budget) <= *budget),
         Op::Flush(port) => seen.flushed = switch.flush(*port, now),
         Op::TakeEvents => seen.events = switch.take_events().collect(),
-        Op::Toggle(_) | Op::Step(_) | Op::StepBack => {}
+        Op::Toggle(_) | Op::Relist(..) | Op::Step(_) | Op::StepBack => {}
     }
     let meters = |port| switch.meters(port).map(|(_, meter)| (meter.frames, meter.bytes)).collect();
     seen.meters = (0..PORTS).map(PortIndex).map(meters).collect();
@@ -378,7 +391,7 @@ fn apply_naively(naive: &mut NaiveSwitch, op: &Op, now: Millis) -> Seen {
         Op::Age(_) => naive.advance(now),
         Op::Flush(port) => seen.flushed = naive.flush(*port, now),
         Op::TakeEvents => seen.events = naive.take_events(),
-        Op::Toggle(_) | Op::Step(_) | Op::StepBack => {}
+        Op::Toggle(_) | Op::Relist(..) | Op::Step(_) | Op::StepBack => {}
     }
     seen.meters = (0..PORTS).map(|port| naive.meters(PortIndex(port))).collect();
     seen.entries = naive.entries(now);

@@ -1,6 +1,6 @@
 //! The verdicts on a batch, by frame and by run.
 
-use super::{Lately, READ_AHEAD, Run, RunBuffer, Verdict};
+use super::{Lately, READ_AHEAD, Run, RunBuffer, Verdict, lists::Found};
 use crate::PortIndex;
 use alloc::vec::Vec;
 use core::{iter, ops::Deref};
@@ -15,12 +15,14 @@ pub struct Verdicts {
     pub(super) runs: RunBuffer,
     pub(super) lately: Lately,
     pub(super) lists: Vec<PortIndex>,
+    pub(super) found: Found,
 }
 
 impl Default for Verdicts {
     fn default() -> Self {
         let (verdicts, lens) = (Vec::with_capacity(READ_AHEAD), Vec::with_capacity(READ_AHEAD));
-        Self { verdicts, lens, runs: [Run::EMPTY; _], lately: Lately::default(), lists: Vec::new() }
+        let (lately, found) = (Lately::default(), Found::default());
+        Self { verdicts, lens, runs: [Run::EMPTY; _], lately, lists: Vec::new(), found }
     }
 }
 
