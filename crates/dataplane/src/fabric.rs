@@ -254,7 +254,7 @@ impl Fabric {
         if batch.is_empty() {
             return false;
         }
-        self.observer.begin();
+        self.observer.begin(batch);
         settle_checksums(batch);
         self.decide(ingress, batch, now);
         self.sort(ingress, batch, now);
@@ -429,8 +429,8 @@ impl Fabric {
                 uplink.carried(from, given, sent.map_or(0, |sent| sent.full));
             }
             if self.observer.watches() {
-                let frames = slot.leaving.iter().map(|index| self.forms.origin(batch, *index));
-                self.observer.given(frames, to, sent);
+                let origin = |index| self.forms.origin(batch, index);
+                self.observer.given(batch, &slot.leaving, to, sent.is_some(), origin);
             }
             slot.leaving.clear();
             self.note_link(to);
