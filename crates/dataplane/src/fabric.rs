@@ -261,6 +261,9 @@ impl Fabric {
         if self.desk.snapshot().learns_leases() {
             self.hear_leases(ingress, batch, now);
         }
+        if !self.desk.verdicts().unheard().is_empty() {
+            self.hear_reports(ingress, batch, now);
+        }
         if self.desk.snapshot().has_mirrors() {
             self.mirror(ingress, batch);
         }
@@ -412,6 +415,21 @@ impl Fabric {
         }
     }
 
+    /// Has the tables hear reports of multicast groups that are longer than what was decided on. Of one that is longer than usual
+    /// only that: others wait while it is read.
+    #[inline(never)]
+    fn hear_reports(&mut self, ingress: PortIndex, batch: &Batch, now: Millis) {
+        let Self { tables, desk, gathered, .. } = self;
+        for report in desk.verdicts().unheard() {
+            let len = batch.frame_len(report.frame);
+            let header = match len <= LONGEST_REPORT {
+                true => batch.whole(report.frame, gathered),
+                false => &batch.head(report.frame)[..HEAD_BYTES],
+            };
+            tables.hear_report(ingress, report.vlan, FrameIn { header, len: len as u32 }, now);
+        }
+    }
+
     fn deliver(&mut self, ingress: Option<PortIndex>, batch: &Batch, stopped: &mut Vec<Stopped>) {
         while let Some(to) = self.touched.pop() {
             let slot = &mut self.ports[usize::from(to.0)];
@@ -443,6 +461,9 @@ fn may_be_dhcp(batch: &Batch, frame: u16) -> bool {
     let head = batch.head(frame);
     batch.frame_len(frame) <= LONGEST_DHCP && wire::dhcp::is_likely(&head[..head.len().min(HEAD_BYTES)])
 }
+
+/// The longest frame of usual jumbo Ethernet, with a tag.
+const LONGEST_REPORT: usize = 9000 + 14 + 4;
 
 /// The longest frame on Ethernet, with two tags.
 const LONGEST_DHCP: usize = 1500 + 14 + 8;

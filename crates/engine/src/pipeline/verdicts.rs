@@ -1,6 +1,6 @@
 //! The verdicts on a batch, by frame and by run.
 
-use super::{READ_AHEAD, Run, RunBuffer, Verdict};
+use super::{READ_AHEAD, Run, RunBuffer, Unheard, Verdict};
 use crate::PortIndex;
 use alloc::vec::Vec;
 use core::{iter, ops::Deref};
@@ -14,12 +14,13 @@ pub struct Verdicts {
     pub(super) lens: Vec<u32>,
     pub(super) runs: RunBuffer,
     pub(super) lists: Vec<PortIndex>,
+    pub(super) unheard: Vec<Unheard>,
 }
 
 impl Default for Verdicts {
     fn default() -> Self {
         let (verdicts, lens) = (Vec::with_capacity(READ_AHEAD), Vec::with_capacity(READ_AHEAD));
-        Self { verdicts, lens, runs: [Run::EMPTY; _], lists: Vec::new() }
+        Self { verdicts, lens, runs: [Run::EMPTY; _], lists: Vec::new(), unheard: Vec::new() }
     }
 }
 
@@ -37,6 +38,7 @@ impl Verdicts {
     pub(super) fn clear(&mut self) {
         self.verdicts.clear();
         self.lens.clear();
+        self.unheard.clear();
     }
 
     #[inline]
