@@ -58,6 +58,7 @@ impl Sender {
             return self.send_to(&mut device.queues()[*first].lock_arc(), batch, which, sent);
         }
         let queue_of = |index: u16| flow::hash(batch.head(index)) as usize % targets.len();
+        let mut outcome = Ok(());
         for (number, &target) in targets.iter().enumerate() {
             let mut some = std::mem::take(&mut self.some);
             some.clear();
@@ -67,9 +68,10 @@ impl Sender {
                 false => self.send_to(&mut device.queues()[target].lock_arc(), batch, &some, sent),
             };
             self.some = some;
-            done?;
+            // Where one is broken, what is for the others is sent and counted all the same.
+            outcome = outcome.and(done);
         }
-        Ok(())
+        outcome
     }
 
     fn send_to(
