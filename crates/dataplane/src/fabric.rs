@@ -257,12 +257,15 @@ impl Fabric {
         if batch.is_empty() {
             return false;
         }
-        self.observer.begin();
+        self.observer.begin(batch);
         settle_checksums(batch);
         self.decide(ingress, batch, now);
         self.sort(ingress, batch, now);
         if self.desk.snapshot().learns_leases() {
             self.hear_leases(ingress, batch, now);
+        }
+        if !self.desk.verdicts().unheard().is_empty() {
+            self.hear_reports(ingress, batch, now);
         }
         if self.desk.snapshot().has_mirrors() {
             self.mirror(ingress, batch);
@@ -422,6 +425,21 @@ impl Fabric {
         }
     }
 
+    /// Has the tables hear reports of multicast groups that are longer than what was decided on. Of one that is longer than usual
+    /// only that: others wait while it is read.
+    #[inline(never)]
+    fn hear_reports(&mut self, ingress: PortIndex, batch: &Batch, now: Millis) {
+        let Self { tables, desk, gathered, .. } = self;
+        for report in desk.verdicts().unheard() {
+            let len = batch.frame_len(report.frame);
+            let header = match len <= LONGEST_REPORT {
+                true => batch.whole(report.frame, gathered),
+                false => &batch.head(report.frame)[..HEAD_BYTES],
+            };
+            tables.hear_report(ingress, report.vlan, FrameIn { header, len: len as u32 }, now);
+        }
+    }
+
     fn deliver(&mut self, ingress: Option<PortIndex>, batch: &Batch, stopped: &mut Vec<Stopped>) {
         while let Some(to) = self.touched.pop() {
             let slot = &mut self.ports[usize::from(to.0)];
@@ -439,8 +457,8 @@ impl Fabric {
                 uplink.carried(from, given, sent.map_or(0, |sent| sent.full));
             }
             if self.observer.watches() {
-                let frames = slot.leaving.iter().map(|index| self.forms.origin(batch, *index));
-                self.observer.given(frames, to, sent);
+                let origin = |index| self.forms.origin(batch, index);
+                self.observer.given(batch, &slot.leaving, to, sent.is_some(), origin);
             }
             slot.leaving.clear();
             self.note_link(to);
@@ -453,6 +471,9 @@ fn may_be_dhcp(batch: &Batch, frame: u16) -> bool {
     let head = batch.head(frame);
     batch.frame_len(frame) <= LONGEST_DHCP && wire::dhcp::is_likely(&head[..head.len().min(HEAD_BYTES)])
 }
+
+/// The longest frame of usual jumbo Ethernet, with a tag.
+const LONGEST_REPORT: usize = 9000 + 14 + 4;
 
 /// The longest frame on Ethernet, with two tags.
 const LONGEST_DHCP: usize = 1500 + 14 + 8;

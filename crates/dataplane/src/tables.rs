@@ -181,6 +181,11 @@ impl Tables {
         self.switch.write().hear_delivered(from, port, frame, now);
     }
 
+    /// Hears a report of multicast groups, of which `frame` is all that there is.
+    pub(crate) fn hear_report(&self, port: PortIndex, vlan: u16, frame: FrameIn<'_>, now: Millis) {
+        self.switch.write().hear_report(port, vlan, frame, now);
+    }
+
     /// The addresses that each port leases.
     pub(crate) fn leases(&self, now: Millis) -> Vec<(PortIndex, Lease)> {
         let switch = self.switch.read();

@@ -55,7 +55,7 @@ pub use ip_guard::{IpGuard, Lease};
 pub use mac_table::{Entry, Learned, TableConfig};
 pub use mirror::Mirror;
 pub use multicast::{Asker, Audience, MulticastMember, MulticastReport, MulticastSegment, Question};
-pub use pipeline::{FrameIn, List, Verdict, Verdicts};
+pub use pipeline::{FrameIn, List, Unheard, Verdict, Verdicts};
 pub use policy::{PortIndex, PortPolicy, Role};
 pub use rate::{Bucket, Limits, MAX_BURST, Nanos, Rate, Share, Shares, Uplink};
 pub use snapshot::{Flood, Snapshot};

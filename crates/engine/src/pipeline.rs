@@ -38,7 +38,7 @@ mod roaming;
 mod snooping;
 mod verdicts;
 
-pub use snooping::List;
+pub use snooping::{List, Unheard};
 pub use verdicts::Verdicts;
 
 use crate::{

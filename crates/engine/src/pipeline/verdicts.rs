@@ -1,6 +1,6 @@
 //! The verdicts on a batch, by frame and by run.
 
-use super::{Lately, READ_AHEAD, Run, RunBuffer, Verdict, lists::Found};
+use super::{Lately, READ_AHEAD, Run, RunBuffer, Unheard, Verdict, lists::Found};
 use crate::PortIndex;
 use alloc::vec::Vec;
 use core::{iter, ops::Deref};
@@ -16,13 +16,20 @@ pub struct Verdicts {
     pub(super) lately: Lately,
     pub(super) lists: Vec<PortIndex>,
     pub(super) found: Found,
+    pub(super) unheard: Vec<Unheard>,
 }
 
 impl Default for Verdicts {
     fn default() -> Self {
-        let (verdicts, lens) = (Vec::with_capacity(READ_AHEAD), Vec::with_capacity(READ_AHEAD));
-        let (lately, found) = (Lately::default(), Found::default());
-        Self { verdicts, lens, runs: [Run::EMPTY; _], lately, lists: Vec::new(), found }
+        Self {
+            verdicts: Vec::with_capacity(READ_AHEAD),
+            lens: Vec::with_capacity(READ_AHEAD),
+            runs: [Run::EMPTY; _],
+            lately: Lately::default(),
+            lists: Vec::new(),
+            found: Found::default(),
+            unheard: Vec::new(),
+        }
     }
 }
 
@@ -40,6 +47,7 @@ impl Verdicts {
     pub(super) fn clear(&mut self) {
         self.verdicts.clear();
         self.lens.clear();
+        self.unheard.clear();
     }
 
     #[inline]
