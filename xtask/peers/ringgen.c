@@ -2,17 +2,23 @@
  * ringgen: the vNICs of a benchmark, on a driver of its own that costs as little as a driver can (rings.h).
  *
  *   ringgen --cpu 1 --vnic MAC,SOCKET --vnic MAC,SOCKET ... --size 64 --seconds 2 [--packed] [--warmup 0.5]
- *           [--verify 0.5] [--both-ways] [--macs 1] [--burst 32] [--rate FRAMES-A-SECOND]
+ *           [--verify 0.5] [--both-ways] [--macs 1] [--burst 32] [--rate FRAMES-A-SECOND] [--flows 1] [--tcp]
+ *           [--fresh] [--watch]
  *
  * vNIC 0 sends to 1, 2 to 3 and so on; with --both-ways 1 sends to 0, too. One thread does all of it: in each
  * turn it sends a burst from every sender, as far as there is room in its ring, and takes up to two from every
- * receiver, so that no backlog stays. Nothing is lost on this side.
+ * receiver, so that no backlog stays. Nothing is lost on this side. Frames are of UDP, or of TCP, in as many flows
+ * as wanted (flows.h); with --fresh each of them begins a flow: so --flows is to be more than are sent, and those of
+ * TCP are SYNs. With --watch and two flows it prints when the second one is gone and when it passes again, as nanoseconds
+ * of CLOCK_MONOTONIC, and leaves its CPU to others between two bursts.
  *
  * Phases:
  *   greeting   one frame at a time, until every vNIC has heard from its peer: all is connected and learnt;
+ *   opening    where there are several flows and they are to be there already: one frame of each there and one back,
+ *              or the handshake of each;
  *   measuring  after a warm-up that is not counted. Every frame carries its sender and a number, so that rate, loss,
  *              and frames that are misdelivered, reordered or duplicated are told; and the time. How long it took
- *              is noted of all frames where a rate is asked for, else of one in each burst. Bytes of a frame that do not
+ *              is noted of all frames where a rate is asked for, else of one in each burst (not of TCP). Bytes of a frame that do not
  *              differ from those that lay there before are not written again, and those behind the number not read: for
  *              then the generator would be measured;
  *   verifying  as fast as that goes, with every byte of every frame written and checked.
@@ -27,40 +33,38 @@
  * something else ran on this CPU: on a machine with other work the figures are worth nothing.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
 #include <time.h>
 #include <x86intrin.h>
+#include "flows.h"
 #include "frontend.h"
+#include "latency.h"
 #include "numbers.h"
 #include "pattern.h"
 #include "rings.h"
 #include "thread.h"
+#include "watch.h"
 
 #define MAX_VNICS 16
 #define MAX_BURST 256u
-#define MAGIC 0x76737747u
+#define MAGIC 0x76u
 #define FCS 4
 #define LARGEST_FRAME 9018u
-#define ADDRESS 6
-#define HEADER 42u /* Ethernet, IPv4, UDP */
-#define LATENCY_BUCKETS 65536 /* of a quarter microsecond */
 #define SILENCE_MS 200
 #define GREETING_LIMIT_S 10
+#define OPENING_LIMIT_S 1
+#define PAUSE_US 100
 #define AHEAD 8u /* buffers that are fetched before they are looked at */
 
-/* Behind the header the 18 bytes that are left of the smallest frame. */
+/* Behind the header. Of TCP only the first SEGMENT bytes. */
 struct stamp {
-	uint32_t magic;
-	uint16_t from;
+	uint8_t magic, from;
 	uint32_t number;
 	uint64_t tsc;
 } __attribute__((packed));
-
-#define PAYLOAD (HEADER + sizeof(struct stamp))
 
 struct counts {
 	uint64_t sent, arrived, taken, bursts, blocked;
@@ -70,24 +74,26 @@ struct counts {
 struct vnic {
 	uint8_t mac[ADDRESS];
 	const char *socket;
-	char header[HEADER]; /* of the frames it sends */
+	char header[LONGEST_HEADER]; /* of the frames it sends */
 	uint32_t next, first; /* numbers: of the next frame, and of the first that counts */
 	unsigned source; /* which of its addresses is next */
+	struct walk walk; /* where it is among its flows */
 	struct ring receive, send;
 	struct counts counts;
 	struct numbers numbers; /* of the frames that it got */
 };
 
-static unsigned size = 64, burst = 32, macs = 1, cpu = 1;
+static unsigned size = 64, burst = 32, macs = 1, flows = 1, cpu = 1;
 static double seconds = 2, warmup = 0.5, verify = 0.5;
 static uint64_t rate;
-static int both_ways, is_packed;
+static int both_ways, is_packed, is_tcp, is_fresh, is_watching;
+static int is_carrying; /* all that goes before is done */
 
 static volatile sig_atomic_t stop;
 static unsigned vnics, frame_len;
+static unsigned stamp_at, payload_at; /* in a frame */
 static struct vnic vnic[MAX_VNICS];
-static uint32_t latency[LATENCY_BUCKETS];
-static uint64_t hz, quarter_us; /* of time: cycles a second, and quarter microseconds a cycle, times 2^32 */
+static uint64_t hz; /* cycles a second */
 static uint64_t idle_cycles, full_cycles, full_turns;
 
 static void on_signal(int number)
@@ -104,44 +110,6 @@ static int receives(unsigned v) { return sends(v ^ 1); }
 
 /* --- the bytes of frames --- */
 
-static void put16(char *at, uint16_t value)
-{
-	value = htons(value);
-	memcpy(at, &value, sizeof value);
-}
-
-static uint16_t ip_checksum(const char *ip)
-{
-	uint32_t sum = 0;
-	uint16_t word;
-
-	for (unsigned i = 0; i < 20; i += 2) {
-		memcpy(&word, ip + i, sizeof word);
-		sum += ntohs(word);
-	}
-	sum = (sum >> 16) + (sum & 0xffff);
-	return ~(sum + (sum >> 16));
-}
-
-static void make_header(unsigned from)
-{
-	char *eth = vnic[from].header, *ip = eth + 14, *udp = ip + 20;
-	unsigned to = from ^ 1;
-
-	memcpy(eth, vnic[to].mac, ADDRESS);
-	memcpy(eth + ADDRESS, vnic[from].mac, ADDRESS);
-	put16(eth + 12, 0x0800);
-	ip[0] = 0x45;
-	put16(ip + 2, frame_len - 14);
-	ip[8] = 64;
-	ip[9] = 17;
-	memcpy(ip + 12, (uint8_t[]){10, 9, 0, 1 + from, 10, 9, 0, 1 + to}, 8);
-	put16(ip + 10, ip_checksum(ip));
-	put16(udp, 9000 + from);
-	put16(udp + 2, 9000 + to);
-	put16(udp + 4, frame_len - 34);
-}
-
 /* 02:10+vNIC:xx:xx:xx:xx, clear of the vNICs' own. */
 static void put_source(uint8_t *at, unsigned from, unsigned k)
 {
@@ -153,19 +121,50 @@ static void put_source(uint8_t *at, unsigned from, unsigned k)
 
 /* --- sending --- */
 
+/* Has all frames that a vNIC sends from now on begin so. */
+static void prepare(unsigned v, enum stage stage)
+{
+	struct vnic *me = &vnic[v];
+
+	put_header(me->header, v, me->mac, vnic[v ^ 1].mac, stage, is_tcp, frame_len);
+	for (unsigned n = 0; n < RING; n++)
+		memcpy(frame_of(&me->send, n), me->header, stamp_at);
+}
+
+static inline void put_stamp(char *frame, unsigned from, uint32_t number, uint64_t now)
+{
+	struct stamp stamp = {MAGIC, from, number, now};
+
+	if (is_tcp)
+		memcpy(frame + stamp_at, &stamp, SEGMENT);
+	else
+		memcpy(frame + stamp_at, &stamp, sizeof stamp);
+}
+
+static inline void put_flow(char *frame, unsigned from, const struct walk *walk)
+{
+	put_ports(frame, from, walk->flow);
+	if (is_tcp && !is_fresh)
+		put_place(frame, walk->lap);
+}
+
 /* Writes what differs from the frame that lay there before. */
 static inline void write_frame(struct vnic *me, unsigned from, uint64_t now, int whole)
 {
 	char *frame = frame_of(&me->send, me->send.written);
 	uint32_t number = me->next++;
 
-	*(struct stamp *)(frame + HEADER) = (struct stamp){MAGIC, from, number, now};
+	put_stamp(frame, from, number, now);
 	if (macs > 1) {
 		put_source((uint8_t *)frame + ADDRESS, from, me->source);
 		me->source = me->source + 1 == macs ? 0 : me->source + 1;
 	}
+	if (flows > 1) {
+		put_flow(frame, from, &me->walk);
+		walk_on(&me->walk, flows);
+	}
 	if (whole)
-		fill((uint8_t *)frame + PAYLOAD, frame_len - PAYLOAD, 0, pattern_of(from, number));
+		fill((uint8_t *)frame + payload_at, frame_len - payload_at, 0, pattern_of(from, number));
 }
 
 /* Sends up to `n` frames; returns how many there was room for. */
@@ -191,32 +190,27 @@ static unsigned send_burst(unsigned v, unsigned n, uint64_t now, int whole)
 
 static int whole_intact(const char *frame, const struct stamp *stamp)
 {
-	const char *expected = vnic[stamp->from].header;
-	uint8_t source[ADDRESS];
+	char expected[LONGEST_HEADER];
+	struct walk walk = walk_to(stamp->number, flows);
 
-	put_source(source, stamp->from, stamp->number % macs);
-	return !memcmp(frame + ADDRESS, source, ADDRESS) &&
-	       !memcmp(frame + 2 * ADDRESS, expected + 2 * ADDRESS, HEADER - 2 * ADDRESS) &&
-	       intact((const uint8_t *)frame + PAYLOAD, frame_len - PAYLOAD, 0,
+	memcpy(expected, vnic[stamp->from].header, stamp_at);
+	put_source((uint8_t *)expected + ADDRESS, stamp->from, stamp->number % macs);
+	if (flows > 1)
+		put_flow(expected, stamp->from, &walk);
+	return !memcmp(frame, expected, stamp_at) &&
+	       intact((const uint8_t *)frame + payload_at, frame_len - payload_at, 0,
 		      pattern_of(stamp->from, stamp->number));
-}
-
-static void note_latency(const struct stamp *stamp, uint64_t now)
-{
-	uint64_t waited = (unsigned __int128)(now - stamp->tsc) * quarter_us >> 32;
-
-	latency[waited < LATENCY_BUCKETS ? waited : LATENCY_BUCKETS - 1]++;
 }
 
 static inline void take_frame(struct vnic *me, unsigned v, const char *frame, uint32_t len, uint64_t now,
 			      int timed, int whole)
 {
-	const struct stamp *stamp = (const void *)(frame + HEADER);
+	const struct stamp *stamp = (const void *)(frame + stamp_at);
 	uint16_t buffers;
 	enum arrival arrival;
 
 	memcpy(&buffers, frame - 2, sizeof buffers);
-	if (len < VNET_HEADER + PAYLOAD || stamp->magic != MAGIC) {
+	if (len < VNET_HEADER + payload_at || stamp->magic != MAGIC) {
 		me->counts.foreign++;
 		return;
 	}
@@ -224,7 +218,7 @@ static inline void take_frame(struct vnic *me, unsigned v, const char *frame, ui
 		me->counts.misdelivered++;
 		return;
 	}
-	arrival = take_number(&me->numbers, stamp->number, macs);
+	arrival = take_number(&me->numbers, stamp->number, macs * flows);
 	me->counts.duplicated += arrival == DUPLICATED;
 	me->counts.reordered += arrival == REORDERED;
 	me->counts.arrived += arrival != DUPLICATED && (int32_t)(stamp->number - me->first) >= 0;
@@ -233,7 +227,9 @@ static inline void take_frame(struct vnic *me, unsigned v, const char *frame, ui
 	me->counts.corrupt +=
 		len != VNET_HEADER + frame_len || buffers != 1 || (whole && !whole_intact(frame, stamp));
 	if (timed)
-		note_latency(stamp, now);
+		note_latency(now - stamp->tsc);
+	if (is_carrying && is_watching)
+		watch(stamp->number % 2);
 }
 
 static void fetch(const struct ring *ring, uint32_t n)
@@ -262,7 +258,7 @@ static unsigned take_burst(unsigned v, int whole)
 	for (unsigned i = 0; i < n; i++) {
 		if (i + AHEAD < n)
 			fetch(ring, ring->taken + AHEAD);
-		take_frame(me, v, frame_of(ring, ring->taken), len_of(ring, ring->taken), now, rate || !i, whole);
+		take_frame(me, v, frame_of(ring, ring->taken), len_of(ring, ring->taken), now, !is_tcp && (rate || !i), whole);
 		ring->taken++;
 		write_next(ring, VNET_HEADER + ring->room);
 	}
@@ -303,6 +299,8 @@ static void run_until(uint64_t end, int whole)
 					sent += send_burst(v, burst, now, whole);
 		}
 		taken = take_turn(whole);
+		if (!sent && !taken && is_watching)
+			usleep(PAUSE_US);
 		if (!sent && !taken)
 			idle_cycles += __rdtsc() - now;
 		if (sent == burst * senders() && taken >= sent) {
@@ -366,6 +364,8 @@ static void greet(void)
 	int both = both_ways;
 
 	both_ways = 1;
+	for (unsigned v = 0; v < vnics; v++)
+		prepare(v, GREETING);
 	while (!stop && !all_have_heard()) {
 		if (__rdtsc() > limit)
 			die("a vNIC has heard nothing from its peer for %d s\n", GREETING_LIMIT_S);
@@ -381,19 +381,57 @@ static void greet(void)
 		vnic[v].counts = (struct counts){0};
 }
 
-/* --- the result --- */
-
-static double quantile(double q)
+/* A frame of each of these flows, none of which may get lost. */
+static void send_of_each(unsigned v, uint32_t first, unsigned n)
 {
-	uint64_t all = 0, below = 0;
+	struct vnic *me = &vnic[v];
+	const struct counts *there = &vnic[v ^ 1].counts;
+	uint64_t expected = there->arrived + n, limit = __rdtsc() + OPENING_LIMIT_S * hz;
 
-	for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
-		all += latency[i];
-	for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
-		if (all && (below += latency[i]) >= q * all)
-			return (i + 1) / 4.0;
-	return 0;
+	while (free_to_send(&me->send, n) < n)
+		;
+	for (unsigned i = 0; i < n; i++) {
+		char *frame = frame_of(&me->send, me->send.written);
+		put_stamp(frame, v, me->next++, __rdtsc());
+		put_ports(frame, v, first + i);
+		write_next(&me->send, VNET_HEADER + frame_len);
+	}
+	show(&me->send);
+	while (there->arrived < expected) {
+		take_turn(0);
+		if (stop || __rdtsc() > limit)
+			die("of flows %u to %u of vNIC %u some frame did not arrive\n", first, first + n - 1, v);
+	}
 }
+
+static void send_of_all(unsigned v, enum stage stage)
+{
+	prepare(v, stage);
+	for (uint32_t f = 0; f < flows; f += burst)
+		send_of_each(v, f, flows - f < burst ? flows - f : burst);
+}
+
+static void open_flows(unsigned client)
+{
+	send_of_all(client, is_tcp ? OPENING : CARRYING);
+	send_of_all(client + 1, is_tcp ? ANSWERING : CARRYING);
+	if (is_tcp)
+		send_of_all(client, CONFIRMING);
+}
+
+/* From here on frames are those that are measured. */
+static void open_all_flows(void)
+{
+	for (unsigned v = 0; flows > 1 && !is_fresh && v < vnics; v += 2)
+		open_flows(v);
+	for (unsigned v = 0; v < vnics; v++) {
+		prepare(v, is_tcp && is_fresh ? OPENING : CARRYING);
+		vnic[v].walk = walk_to(vnic[v].next, flows);
+	}
+	is_carrying = 1;
+}
+
+/* --- the result --- */
 
 /* Prints what was measured; the braces are closed by `report_verified`. */
 static void measure(void)
@@ -461,7 +499,8 @@ static void read_options(int argc, char **argv)
 	static const struct option options[] = {
 		{"size", 1, 0, 's'},   {"seconds", 1, 0, 't'}, {"warmup", 1, 0, 'w'}, {"verify", 1, 0, 'v'},
 		{"both-ways", 0, 0, 'b'}, {"macs", 1, 0, 'm'}, {"burst", 1, 0, 'n'},  {"rate", 1, 0, 'r'},
-		{"packed", 0, 0, 'p'}, {"cpu", 1, 0, 'c'},     {"vnic", 1, 0, 'i'},   {0}};
+		{"packed", 0, 0, 'p'}, {"cpu", 1, 0, 'c'},     {"vnic", 1, 0, 'i'},   {"flows", 1, 0, 'f'},
+		{"tcp", 0, 0, 'T'},    {"fresh", 0, 0, 'F'},   {"watch", 0, 0, 'W'},  {0}};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, 0)) != -1)
@@ -477,11 +516,19 @@ static void read_options(int argc, char **argv)
 		case 'p': is_packed = 1; break;
 		case 'c': cpu = atoi(optarg); break;
 		case 'i': add_vnic(optarg); break;
+		case 'f': flows = atoi(optarg); break;
+		case 'T': is_tcp = 1; break;
+		case 'F': is_fresh = 1; break;
+		case 'W': is_watching = 1; break;
 		default: die("the options are at the head of ringgen.c\n");
 		}
 	if (size < 64 || size > LARGEST_FRAME || burst < 1 || burst > MAX_BURST || macs < 1 || seconds <= 0)
 		die("--size is 64 to %u, --burst 1 to %u, --macs at least 1, --seconds above 0\n", LARGEST_FRAME,
 		    MAX_BURST);
+	if (flows < 1 || flows > MOST_FLOWS || (flows > 1 && macs > 1) || (is_tcp && (both_ways || rate)))
+		die("--flows is 1 to %u, and not with --macs; --tcp goes one way, as fast as it can\n", MOST_FLOWS);
+	if (is_watching && (flows != 2 || !rate))
+		die("--watch takes two flows and a rate\n");
 	if (vnics < 2 || vnics % 2)
 		die("%u vNICs: it takes an even number, 2 to %d\n", vnics, MAX_VNICS);
 }
@@ -518,10 +565,8 @@ static void open_vnic(unsigned v, struct memory *memory, uint32_t room)
 	tell_memory(link, memory);
 	make_ring(&me->receive, memory, is_packed, 1, room);
 	make_ring(&me->send, memory, is_packed, 0, room);
-	for (unsigned n = 0; n < RING; n++) {
-		memcpy(frame_of(&me->send, n), me->header, HEADER);
+	for (unsigned n = 0; n < RING; n++)
 		write_next(&me->receive, VNET_HEADER + room);
-	}
 	show(&me->receive);
 	connect_ring(&me->receive, link, 0);
 	connect_ring(&me->send, link, 1);
@@ -537,8 +582,6 @@ static void open_all(void)
 	struct memory memory = share_memory(2 * vnics * ring_bytes(room));
 
 	for (unsigned v = 0; v < vnics; v++)
-		make_header(v);
-	for (unsigned v = 0; v < vnics; v++)
 		open_vnic(v, &memory, room);
 }
 
@@ -547,12 +590,15 @@ int main(int argc, char **argv)
 	read_options(argc, argv);
 	run_on(cpu);
 	frame_len = size - FCS;
+	stamp_at = is_tcp ? TCP_PAYLOAD_AT : UDP_PAYLOAD_AT;
+	payload_at = stamp_at + (is_tcp ? SEGMENT : sizeof(struct stamp));
 	hz = cycles_a_second();
-	quarter_us = ((unsigned __int128)4000000 << 32) / hz;
+	set_latency_clock(hz);
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
 	open_all();
 	greet();
+	open_all_flows();
 	measure();
 	report_verified();
 	return 0;

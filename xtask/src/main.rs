@@ -1,5 +1,5 @@
 //! Developer tasks: `cargo xtask test`, `instructions`, `fuzz`, `asan`, `demo`, and `bench` with `kernel`, `vhost`, `xdp`,
-//! `hostile` and `waking`.
+//! `policies`, `hostile` and `waking`.
 
 mod asan;
 mod bench;
@@ -47,6 +47,8 @@ enum Bench {
     Vhost(bench::vhost::Options),
     /// From a VM to the wire by AF_XDP on a veth, beside testpmd. Takes two CPUs and 2 GiB of huge pages.
     Xdp(bench::vhost::xdp::Options),
+    /// What policies of ports cost, beside ports without them and OVS-DPDK. Takes two CPUs and 2 GiB of huge pages.
+    Policies(bench::policies::Options),
     /// What vNICs keep of their throughput beside a front end that breaks the rules. Takes two CPUs.
     Hostile(bench::hostile::Options),
     /// The first frame after silence, beside what the kernel takes to wake a thread. Takes two CPUs.
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Task::Bench(Bench::Kernel(options)) => bench::run(&options),
         Task::Bench(Bench::Vhost(options)) => bench::vhost::run(&options),
         Task::Bench(Bench::Xdp(options)) => bench::vhost::xdp::run(&options),
+        Task::Bench(Bench::Policies(options)) => bench::policies::run(&options),
         Task::Bench(Bench::Hostile(options)) => bench::hostile::run(&options),
         Task::Bench(Bench::Waking(options)) => bench::waking::run(&options),
     };

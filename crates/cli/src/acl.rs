@@ -142,7 +142,8 @@ mod tests {
         assert!(list_text(&port, Style::PLAIN).starts_with("There are no rules"));
         port.config.acl.rules = ["name m in meter", "name ssh in allow tcp to any port 22 weight 9"]
             .map(|text| text.parse().unwrap())
-            .to_vec();
+            .into_iter()
+            .collect();
         let meter = MeterStatus { rule: "m".parse().unwrap(), frames: 3, bytes: 180 };
         port.acl = Some(AclStatus { meters: vec![meter], flows: 0 });
         let expected = "\

@@ -119,8 +119,8 @@ fn became(frame: &TracedFrame) -> String {
         parts.push(format!("to {}", named(&frame.leaves)));
     }
     for drop in frame.drops.iter().take(NAMED) {
-        let maybe = if drop.maybe { "maybe " } else { "" };
-        parts.push(format!("{maybe}dropped at {}: {}", drop.port, drop.reason.as_str()));
+        let partly = if drop.partly { "partly " } else { "" };
+        parts.push(format!("{partly}dropped at {}: {}", drop.port, drop.reason.as_str()));
     }
     if frame.drops.len() > NAMED {
         parts.push(format!("dropped at {} more", frame.drops.len() - NAMED));
@@ -159,9 +159,9 @@ mod tests {
                         ARP who has 10.0.0.2 tell 10.0.0.1, 60 bytes: to vm2, eth0";
         assert_eq!(line_of(&frame()), expected);
         let drop =
-            |maybe| TracedDrop { port: "vm3".parse().unwrap(), reason: DropReason::ReceiverFull, maybe };
+            |partly| TracedDrop { port: "vm3".parse().unwrap(), reason: DropReason::ReceiverFull, partly };
         let dropped = TracedFrame { leaves: vec![], drops: vec![drop(false), drop(true)], ..frame() };
-        assert_eq!(became(&dropped), "dropped at vm3: receiver_full; maybe dropped at vm3: receiver_full");
+        assert_eq!(became(&dropped), "dropped at vm3: receiver_full; partly dropped at vm3: receiver_full");
         let many = TracedFrame { leaves: vec!["a".parse().unwrap(); 9], ..frame() };
         assert_eq!(became(&many), "to a, a, a, a, a, a and 3 more");
     }

@@ -8,7 +8,7 @@ use model::{
     Attachment, DesiredState, Name, PortConfig, SwitchConfig, SwitchKind,
     policy::{multicast::MulticastConfig, rate::BandwidthConfig},
 };
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// One change. A switch is added without ports; its ports follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +45,14 @@ fn find<'a>(state: &'a DesiredState, name: &Name) -> Option<&'a SwitchConfig> {
     state.switches.iter().find(|s| &s.name == name)
 }
 
+/// The ports of a switch by name: to look for each of a thousand in a list of a thousand takes milliseconds.
+fn by_name(switch: Option<&SwitchConfig>) -> BTreeMap<&Name, &PortConfig> {
+    switch.into_iter().flat_map(|switch| &switch.ports).map(|port| (&port.name, port)).collect()
+}
+
 fn removals(old: &SwitchConfig, new: Option<&SwitchConfig>) -> Vec<Change> {
-    let stays = |port: &PortConfig| new.and_then(|s| successor(s, port)).is_some();
+    let named = by_name(new);
+    let stays = |port: &PortConfig| successor(&named, port).is_some();
     let mut changes: Vec<_> = old
         .ports
         .iter()
@@ -60,8 +66,8 @@ fn removals(old: &SwitchConfig, new: Option<&SwitchConfig>) -> Vec<Change> {
 }
 
 /// The port of that name and attachment.
-fn successor<'a>(switch: &'a SwitchConfig, port: &PortConfig) -> Option<&'a PortConfig> {
-    switch.port(port.name.as_str()).filter(|p| same_place(&p.attach, &port.attach))
+fn successor<'a>(ports: &BTreeMap<&Name, &'a PortConfig>, port: &PortConfig) -> Option<&'a PortConfig> {
+    ports.get(&port.name).copied().filter(|p| same_place(&p.attach, &port.attach))
 }
 
 fn same_place(a: &Attachment, b: &Attachment) -> bool {
@@ -94,8 +100,9 @@ fn alterations(new: &SwitchConfig, old: Option<&SwitchConfig>) -> Vec<Change> {
 }
 
 fn additions(new: &SwitchConfig, old: Option<&SwitchConfig>) -> Vec<Change> {
+    let named = by_name(old);
     let change = |port: &PortConfig| {
-        let (switch, before) = (new.name.clone(), old.and_then(|s| successor(s, port)));
+        let (switch, before) = (new.name.clone(), successor(&named, port));
         match before {
             None => Some(Change::AddPort { switch, port: port.clone() }),
             Some(before) if before != port => Some(Change::ChangePort { switch, port: port.clone() }),

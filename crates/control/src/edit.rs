@@ -305,7 +305,7 @@ fn name_rules(state: &mut DesiredState, former: &DesiredState) {
         let had = former.switches.iter().find(|s| s.name == switch.name);
         for port in &mut switch.ports {
             let had = had.and_then(|s| s.port(port.name.as_str()));
-            port.acl.name_rules(had.map_or(&[], |port| &port.acl.rules));
+            port.acl.name_rules(had.map_or(&[][..], |port| &port.acl.rules));
         }
     }
 }

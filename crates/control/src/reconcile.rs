@@ -9,7 +9,7 @@ use crate::{
     edit::takes_nic_mac,
 };
 use model::{Attachment, DesiredState, IfName, Name, PortConfig, SwitchConfig};
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,9 +66,11 @@ pub fn reconcile(old: &DesiredState, new: &DesiredState) -> Vec<Step> {
     let (before, after) = (bindings(old), bindings(new));
     let gone = missing_from(&before, &after);
     let come = missing_from(&after, &before);
-    let (early, late): (Vec<_>, Vec<_>) = changes(&without(old, &gone), &without(new, &come))
+    let (early, mut late): (Vec<_>, Vec<_>) = changes(&without(old, &gone), &without(new, &come))
         .into_iter()
         .partition(|change| !matches!(change, Change::AddPort { .. } | Change::ChangePort { .. }));
+    // A port that is added is let into the data path at once, with the policies of the others as they are by then.
+    late.sort_by_key(|change| matches!(change, Change::AddPort { .. }));
     let mut steps: Vec<_> =
         gone.into_iter().map(|(switch, binding)| Step::GiveBack { switch, binding }).collect();
     steps.extend(early.into_iter().map(Step::Change));
@@ -89,14 +91,17 @@ fn missing_from(these: &[(Name, Binding)], those: &[(Name, Binding)]) -> Vec<(Na
 }
 
 /// `state` without the ports of those bindings: they come and go with the take-over.
-fn without(state: &DesiredState, bindings: &[(Name, Binding)]) -> DesiredState {
+fn without<'a>(state: &'a DesiredState, bindings: &[(Name, Binding)]) -> Cow<'a, DesiredState> {
+    if bindings.is_empty() {
+        return Cow::Borrowed(state);
+    }
     let mut state = state.clone();
     for switch in &mut state.switches {
         let Some((_, binding)) = bindings.iter().find(|(name, _)| name == &switch.name) else { continue };
         let host = binding.host.as_ref().map(|(_, port)| port);
         switch.ports.retain(|p| p != &binding.uplink && Some(p) != host);
     }
-    state
+    Cow::Owned(state)
 }
 
 impl Step {
@@ -105,7 +110,7 @@ impl Step {
         match self {
             Self::Change(change) => change.apply(state),
             Self::GiveBack { switch, binding } => {
-                *state = without(state, &[(switch.clone(), binding.clone())])
+                *state = without(state, &[(switch.clone(), binding.clone())]).into_owned();
             }
             Self::Bind { switch, binding } => {
                 let host = binding.host.as_ref().map(|(_, port)| port);
@@ -226,6 +231,20 @@ mod tests {
         let change = ChangeSwitch { io: Some(model::IoChoice::AfXdp), ..Default::default() };
         let new = Editor::new(&old, 1).change_switch("lan", &change).unwrap();
         assert_eq!(sentences(&old, &new), ["change the settings of port lan/eth0"]);
+    }
+
+    #[test]
+    fn ports_that_stay_change_before_others_are_added() {
+        let (old, mut new) = (external(), external().desired().clone());
+        let added = PortConfig::new("new".parse().unwrap(), Attachment::Tap("t1".parse().unwrap()));
+        new.switches[0].ports.insert(0, added);
+        new.switches[0].ports.iter_mut().for_each(|port| port.mtu = Some(1400));
+        let steps: Vec<_> = reconcile(old.desired(), &new).iter().map(ToString::to_string).collect();
+        let (last, others) = steps.split_last().unwrap();
+        assert!(
+            last == "add tap port lan/new" && others.iter().all(|step| step.starts_with("change the")),
+            "{steps:#?}"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     tap::Tap,
     uplink::{SharedUplink, cable_bytes},
 };
-use engine::{EngineEvent, FrameIn, Millis, PortIndex, Snapshot, Verdict, Vlan};
+use engine::{EngineEvent, Findings, FrameIn, Millis, PortIndex, Snapshot, Verdict, Vlan};
 use io::{BATCH_FRAMES, Batch, HEAD_BYTES, Link, Port, PortError, Sent};
 use model::{DropReason, PortCounters, SwitchCounters};
 use std::{
@@ -65,6 +65,8 @@ pub struct Fabric {
     wire_lens: [Cell<u32>; BATCH_FRAMES],
     /// Frames of the batch at hand with other tags.
     forms: Forms,
+    /// What access lists found of frames that were to leave.
+    findings: Findings,
     /// A frame that lay in pieces.
     gathered: Vec<u8>,
     /// Ports that got frames of the batch at hand, each once.
@@ -110,6 +112,7 @@ impl Fabric {
             retired: SwitchCounters::default(),
             wire_lens: [const { Cell::new(0) }; BATCH_FRAMES],
             forms: Forms::default(),
+            findings: Findings::default(),
             gathered: Vec::new(),
             touched: Vec::with_capacity(BATCH_FRAMES),
             link_changes: Vec::new(),
@@ -254,12 +257,15 @@ impl Fabric {
         if batch.is_empty() {
             return false;
         }
-        self.observer.begin();
+        self.observer.begin(batch);
         settle_checksums(batch);
         self.decide(ingress, batch, now);
         self.sort(ingress, batch, now);
         if self.desk.snapshot().learns_leases() {
             self.hear_leases(ingress, batch, now);
+        }
+        if !self.desk.verdicts().unheard().is_empty() {
+            self.hear_reports(ingress, batch, now);
         }
         if self.desk.snapshot().has_mirrors() {
             self.mirror(ingress, batch);
@@ -322,7 +328,7 @@ impl Fabric {
     }
 
     fn sort(&mut self, ingress: PortIndex, batch: &mut Batch, now: Millis) {
-        let Self { tables, desk, ports, touched, copies, wire_lens, forms, observer, .. } = self;
+        let Self { tables, desk, ports, touched, copies, wire_lens, forms, findings, observer, .. } = self;
         forms.clear();
         let snapshot = desk.snapshot();
         let mut first = 0;
@@ -344,22 +350,25 @@ impl Fabric {
                         observer.dropped(frame..frame + 1, to, DropReason::Oversize);
                     }
                 }
-                let lists = Lists::of(tables, snapshot, to, now);
-                let mut refused = [None; BATCH_FRAMES];
-                if let Some(lists) = &lists {
-                    // Last, as lists count what leaves and let flows begin.
-                    let keeps_its_place = |frame: &u16| {
-                        vlan.is_none() || snapshot.retag(ingress, to, vlan, batch.head(*frame)).is_ok()
-                    };
-                    let leaving = slot.leaving[before..].iter().copied().filter(keeps_its_place);
+                let keeps = snapshot.keeps(to, vlan);
+                if let Some(mut lists) = Lists::of(tables, snapshot, findings, to, now) {
+                    // Of what its tag keeps from leaving nothing is counted, and no flow begins.
+                    let leaves =
+                        |frame: &u16| keeps || snapshot.retag(ingress, to, vlan, batch.head(*frame)).is_ok();
+                    let mut refused = [None; BATCH_FRAMES];
+                    let leaving = slot.leaving[before..].iter().copied().filter(leaves);
                     lists.judge(batch, leaving, vlan, &mut refused);
+                    slot.retag(before, |frame| match refused[usize::from(frame)] {
+                        None => Ok(frame),
+                        Some(reason) => {
+                            observer.dropped(frame..frame + 1, to, reason);
+                            Err(reason)
+                        }
+                    });
                 }
-                if lists.is_some() || !vlan.is_none() {
+                if !keeps {
                     slot.retag(before, |frame| {
-                        let form = match refused[usize::from(frame)] {
-                            Some(reason) => Err(reason),
-                            None => in_form(snapshot, (ingress, to), vlan, frame, batch, forms),
-                        };
+                        let form = in_form(snapshot, (ingress, to), vlan, frame, batch, forms);
                         if let Err(reason) = form {
                             observer.dropped(frame..frame + 1, to, reason);
                         }
@@ -416,6 +425,21 @@ impl Fabric {
         }
     }
 
+    /// Has the tables hear reports of multicast groups that are longer than what was decided on. Of one that is longer than usual
+    /// only that: others wait while it is read.
+    #[inline(never)]
+    fn hear_reports(&mut self, ingress: PortIndex, batch: &Batch, now: Millis) {
+        let Self { tables, desk, gathered, .. } = self;
+        for report in desk.verdicts().unheard() {
+            let len = batch.frame_len(report.frame);
+            let header = match len <= LONGEST_REPORT {
+                true => batch.whole(report.frame, gathered),
+                false => &batch.head(report.frame)[..HEAD_BYTES],
+            };
+            tables.hear_report(ingress, report.vlan, FrameIn { header, len: len as u32 }, now);
+        }
+    }
+
     fn deliver(&mut self, ingress: Option<PortIndex>, batch: &Batch, stopped: &mut Vec<Stopped>) {
         while let Some(to) = self.touched.pop() {
             let slot = &mut self.ports[usize::from(to.0)];
@@ -433,8 +457,8 @@ impl Fabric {
                 uplink.carried(from, given, sent.map_or(0, |sent| sent.full));
             }
             if self.observer.watches() {
-                let frames = slot.leaving.iter().map(|index| self.forms.origin(batch, *index));
-                self.observer.given(frames, to, sent);
+                let origin = |index| self.forms.origin(batch, index);
+                self.observer.given(batch, &slot.leaving, to, sent.is_some(), origin);
             }
             slot.leaving.clear();
             self.note_link(to);
@@ -447,6 +471,9 @@ fn may_be_dhcp(batch: &Batch, frame: u16) -> bool {
     let head = batch.head(frame);
     batch.frame_len(frame) <= LONGEST_DHCP && wire::dhcp::is_likely(&head[..head.len().min(HEAD_BYTES)])
 }
+
+/// The longest frame of usual jumbo Ethernet, with a tag.
+const LONGEST_REPORT: usize = 9000 + 14 + 4;
 
 /// The longest frame on Ethernet, with two tags.
 const LONGEST_DHCP: usize = 1500 + 14 + 8;

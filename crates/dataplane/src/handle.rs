@@ -140,7 +140,8 @@ impl Dataplane {
     /// Puts `snapshot` into force for all batches from now on; ports that are not in it are gone.
     pub fn install(&self, id: SwitchId, snapshot: Arc<Snapshot>) {
         let Ok(tables) = self.tables(id) else { return };
-        tables.install(snapshot, self.clock.now());
+        // Of a thousand ports it takes a while to drop, which is not to be a worker's time: all have let go of it at the end.
+        let _former = tables.install(snapshot, self.clock.now());
         self.ask_all(|reply| Command::Follow(id, reply)).for_each(drop);
     }
 

@@ -1,9 +1,10 @@
 //! The access lists of a port that frames leave on.
 
 use crate::tables::Tables;
-use engine::{Acl, AclFrame, AclWay, Millis, PortIndex, Snapshot, Vlan};
+use engine::{Acl, AclFrame, AclWay, Findings, Millis, PortIndex, Snapshot, Vlan};
 use io::{BATCH_FRAMES, Batch, HEAD_BYTES};
 use model::DropReason;
+use std::sync::Arc;
 
 /// Why frames of a batch may not leave on a port, by frame.
 pub(crate) type Refused = [Option<DropReason>; BATCH_FRAMES];
@@ -14,30 +15,38 @@ pub(crate) struct Lists<'a> {
     tables: &'a Tables,
     port: PortIndex,
     now: Millis,
+    findings: &'a mut Findings,
 }
 
 impl<'a> Lists<'a> {
     /// Those of a port; `None` where it has none that judge what leaves.
     #[inline]
-    pub fn of(tables: &'a Tables, snapshot: &'a Snapshot, port: PortIndex, now: Millis) -> Option<Self> {
+    pub fn of(
+        tables: &'a Tables,
+        snapshot: &'a Arc<Snapshot>,
+        findings: &'a mut Findings,
+        port: PortIndex,
+        now: Millis,
+    ) -> Option<Self> {
         let acl = snapshot.leaving_acl(port)?;
-        Some(Self { acl, tables, port, now })
+        findings.follow(snapshot);
+        Some(Self { acl, tables, port, now, findings })
     }
 
     /// Tells why they do not let frames leave, which the batch has in the form that they came in. Frames of flows that are there are
     /// judged with other workers that do; nobody else decides while the others are.
     pub fn judge(
-        &self,
+        &mut self,
         batch: &Batch,
         frames: impl Iterator<Item = u16> + Clone,
         vlan: Vlan,
         refused: &mut Refused,
     ) {
-        let Self { acl, tables, port, now } = *self;
+        let Self { acl, tables, port, now, ref mut findings } = *self;
         let header = |frame| &batch.head(frame)[..batch.head(frame).len().min(HEAD_BYTES)];
         if !acl.keeps_state() {
             return frames.for_each(|frame| {
-                refused[usize::from(frame)] = acl.judge(AclWay::In, header(frame)).refused;
+                refused[usize::from(frame)] = findings.judge(port, acl, AclWay::In, header(frame)).refused;
             });
         }
         let asked = frames.clone().map(|frame| AclFrame {

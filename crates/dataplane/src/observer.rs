@@ -2,7 +2,7 @@
 
 use crate::tap::{Fate, Form, Note, Outcome, Tap};
 use engine::PortIndex;
-use io::{BATCH_FRAMES, Batch, Sent};
+use io::{BATCH_FRAMES, Batch, Untaken};
 use model::DropReason;
 use std::{
     ops::Range,
@@ -21,6 +21,8 @@ pub(crate) struct Observer {
     fates: Vec<(u16, Outcome)>,
     /// The same by frame.
     outcomes: Vec<Outcome>,
+    /// What the port at hand did not take.
+    untaken: Vec<Untaken>,
 }
 
 impl Default for Observer {
@@ -31,6 +33,7 @@ impl Default for Observer {
             refused: [None; BATCH_FRAMES],
             fates: Vec::new(),
             outcomes: Vec::new(),
+            untaken: Vec::new(),
         }
     }
 }
@@ -42,16 +45,17 @@ impl Observer {
 
     /// A batch begins: the one look at whether somebody listens.
     #[inline]
-    pub fn begin(&mut self) {
+    pub fn begin(&mut self, batch: &mut Batch) {
         if !self.taps.is_empty() {
-            self.prepare();
+            self.prepare(batch);
         }
     }
 
     #[cold]
-    fn prepare(&mut self) {
+    fn prepare(&mut self, batch: &mut Batch) {
         self.taps.retain(|tap| !tap.is_closed());
         self.watches = !self.taps.is_empty();
+        batch.watch(self.watches);
         self.refused = [None; BATCH_FRAMES];
         self.fates.clear();
     }
@@ -78,16 +82,23 @@ impl Observer {
         }
     }
 
-    /// Frames were given to a port that they leave on, each in a form; this became of all of them together, `None` where the
-    /// port is not there.
+    /// Frames of a batch were given to a port that they leave on, which `is_there` or was not. `origin` tells which frame each is a
+    /// form of.
     pub fn given(
         &mut self,
-        frames: impl ExactSizeIterator<Item = (u16, Form)>,
+        batch: &Batch,
+        frames: &[u16],
         port: PortIndex,
-        sent: Option<Sent>,
+        is_there: bool,
+        origin: impl Fn(u16) -> (u16, Form),
     ) {
-        let fate = fate_of(frames.len() as u64, sent);
-        self.fates.extend(frames.map(|(frame, form)| (frame, Outcome { port, fate, form })));
+        let Self { fates, untaken, .. } = self;
+        batch.take_untaken(untaken);
+        fates.extend(frames.iter().map(|&index| {
+            let fate = if is_there { fate_of(index, untaken) } else { Fate::Dropped(DropReason::PortDown) };
+            let (frame, form) = origin(index);
+            (frame, Outcome { port, fate, form })
+        }));
     }
 
     /// The batch is through, which came from `ingress`, or from the switch itself.
@@ -118,14 +129,11 @@ impl Observer {
     }
 }
 
-/// What became of each of so many frames, as far as the port tells.
-fn fate_of(given: u64, sent: Option<Sent>) -> Fate {
-    let Some(sent) = sent else { return Fate::Dropped(DropReason::PortDown) };
-    let drops = sent.drops();
-    let mut reasons = drops.iter().filter(|(_, frames)| *frames > 0);
-    match (reasons.next(), reasons.next()) {
-        (None, _) => Fate::Passed,
-        (Some((reason, frames)), None) if *frames >= given && sent.frames == 0 => Fate::Dropped(*reason),
-        (Some((reason, _)), _) => Fate::MaybeDropped(*reason),
+/// What became of a frame, where these are those that the port did not take. What it noted last of a frame has all of it.
+fn fate_of(index: u16, untaken: &[Untaken]) -> Fate {
+    match untaken.iter().rfind(|untaken| untaken.frame == index) {
+        None => Fate::Passed,
+        Some(Untaken { reason, partly: false, .. }) => Fate::Dropped(*reason),
+        Some(Untaken { reason, partly: true, .. }) => Fate::PartlyDropped(*reason),
     }
 }

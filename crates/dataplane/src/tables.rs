@@ -99,10 +99,13 @@ impl Tables {
         Self { switch: RwLock::new(Switch::new(config, seed)), rates: Mutex::default() }
     }
 
-    /// Puts `snapshot` into force for every batch from now on, of whichever worker.
-    pub fn install(&self, snapshot: Arc<Snapshot>, now: Millis) {
+    /// Puts `snapshot` into force for every batch from now on, of whichever worker. Returns the one before.
+    pub fn install(&self, snapshot: Arc<Snapshot>, now: Millis) -> Arc<Snapshot> {
         self.rates.lock().follow(&snapshot);
-        self.switch.write().install(snapshot, now);
+        let mut switch = self.switch.write();
+        let former = Arc::clone(switch.snapshot());
+        switch.install(snapshot, now);
+        former
     }
 
     /// The limits of a port, where it has any. The uplink has none.
@@ -176,6 +179,11 @@ impl Tables {
     /// Hears a frame from `from` that is about to be delivered to `port`, for its leases.
     pub(crate) fn hear_delivered(&self, from: PortIndex, port: PortIndex, frame: &[u8], now: Millis) {
         self.switch.write().hear_delivered(from, port, frame, now);
+    }
+
+    /// Hears a report of multicast groups, of which `frame` is all that there is.
+    pub(crate) fn hear_report(&self, port: PortIndex, vlan: u16, frame: FrameIn<'_>, now: Millis) {
+        self.switch.write().hear_report(port, vlan, frame, now);
     }
 
     /// The addresses that each port leases.

@@ -26,7 +26,7 @@ fn fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
         4 => Just(Fate::Passed),
         1 => Just(Fate::Dropped(DropReason::Oversize)),
-        1 => Just(Fate::MaybeDropped(DropReason::ReceiverFull)),
+        1 => Just(Fate::PartlyDropped(DropReason::ReceiverFull)),
     ]
 }
 

@@ -49,13 +49,18 @@ fn is_plainly_harmless(header: &[u8]) -> bool {
         }
         _ => return false,
     };
-    protocol == ip::TCP || (protocol == ip::UDP && !is_dhcps(ports.0) && !is_dhcps(ports.1))
+    protocol == ip::TCP || (protocol == ip::UDP && (are_high(ports) || !are_dhcps(ports)))
 }
 
-/// True for the ports of both versions.
+/// True for most ports: above all of DHCP.
 #[inline]
-const fn is_dhcps(port: u16) -> bool {
-    matches!(port, 67..=68 | 546..=547)
+const fn are_high(ports: (u16, u16)) -> bool {
+    ports.0 > DHCPV6.0 && ports.1 > DHCPV6.0
+}
+
+/// True where one is a port of either version.
+fn are_dhcps(ports: (u16, u16)) -> bool {
+    [DHCP.0, DHCP.1, DHCPV6.0, DHCPV6.1].iter().any(|port| *port == ports.0 || *port == ports.1)
 }
 
 #[inline(never)]

@@ -48,14 +48,14 @@ mod storm;
 mod switch;
 mod vlan;
 
-pub use acl::{Acl, AclFinding, AclFrame, AclState, AclWay, Meter};
+pub use acl::{Acl, AclFinding, AclFrame, AclState, AclWay, Findings, Meter};
 pub use events::{EVENT_INTERVAL, EngineEvent, MAX_EVENTS};
 pub use guard::GuardAlso;
 pub use ip_guard::{IpGuard, Lease};
 pub use mac_table::{Entry, Learned, TableConfig};
 pub use mirror::Mirror;
 pub use multicast::{Asker, Audience, MulticastMember, MulticastReport, MulticastSegment, Question};
-pub use pipeline::{FrameIn, List, Verdict, Verdicts};
+pub use pipeline::{FrameIn, List, Unheard, Verdict, Verdicts};
 pub use policy::{PortIndex, PortPolicy, Role};
 pub use rate::{Bucket, Limits, MAX_BURST, Nanos, Rate, Share, Shares, Uplink};
 pub use snapshot::{Flood, Snapshot};

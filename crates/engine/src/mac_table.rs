@@ -32,9 +32,8 @@
 //!
 //! # The VLAN in the key
 //!
-//! Ports have no VLAN modes yet: all are transparent, a tagged frame and an untagged one of the same address come from the same
-//! place, and every key has VLAN 0 (shared learning, as a bridge does without VLAN filtering). The key has room for it because
-//! the entry would otherwise have to grow when they get them.
+//! An address is learned in each VLAN by itself (IVL, IEEE 802.1Q section 8.8), and without a tag in VLAN 0; in the VLANs of a private one it is
+//! learned in the primary. What is fixed to a trunk is entered once, under [`EVERY_VLAN`].
 //!
 //! # Cost
 //!
@@ -107,20 +106,29 @@ pub struct Entry {
     pub age_ms: u64,
 }
 
-/// An address and its hash in this table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Hashed {
+/// An address, and where a look-up of it begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sought {
     pub(crate) key: Key,
-    hash: u64,
+    begin: Begin,
 }
 
-impl Hashed {
+/// Where a look-up begins.
+#[derive(Clone, Copy, Debug)]
+enum Begin {
+    /// In the slot where the address was a moment ago.
+    Slot(Slot),
+    /// In the index, where its hash says.
+    Hash(u64),
+}
+
+impl Sought {
     /// No address. No table holds the address zero, so it does not matter that the hash is not its own.
-    pub(crate) const NONE: Self = Self::without_hash(Key::from_number(0));
+    pub(crate) const NONE: Self = Self::not(Key::from_number(0));
 
     /// An address that is not looked up.
-    pub(crate) const fn without_hash(key: Key) -> Self {
-        Self { key, hash: 0 }
+    pub(crate) const fn not(key: Key) -> Self {
+        Self { key, begin: Begin::Hash(0) }
     }
 }
 
@@ -167,6 +175,8 @@ pub enum Learned {
 #[derive(Clone, Debug)]
 pub(crate) struct MacTable {
     config: TableConfig,
+    /// [`TableConfig::grain`].
+    grain: u64,
     seed: Seed,
     index: Index,
     slab: Slab,
@@ -192,6 +202,7 @@ impl MacTable {
         let slots = (config.capacity as usize).max(fixed).min(MAX_SLOTS);
         Self {
             config,
+            grain: config.grain(),
             seed,
             index: Index::new(slots),
             slab: Slab::new(slots),
@@ -228,21 +239,60 @@ impl MacTable {
         self.index.bytes() + self.slab.bytes()
     }
 
+    /// An address that is looked up once.
     #[inline]
-    pub(crate) fn hashed(&self, key: Key) -> Hashed {
-        Hashed { key, hash: hash::hash(self.seed, key.number()) }
+    pub(crate) fn sought(&self, key: Key) -> Sought {
+        Sought { key, begin: Begin::Hash(self.hash(key)) }
     }
 
-    /// Reads what a look-up will begin with, and the entry that it will probably end with. Returns something that depends
-    /// on them, or the compiler would leave it out.
-    #[inline]
-    pub(crate) fn touch(&self, address: Hashed) -> u64 {
-        self.index.first_slot(address.hash).map_or(0, |slot| self.slab.node(slot).key().number())
+    /// An address that is to be looked up soon, and was not long ago, perhaps in another table: `hint` is where it probably is, and
+    /// is made so. Reads what the look-up will begin with, and the entry that it will probably end with; adds something that depends on
+    /// them to `touched`, or the compiler would leave it out.
+    #[inline(always)]
+    pub(crate) fn seek(&self, key: Key, hint: &mut u32, touched: &mut u64) -> Sought {
+        match self.slab.holds(*hint, key) {
+            true => Sought { key, begin: Begin::Slot(*hint) },
+            false => self.seek_by_hash(key, hint, touched),
+        }
+    }
+
+    /// Not inlined, nor is the probe: that would spill what the short way has in registers.
+    #[inline(never)]
+    fn seek_by_hash(&self, key: Key, hint: &mut u32, touched: &mut u64) -> Sought {
+        let hash = self.hash(key);
+        if let Some(slot) = self.index.first_slot(hash) {
+            *hint = slot;
+            *touched ^= self.slab.node(slot).key().number();
+        }
+        Sought { key, begin: Begin::Hash(hash) }
     }
 
     #[inline]
-    fn find(&self, address: Hashed) -> Option<Slot> {
-        self.index.find(address.hash, |slot| self.slab.node(slot).key() == address.key)
+    fn hash(&self, key: Key) -> u64 {
+        hash::hash(self.seed, key.number())
+    }
+
+    #[inline]
+    fn hash_of(&self, address: Sought) -> u64 {
+        match address.begin {
+            Begin::Hash(hash) => hash,
+            Begin::Slot(_) => self.hash(address.key),
+        }
+    }
+
+    #[inline(always)]
+    fn find(&self, address: Sought) -> Option<Slot> {
+        match address.begin {
+            Begin::Slot(slot) if self.slab.holds(slot, address.key) => Some(slot),
+            // It has lost its slot since the look-up began; it may have another one.
+            Begin::Slot(_) => self.probe(self.hash(address.key), address.key),
+            Begin::Hash(hash) => self.probe(hash, address.key),
+        }
+    }
+
+    #[inline(never)]
+    fn probe(&self, hash: u64, key: Key) -> Option<Slot> {
+        self.index.find(hash, |slot| self.slab.node(slot).key() == key)
     }
 
     #[inline]
@@ -256,15 +306,15 @@ impl MacTable {
     }
 
     /// The port that frames to `address` go to at `now`.
-    #[inline]
-    pub(crate) fn look_up(&self, address: Hashed, now: Millis) -> Option<PortIndex> {
+    #[inline(always)]
+    pub(crate) fn look_up(&self, address: Sought, now: Millis) -> Option<PortIndex> {
         let node = self.slab.node(self.find(address)?);
         (!self.is_expired_at(node, now)).then(|| node.port())
     }
 
     /// What is known of a source at `now`, for those who may only read.
-    #[inline]
-    pub(crate) fn source_at(&self, address: Hashed, now: Millis) -> Source {
+    #[inline(always)]
+    pub(crate) fn source_at(&self, address: Sought, now: Millis) -> Source {
         let Some(slot) = self.find(address) else { return Source::Unknown };
         let node = self.slab.node(slot);
         match (node.is_learned(), self.is_expired_at(node, now)) {
@@ -275,7 +325,7 @@ impl MacTable {
     }
 
     /// What [`MacTable::learn`] would say at `now`, where it would not write anything; `None` where it would.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn learned_at(
         &self,
         source: Source,
@@ -285,21 +335,34 @@ impl MacTable {
     ) -> Option<Learned> {
         match source {
             Source::Learned { slot, port: at } if at == port => {
-                let is_fresh = now.0 - self.slab.node(slot).stamp().0 < self.config.grain();
+                let is_fresh = now.0 - self.slab.node(slot).stamp().0 < self.grain;
                 is_fresh.then_some(Learned::Yes)
             }
             Source::Learned { .. } | Source::Unknown => {
-                let is_due = |slot| self.is_expired_at(self.slab.node(slot), now);
-                let has_quota = self.count(port) < limit || self.oldest(port).is_some_and(is_due);
-                (!has_quota).then_some(Learned::No)
+                (!self.may_learn(port, limit, now)).then_some(Learned::No)
             }
             Source::Fixed(_) => Some(Learned::Yes),
         }
     }
 
+    /// True where the entry of `key` is in `slot`, was learned on `port`, and is not stamped anew at `now`.
+    #[inline(always)]
+    pub(crate) fn is_settled(&self, key: Key, slot: u32, port: PortIndex, now: Millis) -> bool {
+        self.slab.get(slot).is_some_and(|node| {
+            node.is_learned_as(key) && node.port() == port && now.0 - node.stamp().0 < self.grain
+        })
+    }
+
+    /// True where `port` may hold one more at `now`.
+    #[inline(never)]
+    fn may_learn(&self, port: PortIndex, limit: u32, now: Millis) -> bool {
+        let is_due = |slot| self.is_expired_at(self.slab.node(slot), now);
+        self.count(port) < limit || self.oldest(port).is_some_and(is_due)
+    }
+
     /// What is known of a source. Forgets it first, where it has expired.
     #[inline]
-    pub(crate) fn source(&mut self, address: Hashed) -> Source {
+    pub(crate) fn source(&mut self, address: Sought) -> Source {
         let Some(slot) = self.find(address) else { return Source::Unknown };
         let node = self.slab.node(slot);
         if !node.is_learned() {
@@ -314,7 +377,7 @@ impl MacTable {
 
     /// Learns that `address`, of which `source` is known, is on `port`, which may hold `limit` entries.
     #[inline]
-    pub(crate) fn learn(&mut self, address: Hashed, source: Source, port: PortIndex, limit: u32) -> Learned {
+    pub(crate) fn learn(&mut self, address: Sought, source: Source, port: PortIndex, limit: u32) -> Learned {
         match source {
             Source::Learned { slot, port: at } if at == port => self.refresh(slot, port),
             Source::Learned { slot, port: from } => self.move_from(slot, from, port, limit),
@@ -325,7 +388,7 @@ impl MacTable {
 
     #[inline]
     fn refresh(&mut self, slot: Slot, port: PortIndex) -> Learned {
-        if self.now.0 - self.slab.node(slot).stamp().0 >= self.config.grain() {
+        if self.now.0 - self.slab.node(slot).stamp().0 >= self.grain {
             self.slab.restamp(&mut self.learned[usize::from(port.0)], slot, Stamp(self.now.0));
         }
         Learned::Yes
@@ -341,10 +404,13 @@ impl MacTable {
         Learned::MovedFrom(from)
     }
 
-    fn learn_new(&mut self, address: Hashed, port: PortIndex, limit: u32) -> Learned {
+    fn learn_new(&mut self, address: Sought, port: PortIndex, limit: u32) -> Learned {
         let learned = self.has_quota(port, limit)
             && self.has_place()
-            && self.insert(address.hash, Node::new(address.key, MacKind::Learned, port, Stamp(self.now.0)));
+            && self.insert(
+                self.hash_of(address),
+                Node::new(address.key, MacKind::Learned, port, Stamp(self.now.0)),
+            );
         if learned { Learned::Yes } else { Learned::No }
     }
 
@@ -366,8 +432,7 @@ impl MacTable {
 
     /// True where [`MacTable::learn`] would not say no.
     pub(crate) fn could_learn(&self, source: Source, port: PortIndex, limit: u32) -> bool {
-        let is_due = |slot| self.is_expired(self.slab.node(slot));
-        let has_quota = || self.count(port) < limit || self.oldest(port).is_some_and(is_due);
+        let has_quota = || self.may_learn(port, limit, self.now);
         match source {
             Source::Fixed(_) => true,
             Source::Learned { port: at, .. } => at == port || has_quota(),
@@ -434,14 +499,14 @@ impl MacTable {
 
     /// Enters a fixed entry in place of a learned one of that address, or of the one that a full table can spare.
     fn fix(&mut self, node: Node) {
-        let address = self.hashed(node.key());
+        let address = self.sought(node.key());
         match self.find(address) {
             Some(slot) if self.slab.node(slot).follows_from_policy() => return,
             Some(slot) => self.remove(slot),
             None => {}
         }
         self.has_place();
-        self.insert(address.hash, node);
+        self.insert(self.hash_of(address), node);
     }
 
     /// Changes size and ageing. What does not fit goes, as from a full table.
@@ -460,7 +525,7 @@ impl MacTable {
         for node in
             old.learned.iter().chain(&old.bound).chain([&old.fixed]).flat_map(|list| old.slab.iter(list))
         {
-            self.insert(self.hashed(node.key()).hash, *node);
+            self.insert(self.hash(node.key()), *node);
         }
     }
 
@@ -514,7 +579,7 @@ impl MacTable {
 
     fn remove(&mut self, slot: Slot) {
         let node = *self.slab.node(slot);
-        self.index.remove(self.hashed(node.key()).hash, slot);
+        self.index.remove(self.hash(node.key()), slot);
         let port = usize::from(node.port().0);
         match node.kind() {
             MacKind::Learned => {

@@ -5,8 +5,8 @@
 //! * groups of the link itself, with all of neighbour discovery, are never filtered ([`wire::multicast::is_local`]);
 //! * nothing is filtered in a VLAN, by IP version, where nobody asks hosts for their groups, or where they had no time yet to
 //!   answer ([`segment`]);
-//! * a port gets everything for a while where it is not known what it wants: when it has just come up, when a report of it was
-//!   longer than the bytes that a switch looks at, when there was no place left for what it wants ([`memberships`]).
+//! * a port gets everything for a while where it is not known what it wants: when it has just come up, when not all of a report of
+//!   it was at hand, when there was no place left for what it wants ([`memberships`]).
 //!
 //! Who wants a group from some sources gets it from all. Where routers are is learned from queries, PIM hellos and advertisements
 //! (RFC 4286), unless the port has a router guard; they get all groups. Reports go to routers only: hosts of IGMPv2 and MLDv1 that

@@ -3,19 +3,21 @@
 //! # Tiers
 //!
 //! Instructions for each frame in batches of 64, counted by `examples/instructions.rs` on x86-64. Frames that follow each
-//! other with the same two addresses are decided together; in all rows but the first each frame has others than the one
-//! before it, which is the most that a frame can cost:
+//! other with the same two addresses are decided together, and so are frames of sources that are known and stay where they
+//! are, with the same destination:
 //!
 //! | frame | costs | instructions |
 //! | --- | --- | --- |
-//! | same two addresses as the frame before it, in the same batch | a compare, a verdict repeated | 75 |
-//! | from a guarded port | a compare with the port's MAC, one look-up | 370 |
-//! | from a port that learns, both addresses known | two look-ups | 450 |
-//! | from a port with DHCP guard or router guard, a datagram | a few fields looked at | 45 more |
-//! | a new source, at a full table | an entry taken out and one written | 940 |
+//! | same two addresses as the frame before it, in the same batch | a compare, a verdict repeated | 81 |
+//! | from a port with DHCP guard or router guard, a datagram | a few fields looked at | 122 more |
+//! | another source than the frame before it, both learned here and seen within a second | its entry looked at | 172 |
+//! | another destination than the frame before it, from a guarded port | a compare with the port's MAC, one look-up | 338 |
+//! | another destination and another source, from a port that learns | two look-ups | 532 |
+//! | a new source, at a full table | an entry taken out and one written, all decided twice | 1532 |
 //! | a move, a conflict with a pinned entry | once per interval, an event | |
 //!
-//! A hash is about 90 of these instructions.
+//! A look-up begins where the address was last time (`lately`). Where it is not any more it is hashed, which is 90 instructions more, and
+//! 40 to find it by that.
 //!
 //! # What batching changes
 //!
@@ -29,24 +31,27 @@
 //! takes writing: a source to be learned or stamped anew (once a second for each), an event to be told. A guarded port's
 //! frames never do, unless its guard lets more in than its own addresses (`crate::guard`). Both go the same way, with another [`Memory`]. The snapshot is immutable.
 
+mod lately;
 mod lists;
 mod memory;
 mod roaming;
 mod snooping;
 mod verdicts;
 
-pub use snooping::List;
+pub use snooping::{List, Unheard};
 pub use verdicts::Verdicts;
 
 use crate::{
-    Acl, AclFrame, AclWay, EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan, guards,
+    Acl, AclFrame, AclWay, EngineEvent, Findings, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan,
+    guards,
     key::{EVERY_VLAN, Key},
-    mac_table::{Hashed, Learned, MacTable, Source},
+    mac_table::{Learned, MacTable, Sought, Source},
     snapshot::Port,
     vlan::is_tagged,
 };
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 use core::borrow::Borrow;
+use lately::Lately;
 use lists::Found;
 use memory::{Explaining, Memory, ReadOnly, Writable};
 use model::DropReason;
@@ -166,7 +171,7 @@ impl Switch {
 /// Decides frames until one takes more than `memory` may do.
 #[inline]
 fn decide<'f>(
-    snapshot: &Snapshot,
+    snapshot: &Arc<Snapshot>,
     ingress: PortIndex,
     memory: impl Memory,
     frames: impl Iterator<Item: Borrow<FrameIn<'f>>> + Clone,
@@ -178,9 +183,10 @@ fn decide<'f>(
         return Some(0);
     };
     if port.inspects {
-        decide_inspecting(Way { ingress, port, snapshot, memory, found: Found::default() }, frames, out)
+        out.lately.findings.follow(snapshot);
+        decide_inspecting(Way::new(ingress, port, snapshot, memory), frames, out)
     } else {
-        Way::<_, false> { ingress, port, snapshot, memory, found: Found::default() }.decide(frames, out)
+        Way::<_, false>::new(ingress, port, snapshot, memory).decide(frames, out)
     }
 }
 
@@ -208,12 +214,15 @@ fn decide_inspecting<'f>(
 const READ_AHEAD: usize = 64;
 
 /// Frames that follow each other and get the same verdict, as they have the same two addresses or the same fault: deciding
-/// is idempotent as long as time stands still, since what the first one had to learn or to tell is done. The hash of a
-/// guarded port's source is not needed, and not there.
+/// is idempotent as long as time stands still, since what the first one had to learn or to tell is done. Nothing had to be
+/// where the source is [settled](Memory::is_settled): then frames of other such sources belong to the run, too. A guarded port's source is
+/// not looked up.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    dst: Hashed,
-    src: Hashed,
+    dst: Sought,
+    /// Of the first frame.
+    src: Sought,
+    is_settled: bool,
     vlan: Vlan,
     /// Why none of them passes, whatever its destination.
     refused: Option<DropReason>,
@@ -232,17 +241,15 @@ struct Reading {
 
 impl Reading {
     const fn none(reason: DropReason) -> Self {
-        let none = Hashed::NONE.key;
+        let none = Sought::NONE.key;
         Self { dst: none, src: none, vlan: Vlan::NONE, refused: Some(reason) }
     }
 
+    /// True where it differs from those of the run by its source at most.
     #[inline]
-    fn is_of(&self, run: &Run) -> bool {
+    fn goes_with(&self, run: &Run) -> bool {
         let aside = |refused: Option<DropReason>| refused.map_or(u8::MAX, |reason| reason as u8);
-        self.dst == run.dst.key
-            && self.src == run.src.key
-            && self.vlan == run.vlan
-            && aside(self.refused) == aside(run.refused)
+        self.dst == run.dst.key && self.vlan == run.vlan && aside(self.refused) == aside(run.refused)
     }
 }
 
@@ -250,8 +257,14 @@ impl Reading {
 type RunBuffer = [Run; READ_AHEAD];
 
 impl Run {
-    const EMPTY: Self =
-        Self { dst: Hashed::NONE, src: Hashed::NONE, vlan: Vlan::NONE, refused: None, frames: 0 };
+    const EMPTY: Self = Self {
+        dst: Sought::NONE,
+        src: Sought::NONE,
+        is_settled: false,
+        vlan: Vlan::NONE,
+        refused: None,
+        frames: 0,
+    };
 }
 
 /// What is the same for all frames of a batch. `INSPECTS` where the port has policies that look into frames: two ways, so that
@@ -261,11 +274,33 @@ struct Way<'a, M, const INSPECTS: bool> {
     port: &'a Port,
     snapshot: &'a Snapshot,
     memory: M,
+    /// Of a source nothing matters but its own entry in the MAC table.
+    learns_plainly: bool,
+    /// The VLAN of frames that come without a tag, and the one that their addresses are learned in.
+    untagged: (Vlan, u16),
+    looks: Looks<'a>,
     /// What access lists that remember something found about the frames that are read next, where they could be asked before.
     found: Found,
 }
 
-impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
+/// Which of the policies that look into frames the port has, beside the IP guard.
+#[derive(Clone, Copy)]
+struct Looks<'a> {
+    /// Access lists that judge what it sends.
+    acl: Option<&'a Acl>,
+    guards: bool,
+}
+
+impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
+    fn new(ingress: PortIndex, port: &'a Port, snapshot: &'a Snapshot, memory: M) -> Self {
+        let learns_plainly = !port.guarded_alone && port.roaming.is_none() && !snapshot.has_fixed_on_trunks();
+        let untagged = Vlan::new(port.vlans.untagged, false);
+        let untagged = (untagged, snapshot.learns_in(untagged.id()));
+        let acl = port.policy.acl().map(|acl| &**acl).filter(|acl| acl.judges(AclWay::Out));
+        let looks = Looks { acl, guards: port.policy.has_guards() };
+        Self { ingress, port, snapshot, memory, learns_plainly, untagged, looks, found: Found::default() }
+    }
+
     #[inline]
     fn decide<'f>(
         &mut self,
@@ -281,7 +316,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             if INSPECTS && ahead != 1 {
                 self.ask_lists(frames.clone().take(ahead));
             }
-            let count = self.read_ahead(frames.by_ref().take(ahead), &mut out.runs);
+            let count = self.read_ahead(frames.by_ref().take(ahead), &mut out.runs, &mut out.lately);
             for at in 0..count {
                 let run = &out.runs[at % READ_AHEAD];
                 let decision = self.conclude(run)?;
@@ -321,16 +356,17 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         &mut self,
         frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
         runs: &mut RunBuffer,
+        lately: &mut Lately,
     ) -> usize {
         let (mut last, mut count, mut touched) = (Run::EMPTY, 0usize, 0);
         for frame in frames {
-            let reading = self.read(frame.borrow());
-            if reading.is_of(&last) && count != 0 {
+            let reading = self.read(frame.borrow(), lately);
+            if count != 0 && reading.goes_with(&last) && self.is_like(reading.src, &last, lately) {
                 last.frames += 1;
             } else {
                 // A run is written once, when it is over: to do it for each frame took 14 instructions.
                 runs[count.wrapping_sub(1) % READ_AHEAD] = last;
-                last = self.begin_run(reading, &last, &mut touched);
+                last = self.begin_run(reading, &last, lately, &mut touched);
                 count += 1;
             }
         }
@@ -341,59 +377,73 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
 
     /// A run of one frame; what its addresses share with the run before need not be hashed and touched again.
     #[inline(always)]
-    fn begin_run(&self, reading: Reading, last: &Run, touched: &mut u64) -> Run {
+    fn begin_run(&self, reading: Reading, last: &Run, lately: &mut Lately, touched: &mut u64) -> Run {
         let Reading { dst, src, vlan, refused } = reading;
         let mut run = Run { vlan, refused, frames: 1, ..*last };
         if dst != last.dst.key {
-            run.dst = self.table().hashed(dst);
-            *touched ^= self.table().touch(run.dst);
+            run.dst = self.table().seek(dst, lately.hints.of(dst), touched);
         }
         if src != last.src.key {
+            let alone = self.port.guarded_alone;
             run.src =
-                if self.port.guarded_alone { Hashed::without_hash(src) } else { self.table().hashed(src) };
-            *touched ^= if self.port.guarded_alone { 0 } else { self.table().touch(run.src) };
+                if alone { Sought::not(src) } else { self.table().seek(src, lately.hints.of(src), touched) };
+            run.is_settled = self.is_settled(src, lately);
         }
         run
     }
 
+    /// True where a frame of this source gets what those of the run get, as far as sources matter.
+    #[inline(always)]
+    fn is_like(&self, src: Key, run: &Run, lately: &mut Lately) -> bool {
+        src == run.src.key || (run.is_settled && self.is_settled(src, lately))
+    }
+
+    /// True where frames of this source only pass: there is nothing to refuse, to learn, or to tell.
+    #[inline(always)]
+    fn is_settled(&self, src: Key, lately: &mut Lately) -> bool {
+        self.learns_plainly && self.memory.is_settled(src, *lately.hints.of(src), self.ingress)
+    }
+
     #[inline]
-    fn read(&mut self, frame: &FrameIn<'_>) -> Reading {
+    fn read(&mut self, frame: &FrameIn<'_>, lately: &mut Lately) -> Reading {
         match frame.header.first_chunk() {
             Some(_) if !self.port.fits(frame.len, frame.header) => Reading::none(DropReason::Oversize),
             Some(header) if frame.len as usize >= ethernet::HEADER_LEN => {
                 let (dst, src) = Key::pair(header);
-                if INSPECTS || is_tagged(header) {
-                    let (vlan, refused) = self.inspect(dst, src, frame);
-                    let learned_in = self.snapshot.learns_in(vlan.id());
-                    Reading { dst: dst.in_vlan(learned_in), src: src.in_vlan(learned_in), vlan, refused }
+                let (vlan, learned_in) = match is_tagged(header) {
+                    false if !INSPECTS => return Reading { dst, src, vlan: Vlan::NONE, refused: None },
+                    false => self.untagged,
+                    true => match self.port.vlans.classify(frame.header) {
+                        Ok(vlan) => (vlan, self.snapshot.learns_in(vlan.id())),
+                        Err(reason) => return Reading { dst, src, vlan: Vlan::NONE, refused: Some(reason) },
+                    },
+                };
+                let refused = if INSPECTS {
+                    self.look_into((dst, src), vlan, frame, &mut lately.findings)
                 } else {
-                    Reading { dst, src, vlan: Vlan::NONE, refused: None }
-                }
+                    None
+                };
+                Reading { dst: dst.in_vlan(learned_in), src: src.in_vlan(learned_in), vlan, refused }
             }
             _ => Reading::none(DropReason::Runt),
         }
     }
 
-    /// Finds the VLAN of a frame, and looks into the frame where the port has policies that want it; says why it is refused.
-    #[inline(never)]
-    fn inspect(&mut self, dst: Key, src: Key, frame: &FrameIn<'_>) -> (Vlan, Option<DropReason>) {
-        let vlan = match self.port.vlans.classify(frame.header) {
-            Ok(vlan) => vlan,
-            Err(reason) => return (Vlan::NONE, Some(reason)),
-        };
-        let looks = INSPECTS && self.port.policy.inspects();
-        (vlan, if looks { self.look_into(dst, src, vlan, frame) } else { None })
-    }
-
     /// Why the policies that look into frames refuse one, in their order.
     #[inline]
-    fn look_into(&mut self, dst: Key, src: Key, vlan: Vlan, frame: &FrameIn<'_>) -> Option<DropReason> {
-        let policy = &self.port.policy;
-        let by_lists = match policy.acl() {
-            Some(acl) => self.by_access_lists(acl, (dst, src), vlan, frame),
+    fn look_into(
+        &mut self,
+        addresses: (Key, Key),
+        vlan: Vlan,
+        frame: &FrameIn<'_>,
+        findings: &mut Findings,
+    ) -> Option<DropReason> {
+        let Looks { acl, guards } = self.looks;
+        let by_lists = match acl {
+            Some(acl) => self.by_access_lists(acl, addresses, vlan, frame, findings),
             None => None,
         };
-        let guards = || if policy.has_guards() { guards::refusal(policy, frame.header) } else { None };
+        let guards = || if guards { guards::refusal(&self.port.policy, frame.header) } else { None };
         by_lists.or_else(guards).or_else(|| self.ip_refusal(frame.header))
     }
 
@@ -404,9 +454,10 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         (dst, src): (Key, Key),
         vlan: Vlan,
         frame: &FrameIn<'_>,
+        findings: &mut Findings,
     ) -> Option<DropReason> {
         let keeps_state = acl.keeps_state();
-        if !acl.judges(AclWay::Out) || (keeps_state && self.is_kept_out(dst, src, vlan)) {
+        if keeps_state && self.is_kept_out(dst, src, vlan) {
             return None;
         }
         let now = self.table().now();
@@ -417,7 +468,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
                 let frame = AclFrame { header: frame.header, len: frame.len, vlan: vlan.id() };
                 state.judge(AclWay::Out, &frame, now)
             }
-            None => acl.judge(AclWay::Out, frame.header),
+            None => findings.judge(self.ingress, acl, AclWay::Out, frame.header),
         };
         self.memory.hold(Step::AccessLists { port: self.ingress, way: AclWay::Out, finding });
         finding.refused
@@ -486,7 +537,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     /// The trunk that has the VLAN and that the address is fixed to.
     #[cold]
     fn fixed_on_trunk(&self, address: Key, vlan: Vlan) -> Option<PortIndex> {
-        let everywhere = self.table().hashed(address.in_vlan(EVERY_VLAN));
+        let everywhere = self.table().sought(address.in_vlan(EVERY_VLAN));
         let port = self.memory.look_up(everywhere)?;
         self.snapshot.is_in(port, vlan.id()).then_some(port)
     }
@@ -519,13 +570,13 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     }
 
     #[inline]
-    fn is_reserved(&self, dst: Hashed) -> bool {
+    fn is_reserved(&self, dst: Sought) -> bool {
         dst.key.is_group() && self.port.is_reserved(dst.key.mac())
     }
 
     /// Learns where `src` is; false where the port or the table has no room for it.
     #[inline(always)]
-    fn learn(&mut self, src: Hashed, source: Source) -> Option<bool> {
+    fn learn(&mut self, src: Sought, source: Source) -> Option<bool> {
         let learned = self.memory.learn(src, source, self.ingress, self.port.learn_limit())?;
         self.memory.note(Step::Learned(learned));
         match learned {

@@ -326,6 +326,13 @@ impl Snapshot {
         self.has_fixed_on_trunks
     }
 
+    /// True where frames of that VLAN leave on the port as they came, without tag: [`Snapshot::retag`] would say so of each.
+    #[inline]
+    #[must_use]
+    pub fn keeps(&self, port: PortIndex, vlan: Vlan) -> bool {
+        self.port(port).is_none_or(|port| port.vlans.keeps(vlan))
+    }
+
     /// What becomes of the tag of a frame in `vlan` that came from `ingress`, begins with `header` and leaves on `port`.
     ///
     /// # Errors

@@ -47,6 +47,11 @@ impl Vlan {
         self.0 & ID
     }
 
+    /// True where the frame came with a tag.
+    const fn came_tagged(self) -> bool {
+        self.0 & TAGGED != 0
+    }
+
     /// True where nothing has to be asked about the frame's tag when it leaves.
     #[inline]
     #[must_use]
@@ -158,6 +163,12 @@ impl Membership {
             tagged.iter().for_each(|vlan| all.insert(vlan));
         }
         Some(all)
+    }
+
+    /// True where frames of that VLAN leave here as they came, without a look at each.
+    #[inline]
+    pub(crate) fn keeps(&self, vlan: Vlan) -> bool {
+        vlan.is_none() || (!vlan.came_tagged() && self.leaves_bare(vlan.id()))
     }
 
     /// What becomes of the tag of a frame of that VLAN, which came from `from` and begins with `header`, when it leaves here.

@@ -1,7 +1,8 @@
 //! Multicast snooping in a switch, frame by frame.
 
 use engine::{
-    FrameIn, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict, Verdicts, Vlan,
+    FrameIn, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Unheard, Verdict, Verdicts,
+    Vlan,
 };
 use model::{
     DropReason,
@@ -51,8 +52,8 @@ fn checksum(bytes: &mut [u8], at: usize) {
 
 fn ipv4(from: MacAddr, to: IpAddr, protocol: u8, ttl: u8, body: &[u8]) -> Vec<u8> {
     let IpAddr::V4(destination) = to else { panic!("not IPv4") };
-    let len = (24 + body.len()) as u8;
-    let fixed = [0x46, 0, 0, len, 0, 0, 0, 0, ttl, protocol, 0, 0, 192, 0, 2, from.0[5]];
+    let [high, low] = (24 + body.len() as u16).to_be_bytes();
+    let fixed = [0x46, 0, high, low, 0, 0, 0, 0, ttl, protocol, 0, 0, 192, 0, 2, from.0[5]];
     let mut header = [&fixed[..], &destination.octets(), &[148, 4, 0, 0]].concat();
     checksum(&mut header, 10);
     [&multicast::group_mac(&to).0[..], &from.0, &[8, 0], &header, body].concat()
@@ -200,6 +201,51 @@ fn frames_without_vlan_are_listed_without() {
     let mut out = Verdicts::default();
     switch.process(PortIndex(1), [frame_in(&data(1, group(1)))], SETTLED, &mut out);
     assert!(matches!(out[0], Verdict::List(_, vlan) if vlan == Vlan::NONE));
+}
+
+/// IGMPv3, with a record for each of so many groups.
+fn long_report(from: u16, groups: u16) -> Vec<u8> {
+    let [high, low] = groups.to_be_bytes();
+    let mut body = vec![0x22, 0, 0, 0, 0, 0, high, low];
+    (0..groups).for_each(|n| body.extend([4, 0, 0, 0, 239, 1, n.to_be_bytes()[0], n.to_be_bytes()[1]]));
+    checksum(&mut body, 2);
+    ipv4(mac(from), IpAddr::from([224, 0, 0, 22]), 2, 1, &body)
+}
+
+#[test]
+fn a_report_that_is_longer_than_the_header_is_heard_when_the_rest_of_it_is_shown() {
+    let long = long_report(2, 150);
+    let unheard = |switch: &mut Switch| {
+        let mut out = Verdicts::default();
+        switch.process(PortIndex(2), [frame_in(&report(2, group(9))), frame_in(&long)], SETTLED, &mut out);
+        assert_eq!(ports(switch.snapshot(), PortIndex(2), &out, out[1]), Ok(vec![0]));
+        out.unheard().to_vec()
+    };
+    let known = |switch: &Switch| {
+        let known = switch.multicast(SETTLED).unwrap();
+        (known.members.len(), known.gets_all.len())
+    };
+    let heard = |shown: &[u8]| {
+        let mut switch = switch((1..4).map(vnic).collect());
+        assert_eq!(unheard(&mut switch), [Unheard { frame: 1, vlan: 0 }]);
+        assert_eq!(known(&switch), (1, 0));
+        let frame = FrameIn { header: shown, len: long.len() as u32 };
+        switch.hear_report(PortIndex(2), 0, frame, SETTLED);
+        known(&switch)
+    };
+    assert_eq!(heard(&long), (151, 0));
+    assert_eq!(heard(&long[..128]), (11, 1), "the port gets everything, where not all of it is shown");
+    let mut damaged = long.clone();
+    damaged[1000] ^= 1;
+    assert_eq!(heard(&damaged), (1, 0));
+}
+
+#[test]
+fn a_long_report_takes_no_writer_to_be_decided_on() {
+    let switch = switch((1..4).map(vnic).collect());
+    let mut out = Verdicts::default();
+    let decided = switch.process_known(PortIndex(1), [frame_in(&long_report(1, 150))], SETTLED, &mut out);
+    assert_eq!((decided, out.unheard().len()), (Some(0), 1));
 }
 
 fn any_frame() -> impl Strategy<Value = (u16, Vec<u8>)> {

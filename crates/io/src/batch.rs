@@ -14,6 +14,9 @@
 //! together, 12 KiB in all, so that they stay in the level 1 cache.
 
 mod retag;
+mod untaken;
+
+pub use untaken::Untaken;
 
 use crate::{
     arena::Arena,
@@ -65,6 +68,8 @@ pub struct Batch {
     bytes: usize,
     /// No further frame is received once so many bytes are in the batch.
     limit: usize,
+    /// Behind a pointer, as a batch that has a cell in itself is read anew for each frame: four instructions.
+    untaken: Box<untaken::Notes>,
 }
 
 /// Where a frame lies: `own` in the arena, behind its vnet header, and what comes behind that in `tails`.
@@ -100,6 +105,7 @@ impl Default for Batch {
             owners: Vec::new(),
             bytes: 0,
             limit: BATCH_BYTES,
+            untaken: Box::default(),
         }
     }
 }

@@ -29,7 +29,7 @@ mod waker;
 mod xdp;
 
 pub use affinity::pin_current_thread;
-pub use batch::{BATCH_BYTES, BATCH_FRAMES, Batch, HEAD_BYTES, MAX_FRAME};
+pub use batch::{BATCH_BYTES, BATCH_FRAMES, Batch, HEAD_BYTES, MAX_FRAME, Untaken};
 pub use choice::{InterfaceError, OpenInterface, check_choice, may_use_xdp, open_beside, open_interface};
 pub use epoll::Epoll;
 pub use interface::BadInterfaceName;

@@ -3,6 +3,7 @@
 //! Only headers are written anew, into a private buffer; the payload goes out from where it was received.
 
 use crate::{Batch, Sent, parts::Parts};
+use model::DropReason;
 use wire::{
     VnetHdr, checksum,
     segment::{HeaderBuffer, MAX_HEADER_LEN, Segments},
@@ -15,17 +16,53 @@ pub(crate) enum Taken {
     Full,
     Down,
     Oversize,
+    BadOffload,
+}
+
+impl Taken {
+    const fn reason(self) -> Option<DropReason> {
+        match self {
+            Self::Delivered => None,
+            Self::Full => Some(DropReason::ReceiverFull),
+            Self::Down => Some(DropReason::PortDown),
+            Self::Oversize => Some(DropReason::Oversize),
+            Self::BadOffload => Some(DropReason::BadOffload),
+        }
+    }
 }
 
 impl Sent {
     /// Counts one frame of `len` bytes.
-    pub(crate) fn count(&mut self, taken: Taken, len: usize) {
+    fn count(&mut self, taken: Taken, len: usize) {
         match taken {
             Taken::Delivered => self.delivered(len),
-            Taken::Full => self.full += 1,
-            Taken::Down => self.down += 1,
-            Taken::Oversize => self.oversize += 1,
+            other => self.add_untaken(other, 1),
         }
+    }
+
+    const fn add_untaken(&mut self, why: Taken, frames: u64) {
+        match why {
+            Taken::Delivered => {}
+            Taken::Full => self.full += frames,
+            Taken::Down => self.down += frames,
+            Taken::Oversize => self.oversize += frames,
+            Taken::BadOffload => self.bad_offload += frames,
+        }
+    }
+
+    /// Counts a frame of a batch that needed nothing done to it.
+    #[inline]
+    pub(crate) fn count_of(&mut self, batch: &Batch, index: u16, taken: Taken) {
+        match taken {
+            Taken::Delivered => self.delivered(batch.frame_len(index)),
+            other => self.not_taken(batch, &[index], other),
+        }
+    }
+
+    /// Counts frames of a batch that are not taken, and notes which.
+    pub(crate) fn not_taken(&mut self, batch: &Batch, frames: &[u16], why: Taken) {
+        self.add_untaken(why, frames.len() as u64);
+        why.reason().into_iter().for_each(|reason| batch.note_untaken(frames, reason, false));
     }
 }
 
@@ -43,20 +80,36 @@ pub(crate) fn finish_of(
     sent: &mut Sent,
     mut give: impl FnMut(Parts<'_>) -> Taken,
 ) {
-    let vnet = batch.vnet(index);
-    if is_finished(vnet) {
-        return sent.count(give(batch.parts(index)), batch.frame_len(index));
+    if is_finished(batch.vnet(index)) {
+        return sent.count_of(batch, index, give(batch.parts(index)));
     }
-    finish(batch.whole(index, gathered), vnet, sent, |[header, payload]| give(Parts::own(header, payload)));
+    finish(batch, index, gathered, sent, |[header, payload]| give(Parts::own(header, payload)));
 }
 
-/// Finishes a frame, gives every frame that it becomes to `give` as header and payload, and counts what became of each.
+/// Finishes a frame of a batch, which may lie in pieces, gives every frame that it becomes to `give` as header and payload, and
+/// counts what became of each.
 pub(crate) fn finish(
-    frame: &[u8],
-    vnet: VnetHdr,
+    batch: &Batch,
+    index: u16,
+    gathered: &mut Vec<u8>,
     sent: &mut Sent,
-    mut give: impl FnMut([&[u8]; 2]) -> Taken,
+    give: impl FnMut([&[u8]; 2]) -> Taken,
 ) {
+    let before = batch.is_watched().then_some(*sent);
+    finish_frame(batch.whole(index, gathered), batch.vnet(index), sent, give);
+    before.iter().for_each(|before| note_losses(batch, index, before, sent));
+}
+
+/// Notes a frame that was not taken, or not whole.
+#[cold]
+fn note_losses(batch: &Batch, index: u16, before: &Sent, after: &Sent) {
+    let lost = after.drops().into_iter().zip(before.drops()).find(|(after, before)| after.1 > before.1);
+    if let Some(((reason, _), _)) = lost {
+        batch.note_untaken(&[index], reason, after.frames > before.frames);
+    }
+}
+
+fn finish_frame(frame: &[u8], vnet: VnetHdr, sent: &mut Sent, mut give: impl FnMut([&[u8]; 2]) -> Taken) {
     let mut give = |sent: &mut Sent, pieces: [&[u8]; 2]| {
         let taken = give(pieces);
         sent.count(taken, pieces[0].len() + pieces[1].len());
@@ -72,8 +125,7 @@ pub(crate) fn finish(
 
 fn cut(frame: &[u8], vnet: VnetHdr, sent: &mut Sent, mut give: impl FnMut(&mut Sent, [&[u8]; 2])) {
     let Ok(mut segments) = Segments::new(frame, &vnet) else {
-        sent.bad_offload += 1;
-        return;
+        return sent.add_untaken(Taken::BadOffload, 1);
     };
     sent.copies += segments.segment_count().saturating_sub(1) as u64;
     let mut header: HeaderBuffer = [0; MAX_HEADER_LEN];
@@ -89,7 +141,7 @@ fn complete(frame: &[u8], vnet: VnetHdr, sent: &mut Sent, mut give: impl FnMut(&
     header.copy_from_slice(head);
     match checksum::complete_gathered(header, payload, vnet.csum_start, vnet.csum_offset) {
         Ok(()) => give(sent, [header, payload]),
-        Err(_) => sent.bad_offload += 1,
+        Err(_) => sent.add_untaken(Taken::BadOffload, 1),
     }
 }
 
@@ -111,7 +163,7 @@ mod tests {
 
     fn finished(frame: &[u8], vnet: VnetHdr, mut take: impl FnMut() -> Taken) -> (Vec<Vec<u8>>, Sent) {
         let (mut frames, mut sent) = (Vec::new(), Sent::default());
-        finish(frame, vnet, &mut sent, |pieces| {
+        finish_frame(frame, vnet, &mut sent, |pieces| {
             frames.push(pieces.concat());
             take()
         });
@@ -151,5 +203,26 @@ mod tests {
             let (frames, sent) = finished(&udp(500), vnet, || Taken::Delivered);
             assert_eq!((frames.len(), sent), (0, Sent { bad_offload: 1, ..Sent::default() }));
         }
+    }
+
+    #[test]
+    fn a_frame_is_noted_whole_or_in_part_as_its_segments_are_not_taken() {
+        let frame = udp(2600);
+        let vnet =
+            VnetHdr { flags: 1, gso_type: 5, hdr_len: 42, gso_size: 1000, csum_start: 34, csum_offset: 6 };
+        let noted = |taken: [Taken; 3]| {
+            let mut batch = Batch::default();
+            batch.push_copy(&[&vnet.to_bytes()[..], &frame].concat());
+            batch.watch(true);
+            let (mut taken, mut noted) = (taken.into_iter(), Vec::new());
+            finish_of(&batch, 0, &mut Vec::new(), &mut Sent::default(), |_| taken.next().unwrap());
+            batch.take_untaken(&mut noted);
+            noted.first().map(|of| (of.reason, of.partly))
+        };
+        let [yes, full, down] = [Taken::Delivered, Taken::Full, Taken::Down];
+        assert_eq!(noted([yes, yes, yes]), None);
+        assert_eq!(noted([yes, full, full]), Some((DropReason::ReceiverFull, true)));
+        assert_eq!(noted([full, full, yes]), Some((DropReason::ReceiverFull, true)));
+        assert_eq!(noted([down, down, down]), Some((DropReason::PortDown, false)));
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     Batch, Port, PortError, Sent,
     interface::BadInterfaceName,
     mmsg::{self, Aside, Outbox, Received},
+    offload::Taken,
 };
 use std::{
     io,
@@ -167,16 +168,20 @@ impl Port for PacketSocket {
                     Some(libc::ENOBUFS) if batch.vnet(first).gso_type != 0 && self.end_bypass() => {}
                     // The socket's own buffer is full: nothing behind will fit either.
                     Some(libc::EAGAIN) => {
-                        sent.full += rest.len() as u64;
+                        sent.not_taken(batch, rest, Taken::Full);
                         rest = &[];
                     }
-                    Some(errno) if count_refused(&mut sent, errno) => rest = behind_first,
-                    _ => {
+                    errno => {
+                        if let Some(why) = errno.and_then(refused) {
+                            sent.not_taken(batch, &[first], why);
+                            rest = behind_first;
+                            continue;
+                        }
                         let stopped = self.stop(&error);
                         if rest.len() == which.len() {
                             return Err(stopped);
                         }
-                        sent.down += rest.len() as u64;
+                        sent.not_taken(batch, rest, Taken::Down);
                         rest = &[];
                     }
                 },
@@ -194,15 +199,14 @@ impl Port for PacketSocket {
     }
 }
 
-/// Counts the frame that the kernel refused; false where the trouble is not the frame's.
-const fn count_refused(sent: &mut Sent, errno: i32) -> bool {
+/// Why the kernel refused a frame; `None` where the trouble is not the frame's.
+const fn refused(errno: i32) -> Option<Taken> {
     match errno {
-        libc::ENOBUFS | libc::ENOMEM => sent.full += 1,
-        libc::EMSGSIZE => sent.oversize += 1,
-        libc::EINVAL => sent.bad_offload += 1,
-        _ => return false,
+        libc::ENOBUFS | libc::ENOMEM => Some(Taken::Full),
+        libc::EMSGSIZE => Some(Taken::Oversize),
+        libc::EINVAL => Some(Taken::BadOffload),
+        _ => None,
     }
-    true
 }
 
 fn take_in(batch: &mut Batch, received: Received<'_, AuxData>) {

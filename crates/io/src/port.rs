@@ -88,7 +88,8 @@ pub trait Port: Send + fmt::Debug {
     /// [`Port::receive`] that brought frames.
     fn complete(&mut self) {}
 
-    /// Sends the frames of `batch` that `which` names, in that order, and says what became of each. A frame above the
+    /// Sends the frames of `batch` that `which` names, in that order, and counts what became of them; those that are not taken
+    /// it notes in the batch, while that is [watched](Batch::watch). A frame above the
     /// MTU passes whole where the receiver takes it so, else it is cut here; likewise for partial checksums. Frames may lie
     /// in pieces, in memory that may be gone: that is the trouble of the port that they came from.
     ///

@@ -6,6 +6,7 @@
 use crate::{
     Batch, Port, PortError, Sent, flow,
     interface::{BadInterfaceName, IfReq, Request, TunSetting},
+    offload::Taken,
     parts,
 };
 use rustix::{
@@ -222,13 +223,15 @@ impl Port for Tap {
             match parts::write(queue, batch.parts_with_vnet(index), &mut self.gathered) {
                 Ok(_) => sent.delivered(batch.frame_len(index)),
                 // The interface is switched off (tun_get_user).
-                Err(Errno::IO) => sent.down += 1,
-                Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => sent.full += 1,
-                Err(Errno::INVAL) => sent.bad_offload += 1,
+                Err(Errno::IO) => sent.not_taken(batch, &[index], Taken::Down),
+                Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => {
+                    sent.not_taken(batch, &[index], Taken::Full);
+                }
+                Err(Errno::INVAL) => sent.not_taken(batch, &[index], Taken::BadOffload),
                 Err(error) if done == 0 => return Err(removed(error)),
                 Err(_) => {
                     // Receiving meets the same error and reports it.
-                    sent.down += (which.len() - done) as u64;
+                    sent.not_taken(batch, &which[done..], Taken::Down);
                     break;
                 }
             }

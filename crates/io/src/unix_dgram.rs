@@ -49,8 +49,7 @@ impl UnixDgram {
     fn send_finished(&mut self, batch: &Batch, mut which: &[u16], sent: &mut Sent) {
         while !which.is_empty() {
             let Some(peer) = &self.peer else {
-                sent.down += which.len() as u64;
-                return;
+                return sent.not_taken(batch, which, Taken::Down);
             };
             let frames = which.iter().map(|&index| batch.parts(index));
             match self.outbox.send(self.socket.as_fd(), Some(peer), frames) {
@@ -63,7 +62,7 @@ impl UnixDgram {
                     let taken = self.refused(&error);
                     // Where the first had no room, the others have none either.
                     let (refused, left) = which.split_at(if taken == Taken::Full { which.len() } else { 1 });
-                    refused.iter().for_each(|&index| sent.count(taken, batch.frame_len(index)));
+                    sent.not_taken(batch, refused, taken);
                     which = left;
                 }
             }

@@ -33,6 +33,7 @@
 
 mod hold;
 mod ladder;
+mod names;
 mod news;
 mod nic;
 mod partial;
@@ -56,13 +57,14 @@ use crate::{
     piece::Piece,
 };
 use hold::Hold;
+use names::Names;
 use news::News;
 use nic::Nic;
 use parking_lot::Mutex;
 use program::Program;
 use queue::Queue;
 use ready::Ready;
-use sender::{Refused, Sender};
+use sender::Sender;
 use std::{
     fmt, io, mem,
     os::fd::{AsFd, BorrowedFd},
@@ -174,6 +176,7 @@ pub struct XdpPort {
     scratch: Vec<u8>,
     /// Which sender each frame of the batch at hand is for.
     places: Vec<usize>,
+    names: Names,
 }
 
 impl XdpPort {
@@ -215,6 +218,7 @@ impl XdpPort {
             ready,
             scratch: Vec::new(),
             places: Vec::new(),
+            names: Names::default(),
         }
     }
 
@@ -267,7 +271,7 @@ impl XdpPort {
         which: &[u16],
         sent: &mut Sent,
     ) -> Result<(), PortError> {
-        let Self { senders, scratch, places, hold, .. } = self;
+        let Self { senders, scratch, places, hold, names, .. } = self;
         let (mtu, sender) = (hold.mtu(), &mut *senders[number].lock());
         for (at, &index) in which.iter().enumerate() {
             if places.get(at).is_some_and(|place| *place != number) {
@@ -277,22 +281,28 @@ impl XdpPort {
             if offload::is_finished(vnet) {
                 // SAFETY: the batch keeps what its pieces lie in.
                 let taken = unsafe { give(sender, mtu, head, tail) };
-                sent.count(taken, batch.frame_len(index));
+                sent.count_of(batch, index, taken);
+                names.put(batch, index, sender, taken);
                 continue;
             }
-            offload::finish(batch.whole(index, scratch), vnet, sent, |[header, payload]| {
+            offload::finish(batch, index, scratch, sent, |[header, payload]| {
                 // SAFETY: the piece is a slice that outlives the call.
-                unsafe { give(sender, mtu, header, &[piece(payload)]) }
+                let taken = unsafe { give(sender, mtu, header, &[piece(payload)]) };
+                names.put(batch, index, sender, taken);
+                taken
             });
         }
-        flush(sender, sent, &mut self.ready).map_err(|error| self.hold.stop(why_closed(&error)))
+        let refused = |at| names.refuse(at);
+        let flushed = flush(sender, sent, &mut self.ready, refused);
+        names.note(batch);
+        flushed.map_err(|error| self.hold.stop(why_closed(&error)))
     }
 
     /// Has the kernel send what it did not at once.
     fn send_again(&mut self) -> Result<(), PortError> {
         let Self { senders, ready, hold, .. } = self;
         senders.iter().try_for_each(|sender| {
-            let flushed = flush(&mut sender.lock(), &mut Sent::default(), ready);
+            let flushed = flush(&mut sender.lock(), &mut Sent::default(), ready, |_| {});
             flushed.map_err(|error| hold.stop(why_closed(&error)))
         })
     }
@@ -373,13 +383,19 @@ impl Port for XdpPort {
     }
 }
 
-/// Has the kernel send what was put into the ring, and corrects `sent` by what it refused.
-fn flush(sender: &mut Sender, sent: &mut Sent, ready: &mut Ready) -> io::Result<()> {
-    let mut refused = Refused::default();
-    let flushed = sender.flush(&mut refused);
-    sent.frames = sent.frames.saturating_sub(refused.frames);
-    sent.bytes = sent.bytes.saturating_sub(refused.bytes);
-    sent.full += refused.frames;
+/// Has the kernel send what was put into the ring, corrects `sent` by what it refused, and tells where that lay.
+fn flush(
+    sender: &mut Sender,
+    sent: &mut Sent,
+    ready: &mut Ready,
+    mut refused: impl FnMut(u64),
+) -> io::Result<()> {
+    let flushed = sender.flush(|entry| {
+        sent.frames = sent.frames.saturating_sub(1);
+        sent.bytes = sent.bytes.saturating_sub(u64::from(entry.len));
+        sent.full += 1;
+        refused(entry.addr);
+    });
     if sender.is_stuck() {
         ready.is_unsent();
     }

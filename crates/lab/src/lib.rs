@@ -49,7 +49,7 @@ pub use guest::{Guest, GuestOptions, Migrated, Monitor, Netdev, Nic, VhostUser};
 pub use namespace::{Namespace, Ping};
 pub use pinger::{Pinged, Pinger};
 pub use process::Process;
-pub use run::{Finished, is_root, output, text, wait_until};
+pub use run::{Finished, comes_within, is_root, output, patience, text, wait_until};
 pub use sender::RawSender;
 pub use strace::{Call, Fate, Place, Strace};
 pub use terminal::{Left, Terminal};

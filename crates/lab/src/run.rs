@@ -41,16 +41,31 @@ pub fn text(command: &mut Command) -> Result<String> {
     Ok(done.stdout)
 }
 
-/// Asks `test` again and again until it says yes; an error names `what` was waited for.
-pub fn wait_until(what: &str, limit: Duration, mut test: impl FnMut() -> Result<bool>) -> Result<()> {
-    let end = Instant::now() + limit;
-    while !test().with_context(|| format!("while waiting for {what}"))? {
+/// How long is waited for what takes no longer than `limit` on a machine that does nothing else: programs may be built to check
+/// each access to memory, and run beside others. Nobody waits longer than it takes, so a test is none the slower.
+pub const fn patience(limit: Duration) -> Duration {
+    limit.saturating_mul(10)
+}
+
+/// Asks `test` again and again until it says yes, for as long as [`patience`] says; an error names `what` was waited for.
+pub fn wait_until(what: &str, limit: Duration, test: impl FnMut() -> Result<bool>) -> Result<()> {
+    let limit = patience(limit);
+    match comes_within(limit, test).with_context(|| format!("while waiting for {what}"))? {
+        true => Ok(()),
+        false => bail!("{what}: not so after {limit:?}"),
+    }
+}
+
+/// Asks `test` again and again until it says yes, or for this time; says whether it did.
+pub fn comes_within(time: Duration, mut test: impl FnMut() -> Result<bool>) -> Result<bool> {
+    let end = Instant::now() + time;
+    while !test()? {
         if Instant::now() >= end {
-            bail!("{what}: not so after {limit:?}");
+            return Ok(false);
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Whether this process may make namespaces: it runs as root.

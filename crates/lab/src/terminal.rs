@@ -1,6 +1,7 @@
 //! A program in a terminal, and what somebody in front of it sees.
 
 use crate::process::Process;
+use crate::run::patience;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
@@ -42,6 +43,7 @@ impl Terminal {
     /// Waits until what is on the screen matches a regular expression of Python's, in which ^ and $ stand for the ends of a
     /// line; the screen.
     pub fn wait(&mut self, pattern: &str, limit: Duration) -> Result<String> {
+        let limit = patience(limit);
         let answer = self.ask(&json!({ "wait": pattern, "s": limit.as_secs_f64() }))?;
         let screen = answer["screen"].as_str().unwrap_or_default().to_owned();
         ensure!(answer["seen"] == true, "{pattern:?} was not seen within {limit:?}:\n{screen}");
@@ -60,7 +62,7 @@ impl Terminal {
 
     /// Waits until the program ends.
     pub fn left(&mut self, limit: Duration) -> Result<Left> {
-        let answer = self.ask(&json!({ "end": limit.as_secs_f64() }))?;
+        let answer = self.ask(&json!({ "end": patience(limit).as_secs_f64() }))?;
         ensure!(answer["ended"] == true, "the program goes on: {answer}");
         let modes = answer["modes"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
         Ok(Left {

@@ -6,6 +6,7 @@
 //! takes the lines of a switch that is silent out of the caches.
 
 use crate::hostile::{pin, prefer, this_thread};
+use crate::run::patience;
 use crate::vnic::{Queue, Vnic};
 use crate::{Daemon, DaemonOptions, Namespace};
 use anyhow::{Context, Result, bail, ensure};
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 pub const SILENCE: Duration = Duration::from_millis(12);
 /// Each vNIC's buffers were used once before anything is measured.
 const WARM_UP: usize = 64;
-const LONG: Duration = Duration::from_secs(5);
+const LONG: Duration = patience(Duration::from_secs(5));
 
 /// What was measured, the quickest first.
 #[derive(Debug, Clone)]

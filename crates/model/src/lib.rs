@@ -29,8 +29,8 @@ pub use explain::{ExplainFrame, ExplainedDrop, ExplainedStep, Explanation, Frame
 pub use name::{IfName, Name, NameError};
 pub use observe::{CaptureRequest, MAX_FILTER_LEN, TraceLine, TraceRequest, TracedDrop, TracedFrame};
 pub use policy::acl::{
-    AclAction, AclAddress, AclConfig, AclDirection, AclMatch, AclRule, AclRuleError, AclTraffic, ChangeAcl,
-    DEFAULT_FLOWS, DEFAULT_IDLE_S, MAX_ACL_RULES, MAX_FLOWS, NoSuchRule, PrefixError,
+    AclAction, AclAddress, AclConfig, AclDirection, AclMatch, AclRule, AclRuleError, AclRules, AclTraffic,
+    ChangeAcl, DEFAULT_FLOWS, DEFAULT_IDLE_S, MAX_ACL_RULES, MAX_FLOWS, NoSuchRule, PrefixError,
 };
 pub use status::{
     AclStatus, IoMode, IoStatus, MacEntry, MacKind, MeterStatus, MirrorStatus, PortState, PortStatus,

@@ -98,9 +98,9 @@ pub struct TracedDrop {
     pub port: Name,
     /// For this reason.
     pub reason: DropReason,
-    /// True where it was given to the port together with others, of which only some were dropped: the port does not tell which.
+    /// True where it was cut into segments there, some of which were dropped.
     #[serde(default, skip_serializing_if = "is_false")]
-    pub maybe: bool,
+    pub partly: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]

@@ -14,7 +14,7 @@ use crate::{
         vlan::BadVlan,
     },
 };
-use alloc::{collections::BTreeMap, collections::BTreeSet, string::String, string::ToString};
+use alloc::{borrow::Cow, collections::BTreeMap, collections::BTreeSet, string::String, string::ToString};
 use core::ops::RangeInclusive;
 use wire::MacAddr;
 
@@ -305,18 +305,21 @@ fn interface_clash(ifname: &IfName, a: (&Name, &PortConfig), b: (&Name, &PortCon
 }
 
 fn check_places(switches: &[SwitchConfig]) -> Result<(), Invalid> {
-    let mut used: BTreeMap<String, String> = BTreeMap::new();
+    let mut used: BTreeMap<Cow<'_, str>, (&Name, &PortConfig)> = BTreeMap::new();
     for switch in switches {
         for port in &switch.ports {
-            let what = match (&port.attach, socket(&port.attach)) {
-                (Attachment::Netns { netns, ifname }, _) => alloc::format!("{ifname} in namespace {netns}"),
-                (_, Some(path)) => path.clone(),
+            let what: Cow<'_, str> = match (&port.attach, socket(&port.attach)) {
+                (Attachment::Netns { netns, ifname }, _) => {
+                    alloc::format!("{ifname} in namespace {netns}").into()
+                }
+                (_, Some(path)) => path.into(),
                 _ => continue,
             };
-            let second = place(&switch.name, port);
-            if let Some(first) = used.insert(what.clone(), second.clone()) {
-                return Err(Invalid::DuplicatePlace { place: what, first, second });
+            if let Some((owner, other)) = used.get(&what) {
+                let (first, second) = (place(owner, other), place(&switch.name, port));
+                return Err(Invalid::DuplicatePlace { place: what.into_owned(), first, second });
             }
+            used.insert(what, (&switch.name, port));
         }
     }
     Ok(())

@@ -51,7 +51,8 @@ const RTNH_F_ONLINK: u32 = 4;
 const TABLE_ELSEWHERE: u8 = 252;
 /// The kernel tells lifetimes of routes in hundredths of a second (`USER_HZ`).
 const USER_HZ: u32 = 100;
-/// What the kernel says of a router that it cannot reach: no such network, no such host, not valid.
+/// What the kernel says of a router that it cannot reach: no such network, no such host, not valid. The last is what it says of a
+/// source that is no address of the host, too.
 const UNREACHABLE: [i32; 3] = [101, 113, errno::EINVAL];
 
 impl Netlink {
@@ -74,17 +75,17 @@ impl Netlink {
     /// `NLM_F_REPLACE` would be wrong: it replaces the first route of the same network and metric, whoever's it is.
     ///
     /// The kernel checks that a router can be reached when a route is added, but not later: a route may outlive the
-    /// address that made its router reachable. Such a route is added with `onlink`, which leaves the check out.
+    /// address that made its router reachable. Such a route is added with `onlink`, which leaves the check out. Likewise it may outlive
+    /// the address that it suggests for a source, where it is in another table; it is added without then, as nothing can be sent
+    /// from there.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn add_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
-        match self.add_route_once(route) {
-            Err(e) if route.has_gateway() && e.errno().is_some_and(|n| UNREACHABLE.contains(&n)) => {
-                self.add_route_once(&unchecked(route)).map_err(|_| e)
-            }
-            result => result,
-        }
+        let Err(error) = self.add_route_once(route) else { return Ok(()) };
+        let is_stale = error.errno().is_some_and(|n| UNREACHABLE.contains(&n));
+        let mut forms = forms_of_stale(route).filter(|_| is_stale);
+        if forms.any(|form| self.add_route_once(&form).is_ok()) { Ok(()) } else { Err(error) }
     }
 
     fn add_route_once(&mut self, route: &Route) -> Result<(), NetlinkError> {
@@ -112,6 +113,15 @@ impl Netlink {
         let index = links.index(&hop.dev)?;
         Ok(self.routes(index, links)?.iter().any(|r| r.same_place(route)))
     }
+}
+
+/// A route that outlived an address, as the kernel may take it: with as much of it as possible first.
+fn forms_of_stale(route: &Route) -> impl Iterator<Item = Route> {
+    let gateway = route.has_gateway();
+    let sourceless = route.prefsrc.is_some().then(|| Route { prefsrc: None, ..route.clone() });
+    let as_it_is = gateway.then(|| unchecked(route));
+    let both = sourceless.as_ref().filter(|_| gateway).map(unchecked);
+    [as_it_is, sourceless, both].into_iter().flatten()
 }
 
 fn unchecked(route: &Route) -> Route {

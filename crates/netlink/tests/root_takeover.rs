@@ -152,6 +152,35 @@ fn root_what_changed_on_the_host_vnic_comes_back_changed() {
 }
 
 #[test]
+fn root_a_route_that_outlived_the_source_it_suggests_moves_without_it() {
+    in_namespace(|host| {
+        busy_nic(host);
+        host.ip("addr add 192.0.2.50/24 dev nic0");
+        let stale =
+            ["203.0.113.64/26 dev nic0 table 300", "203.0.113.128/26 via 192.0.2.1 dev nic0 table 300"];
+        stale.iter().for_each(|route| drop(host.ip(&format!("route add {route} src 192.0.2.50"))));
+        host.ip("addr del 192.0.2.50/24 dev nic0");
+        let before = host.state("nic0");
+        let of_stale = |line: &String| line.contains("192.0.2.50");
+        assert_eq!(before.iter().filter(|line| of_stale(line)).count(), 2, "{before:#?}");
+        let request = request(Some("lan"));
+        let (original, plan) = plan(host, &request);
+        host.apply(&plan.actions);
+        let now = host.facts(&["nic0", "lan"]);
+        host.apply(&plan_give_back(&request, &now, &original));
+        let after = host.state("nic0");
+        assert_eq!(
+            after.iter().filter(|line| line.contains("203.0.113.") && line.contains("300")).count(),
+            2
+        );
+        let others = |state: &[String]| -> Vec<String> {
+            state.iter().filter(|line| !line.contains("\"300\"")).cloned().collect()
+        };
+        assert_eq!((others(&after), after.iter().any(of_stale)), (others(&before), false));
+    });
+}
+
+#[test]
 fn root_without_a_host_vnic_the_settings_are_remembered() {
     in_namespace(|host| {
         busy_nic(host);

@@ -1,5 +1,7 @@
 //! Policies of ports.
 
+#[path = "policies/at_once.rs"]
+mod at_once;
 #[path = "policies/evasions.rs"]
 mod evasions;
 #[path = "policies/ip_guard.rs"]

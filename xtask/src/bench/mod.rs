@@ -11,6 +11,7 @@ mod figures;
 pub mod hostile;
 mod ovs;
 mod peers;
+pub mod policies;
 mod ports;
 mod report;
 mod traffic;

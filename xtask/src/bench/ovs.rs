@@ -41,6 +41,15 @@ impl Ovs {
         self.server.control(&args.split(' ').collect::<Vec<_>>())
     }
 
+    /// Adds OpenFlow rules to a bridge, one a line.
+    pub fn add_flows(&self, bridge: &str, flows: &str) -> Result<()> {
+        let (dir, file) = (self.dir(), self.dir().join("flows"));
+        std::fs::write(&file, flows)?;
+        let socket = format!("unix:{}", path(&dir.join(format!("{bridge}.mgmt")))?);
+        let mut command = inside(&self.server.host, dir, "ovs-ofctl");
+        lab::text(command.args(["--bundle", "-O", "OpenFlow14", "add-flows", &socket]).arg(&file)).map(drop)
+    }
+
     /// The process that switches.
     pub fn pid(&self) -> u32 {
         self.datapath.id()

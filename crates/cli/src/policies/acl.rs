@@ -29,7 +29,7 @@ impl AclArgs {
     }
 
     pub fn add_to(&self, port: &mut PortConfig) {
-        port.acl = AclConfig { rules: self.rules(), flows: self.acl_flows.unwrap_or(port.acl.flows) };
+        port.acl = AclConfig { rules: self.rules().into(), flows: self.acl_flows.unwrap_or(port.acl.flows) };
     }
 
     pub fn add_to_change(&self, change: &mut ChangePort) {

@@ -10,9 +10,10 @@ use crate::{api::Refused, events::now_s};
 use dataplane::{SwitchId, WorkerReport};
 use engine::Meter;
 use model::{
-    AclStatus, MacEntry, MeterStatus, Name, PortCounters, PortStatus, SwitchConfig, SwitchStatus,
+    AclStatus, MacEntry, MeterStatus, Name, PortConfig, PortCounters, PortStatus, SwitchConfig, SwitchStatus,
     WorkerStatus,
 };
+use std::collections::BTreeMap;
 
 impl Core {
     pub fn switch_status(&self, name: &str) -> Result<SwitchStatus, Refused> {
@@ -37,24 +38,33 @@ impl Core {
     }
 
     pub fn port_statuses(&self, switch: &str) -> Result<Vec<PortStatus>, Refused> {
-        let config = self.config(switch)?;
-        let live = self.live.get(switch).ok_or_else(|| no_switch(switch))?;
-        let report = self.dataplane.report(live.id)?;
-        let counters = |port: &LivePort| {
-            report.ports.iter().find(|(index, _)| *index == port.index).map(|(_, c)| *c).unwrap_or_default()
-        };
-        let ports = config.ports.iter().filter_map(|p| live.ports.get(&p.name));
-        ports
-            .map(|port| {
-                let acl = self.acl_status(live.id, port)?;
-                Ok(PortStatus { acl, ..self.status(&config.name, port, counters(port)) })
-            })
-            .collect()
+        self.statuses_of(switch, |_| true)
     }
 
     pub fn port_status(&self, switch: &str, port: &str) -> Result<PortStatus, Refused> {
-        let found = self.port_statuses(switch)?.into_iter().find(|p| p.name.as_str() == port);
+        let found = self.statuses_of(switch, |config| config.name.as_str() == port)?.pop();
         found.ok_or_else(|| no_port(switch, port))
+    }
+
+    fn statuses_of(
+        &self,
+        switch: &str,
+        wanted: impl Fn(&PortConfig) -> bool,
+    ) -> Result<Vec<PortStatus>, Refused> {
+        let config = self.config(switch)?;
+        let live = self.live.get(switch).ok_or_else(|| no_switch(switch))?;
+        let report = self.dataplane.report(live.id)?;
+        let counters: BTreeMap<_, _> = report.ports.into_iter().collect();
+        let mut leases = self.leased(live.id);
+        let ports = config.ports.iter().filter(|port| wanted(port)).filter_map(|p| live.ports.get(&p.name));
+        ports
+            .map(|port| {
+                let stats = counters.get(&port.index).copied().unwrap_or_default();
+                let (acl, leases) =
+                    (self.acl_status(live.id, port)?, leases.remove(&port.index).unwrap_or_default());
+                Ok(PortStatus { acl, leases, ..self.status(&config.name, port, stats) })
+            })
+            .collect()
     }
 
     pub fn mac_entries(&self, switch: &str) -> Result<Vec<MacEntry>, Refused> {
@@ -107,7 +117,7 @@ impl Core {
             vhost: self.vhost_status(switch, port),
             io: port.io_status(),
             acl: None,
-            leases: self.leases_of(switch, port),
+            leases: Vec::new(),
             mirror: self.mirror_status(switch, &port.config.name),
             config: port.config.clone(),
             stats,

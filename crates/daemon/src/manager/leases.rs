@@ -4,11 +4,13 @@
 //! look of the watch. A lease that is learned in the last quarter of a second before a kill is lost; the VM gets it back
 //! when it renews, or asks again.
 
-use super::{Core, live::LivePort};
+use super::Core;
 use crate::{events::now_s, store::Kind};
+use dataplane::SwitchId;
+use engine::PortIndex;
 use model::{IpPrefix, MacAddr, Name, policy::ip_guard::LeasedAddress};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// A lease as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,13 +35,14 @@ impl Kept {
 }
 
 impl Core {
-    /// What a port leases, for who asks.
-    pub fn leases_of(&self, switch: &Name, port: &LivePort) -> Vec<LeasedAddress> {
-        let Some(live) = self.live.get(switch) else { return Vec::new() };
-        let leases = self.dataplane.leases(live.id).unwrap_or_default().into_iter();
-        let own = leases.filter(|(index, ..)| *index == port.index);
-        own.map(|(_, address, left)| LeasedAddress { address, expires_in_s: left.map(|left| left.as_secs()) })
-            .collect()
+    /// What the ports of a switch lease, for who asks.
+    pub fn leased(&self, switch: SwitchId) -> BTreeMap<PortIndex, Vec<LeasedAddress>> {
+        let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (port, address, left) in self.dataplane.leases(switch).unwrap_or_default() {
+            let expires_in_s = left.map(|left| left.as_secs());
+            all.entry(port).or_default().push(LeasedAddress { address, expires_in_s });
+        }
+        all
     }
 
     /// Writes down what changed.

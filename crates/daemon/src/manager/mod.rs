@@ -47,7 +47,7 @@ use model::{
 use pending::Pending;
 use refuse::{no_port, no_switch, refused};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -70,6 +70,8 @@ struct Core {
     /// What was reached on the way to it; equal to `state` between two changes.
     reached: DesiredState,
     live: BTreeMap<Name, LiveSwitch>,
+    /// Switches of which the data path does not know the latest policies yet.
+    unpublished: BTreeSet<Name>,
     pending: BTreeMap<Name, Pending>,
     dataplane: Dataplane,
     /// What was written down of what ports lease.
@@ -97,6 +99,7 @@ impl Manager {
             state: ValidState::default(),
             reached: DesiredState::default(),
             live: BTreeMap::new(),
+            unpublished: BTreeSet::new(),
             pending: BTreeMap::new(),
             dataplane,
             leases: BTreeMap::new(),
@@ -139,14 +142,21 @@ impl Core {
         self.forget_pending_of_removed()
     }
 
-    /// Runs the steps from what was reached to what was asked for.
+    /// Runs the steps from what was reached to what was asked for. Policies go to the data path last, those of all ports of a
+    /// switch at once: no frame is judged by half of what was asked for.
     fn realize(&mut self) -> Result<(), Refused> {
+        let mut unpublished = Vec::new();
         for step in reconcile(&self.reached, self.state.desired()) {
             tracing::info!(%step, "step");
             self.run(&step)?;
             step.apply(&mut self.reached);
-            self.tell(&step);
+            match step {
+                Step::Change(Change::ChangePort { .. }) => unpublished.push(step),
+                _ => self.tell(&step),
+            }
         }
+        std::mem::take(&mut self.unpublished).iter().for_each(|switch| self.publish(switch));
+        unpublished.iter().for_each(|step| self.tell(step));
         self.reached = self.state.desired().clone();
         Ok(())
     }
@@ -164,12 +174,12 @@ impl Core {
             }
             Step::Change(Change::ChangeMulticast { switch, multicast }) => {
                 self.live(switch)?.multicast = *multicast;
-                self.publish(switch);
+                self.unpublished.insert(switch.clone());
                 Ok(())
             }
             Step::Change(Change::ShareUplink { switch, .. }) => {
                 self.check_reservations(switch)?;
-                self.publish(switch);
+                self.unpublished.insert(switch.clone());
                 Ok(())
             }
             // What a kind allows was checked when the state was validated; the ports follow by steps of their own.

@@ -103,7 +103,7 @@ impl Core {
         }
         // What was changed may be what kept it from being opened.
         self.port(switch, &config.name)?.retry = Retry::default();
-        self.publish(switch);
+        self.unpublished.insert(switch.clone());
         Ok(())
     }
 

@@ -129,8 +129,8 @@ fn comment(fate: Fate, place: &str) -> Option<String> {
     match fate {
         Fate::Passed => None,
         Fate::Dropped(reason) => Some(format!("dropped: {} at {place}", reason.as_str())),
-        Fate::MaybeDropped(reason) => {
-            Some(format!("dropped, this or another one of its batch: {} at {place}", reason.as_str()))
+        Fate::PartlyDropped(reason) => {
+            Some(format!("dropped, some of its segments: {} at {place}", reason.as_str()))
         }
     }
 }
@@ -147,6 +147,8 @@ mod tests {
     fn a_drop_is_told_with_its_reason_and_place() {
         let told = comment(Fate::Dropped(model::DropReason::SpoofedMac), "lan/vm1");
         assert_eq!(told.as_deref(), Some("dropped: spoofed_mac at lan/vm1"));
+        let told = comment(Fate::PartlyDropped(model::DropReason::ReceiverFull), "lan/vm1");
+        assert_eq!(told.as_deref(), Some("dropped, some of its segments: receiver_full at lan/vm1"));
         assert_eq!(comment(Fate::Passed, "lan/vm1"), None);
     }
 }

@@ -39,8 +39,8 @@ impl Trace {
         match view.fate {
             Fate::Passed if view.direction == Direction::Inbound => {}
             Fate::Passed => traced.leaves.push(port),
-            Fate::Dropped(reason) => traced.drops.push(TracedDrop { port, reason, maybe: false }),
-            Fate::MaybeDropped(reason) => traced.drops.push(TracedDrop { port, reason, maybe: true }),
+            Fate::Dropped(reason) => traced.drops.push(TracedDrop { port, reason, partly: false }),
+            Fate::PartlyDropped(reason) => traced.drops.push(TracedDrop { port, reason, partly: true }),
         }
     }
 

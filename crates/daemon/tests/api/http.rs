@@ -6,7 +6,6 @@ use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
     path::Path,
-    time::Duration,
 };
 
 pub struct Connection(UnixStream);
@@ -21,13 +20,8 @@ pub struct Answer {
 impl Connection {
     pub fn open(socket: &Path) -> Self {
         let stream = UnixStream::connect(socket).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(crate::PATIENCE)).unwrap();
         Self(stream)
-    }
-
-    /// The same connection once more.
-    pub fn again(&self) -> Self {
-        Self(self.0.try_clone().unwrap())
     }
 
     pub fn ask(mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {

@@ -1,6 +1,6 @@
 //! Requests that are too large, too many, too slow.
 
-use crate::Api;
+use crate::{Api, PATIENCE, SHORT};
 use std::time::{Duration, Instant};
 
 const POST: &str =
@@ -18,7 +18,7 @@ fn a_body_of_more_than_a_mebibyte_is_refused() {
 
 #[test]
 fn a_body_without_end_is_refused() {
-    let api = Api::strict();
+    let api = Api::limited(|limits| limits.body_bytes = 1024);
     let mut connection = api.connect();
     let chunk = format!("{:x}\r\n{}\r\n", 600, "x".repeat(600));
     connection.write(&format!("{POST}transfer-encoding: chunked\r\n\r\n{chunk}{chunk}"));
@@ -27,7 +27,7 @@ fn a_body_without_end_is_refused() {
 
 #[test]
 fn a_body_that_does_not_come_is_refused() {
-    let api = Api::strict();
+    let api = Api::limited(|limits| limits.body_time = SHORT);
     let mut connection = api.connect();
     connection.write(&format!("{POST}content-length: 10\r\n\r\n{{"));
     assert!(connection.answer().problem(408, "too-slow").contains("200ms"));
@@ -35,12 +35,12 @@ fn a_body_that_does_not_come_is_refused() {
 
 #[test]
 fn a_header_that_does_not_come_ends_the_connection() {
-    let api = Api::strict();
+    let api = Api::limited(|limits| limits.header_time = SHORT);
     for text in ["", "GET /v1/switches HT"] {
         let (start, mut connection) = (Instant::now(), api.connect());
         connection.write(text);
         connection.rest();
-        assert!(start.elapsed() < Duration::from_secs(3), "'{text}'");
+        assert!((SHORT..PATIENCE).contains(&start.elapsed()), "'{text}'");
     }
 }
 
@@ -54,13 +54,13 @@ fn a_header_that_is_too_long_is_refused() {
 
 #[test]
 fn a_backend_that_hangs_does_not_hold_the_client() {
-    let api = Api::strict();
-    assert!(api.get("/v1/switches/stuck").problem(504, "no-answer").contains("look before asking again"));
+    let api = Api::limited(|limits| limits.request_time = SHORT);
+    assert!(api.get("/v1/switches/slow").problem(504, "no-answer").contains("look before asking again"));
 }
 
 #[test]
 fn more_connections_than_allowed_are_refused_until_one_ends() {
-    let api = Api::strict();
+    let api = Api::limited(|limits| limits.connections = 2);
     let mut first = api.connect();
     first.write("GET /v1/events HTTP/1.1\r\nhost: vmswitch\r\n\r\n");
     first.until(": following\n\n");
@@ -74,8 +74,9 @@ fn more_connections_than_allowed_are_refused_until_one_ends() {
 
 #[test]
 fn a_client_that_does_not_read_its_answers_is_dropped() {
-    let api = Api::strict();
-    let ask = "GET /openapi.json HTTP/1.1\r\nhost: vmswitch\r\n\r\n".repeat(200);
+    let api = Api::limited(|limits| (limits.connections, limits.write_time) = (2, SHORT));
+    let ask = |then: &str| format!("GET /openapi.json HTTP/1.1\r\nhost: vmswitch\r\n{then}\r\n");
+    let ask = ask("").repeat(199) + &ask("connection: close\r\n");
     let mut connections = [api.connect(), api.connect()];
     connections.iter_mut().for_each(|connection| connection.write(&ask));
     wait_for_a_place(&api);
@@ -85,7 +86,7 @@ fn a_client_that_does_not_read_its_answers_is_dropped() {
 }
 
 fn wait_for_a_place(api: &Api) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     while api.get("/v1/switches").status == 503 {
         assert!(Instant::now() < deadline, "the place is not given back");
         std::thread::sleep(Duration::from_millis(10));
@@ -96,8 +97,8 @@ fn wait_for_a_place(api: &Api) {
 fn sixty_four_connections_are_served_at_once() {
     let api = Api::start();
     let follow = "GET /v1/events HTTP/1.1\r\nhost: vmswitch\r\n\r\n";
-    let streams: Vec<_> = (0..64).map(|_| api.connect()).collect();
-    for mut stream in streams.iter().map(crate::http::Connection::again) {
+    let mut streams: Vec<_> = (0..64).map(|_| api.connect()).collect();
+    for stream in &mut streams {
         stream.write(follow);
         stream.until(": following\n\n");
     }
@@ -119,7 +120,14 @@ fn a_running_request_is_answered_before_the_daemon_stops() {
     let mut api = Api::start();
     let mut connection = api.connect();
     connection.write("GET /v1/switches/slow HTTP/1.1\r\nhost: vmswitch\r\n\r\n");
-    std::thread::sleep(Duration::from_millis(100));
+    api.backend.slow.reached();
+    let mut events = api.connect();
+    events.write("GET /v1/events HTTP/1.1\r\nhost: vmswitch\r\n\r\n");
+    events.until(": following\n\n");
+    api.begin_to_stop();
+    // A stream of events ends when the daemon begins to stop.
+    events.rest();
+    api.backend.slow.release();
     api.stop();
     connection.answer().problem(404, "not-found");
     assert!(!api.socket().exists());

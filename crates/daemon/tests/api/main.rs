@@ -16,6 +16,11 @@ use std::{path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+/// How long anything may take that has to happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A limit that a test waits for.
+const SHORT: Duration = Duration::from_millis(200);
+
 /// An API that serves as long as this lives.
 struct Api {
     dir: TempDir,
@@ -26,20 +31,20 @@ struct Api {
 
 impl Api {
     fn start() -> Self {
-        Self::with(Options::default())
+        Self::limited(|_| {})
     }
 
-    /// Limits that a test can wait for.
-    fn strict() -> Self {
-        let limits = Limits {
-            body_bytes: 1024,
-            header_time: Duration::from_millis(200),
-            body_time: Duration::from_millis(200),
-            request_time: Duration::from_millis(600),
-            write_time: Duration::from_millis(200),
-            connections: 2,
-            stop_time: Duration::from_secs(5),
+    /// With one limit that the test is about; no other can be reached, however slow the machine is.
+    fn limited(change: impl FnOnce(&mut Limits)) -> Self {
+        let mut limits = Limits {
+            header_time: PATIENCE,
+            body_time: PATIENCE,
+            request_time: PATIENCE,
+            write_time: PATIENCE,
+            stop_time: PATIENCE,
+            ..Limits::default()
         };
+        change(&mut limits);
         Self::with(Options { limits, ..Options::default() })
     }
 
@@ -84,8 +89,13 @@ impl Api {
         self.connect().ask(method, path, &[("content-type", "application/json")], body)
     }
 
-    fn stop(&mut self) {
+    /// Tells it to stop.
+    fn begin_to_stop(&mut self) {
         drop(self.stop.take());
+    }
+
+    fn stop(&mut self) {
+        self.begin_to_stop();
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
         }
@@ -94,6 +104,7 @@ impl Api {
 
 impl Drop for Api {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        self.begin_to_stop();
+        self.backend.slow.release();
     }
 }

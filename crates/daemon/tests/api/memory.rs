@@ -12,17 +12,60 @@ use model::{
     SwitchCounters, SwitchStatus, WorkerStatus,
     policy::multicast::{MulticastConfig, MulticastStatus},
 };
-use std::{sync::Mutex, thread, time::Duration};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast;
+
+/// Where a request waits until it is released.
+#[derive(Default)]
+pub struct Gate {
+    state: Mutex<Passage>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Passage {
+    waits: bool,
+    is_open: bool,
+}
+
+impl Gate {
+    fn wait(&self) {
+        self.lock().waits = true;
+        self.changed.notify_all();
+        self.until(|state| state.is_open);
+    }
+
+    /// Returns when a request waits.
+    pub fn reached(&self) {
+        self.until(|state| state.waits);
+    }
+
+    /// Lets it go on, and all that come.
+    pub fn release(&self) {
+        self.lock().is_open = true;
+        self.changed.notify_all();
+    }
+
+    fn until(&self, so: impl Fn(&Passage) -> bool) {
+        let state = self.changed.wait_while(self.lock(), |state| !so(state));
+        drop(state.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Passage> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 pub struct Memory {
     state: Mutex<DesiredState>,
+    /// What holds requests for the switch `slow`.
+    pub slow: Gate,
     pub events: broadcast::Sender<Event>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { state: Mutex::default(), events: broadcast::Sender::new(4) }
+        Self { state: Mutex::default(), slow: Gate::default(), events: broadcast::Sender::new(4) }
     }
 }
 
@@ -95,8 +138,7 @@ impl Backend for Memory {
     fn switch(&self, name: &str) -> Result<SwitchStatus, Refused> {
         match name {
             "panics" => panic!("a defect"),
-            "slow" => thread::sleep(Duration::from_millis(400)),
-            "stuck" => thread::sleep(Duration::from_secs(2)),
+            "slow" => self.slow.wait(),
             "secret" => return Err(Refused::new(RefusedKind::Forbidden, "not yours")),
             _ => {}
         }

@@ -110,13 +110,13 @@ impl Guest {
         self.write(&[&1u32.to_ne_bytes()[..], &entries].concat(), at + DRIVER);
     }
 
-    /// Has every transmit buffer hold a frame, from and to the addresses that `of` gives, destination first.
-    pub fn write_frames(&mut self, len: usize, of: impl Fn(u16) -> [MacAddr; 2]) {
+    /// Has every transmit buffer hold a frame, to and from the addresses that `of` gives, with the packet that it gives.
+    pub fn write_frames(&mut self, len: usize, of: impl Fn(u16) -> (MacAddr, MacAddr, Vec<u8>)) {
         self.len = len;
         for slot in 0..SLOTS {
-            let [to, from] = of(slot);
+            let (to, from, packet) = of(slot);
             let header = [0; HEADER];
-            let mut frame = [&header[..], &to.0, &from.0, &[8, 0]].concat();
+            let mut frame = [&header[..], &to.0, &from.0, &[8, 0], &packet].concat();
             frame.resize(HEADER + len, slot as u8);
             self.write(&frame, buffer(TRANSMIT, u64::from(slot)));
         }

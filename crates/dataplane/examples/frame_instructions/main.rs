@@ -17,9 +17,10 @@
 mod guest;
 
 use dataplane::{Fabric, Tables};
-use engine::{Millis, PortIndex, PortPolicy, Role, Snapshot, TableConfig};
+use engine::{Acl, Millis, PortIndex, PortPolicy, Role, Snapshot, TableConfig};
 use guest::{Guest, Rings, SLOTS};
 use io::{Batch, VhostConfig, VhostPort, VhostRole};
+use model::{AclRule, policy::vlan::VlanMode};
 use std::{env, sync::Arc};
 use wire::MacAddr;
 
@@ -40,16 +41,39 @@ struct Stream {
     /// Source addresses, in turn.
     sources: u16,
     guard: bool,
+    policies: Policies,
 }
 
-const PLAIN: Stream =
-    Stream { name: "split-64", rings: Rings::Split, len: 64, batch: 64, sources: 1, guard: true };
+/// What the ports have besides the guard.
+#[derive(Clone, Copy)]
+enum Policies {
+    None,
+    /// VLAN 10, DHCP guard and router guard.
+    Guards,
+    /// A thousand basic rules and as many extended ones, for both directions, of which the last of each match so many flows.
+    Lists {
+        flows: u16,
+    },
+}
 
-const STREAMS: [Stream; 7] = [
+const PLAIN: Stream = Stream {
+    name: "split-64",
+    rings: Rings::Split,
+    len: 64,
+    batch: 64,
+    sources: 1,
+    guard: true,
+    policies: Policies::None,
+};
+
+const STREAMS: [Stream; 10] = [
     PLAIN,
     Stream { name: "split-64-batches-of-32", batch: 32, ..PLAIN },
     Stream { name: "split-64-no-guard", guard: false, ..PLAIN },
     Stream { name: "split-64-1024-sources", guard: false, sources: 1024, ..PLAIN },
+    Stream { name: "split-64-guards", policies: Policies::Guards, ..PLAIN },
+    Stream { name: "split-64-lists", policies: Policies::Lists { flows: 1 }, ..PLAIN },
+    Stream { name: "split-64-lists-128-flows", policies: Policies::Lists { flows: 128 }, ..PLAIN },
     Stream { name: "split-1518", len: 1518, ..PLAIN },
     Stream { name: "packed-64", rings: Rings::Packed, ..PLAIN },
     Stream { name: "packed-64-batches-of-32", rings: Rings::Packed, batch: 32, ..PLAIN },
@@ -64,8 +88,31 @@ fn source(number: u16) -> MacAddr {
 }
 
 fn policy(port: PortIndex, stream: Stream) -> (PortIndex, PortPolicy) {
-    let vnic = PortPolicy::new(Role::Vnic);
-    (port, PortPolicy { mac: Some(mac(port)), guard: stream.guard, mtu: 9000, ..vnic })
+    let plain = PortPolicy::new(Role::Vnic);
+    let vnic = PortPolicy { mac: Some(mac(port)), guard: stream.guard, mtu: 9000, ..plain };
+    let with_policies = match stream.policies {
+        Policies::None => vnic,
+        Policies::Guards => {
+            PortPolicy { vlan: VlanMode::Access(10), dhcp_guard: true, router_guard: true, ..vnic }
+        }
+        Policies::Lists { .. } => PortPolicy { acl: Some(Arc::new(Acl::new(&rules(), 0))), ..vnic },
+    };
+    (port, with_policies)
+}
+
+fn rules() -> Vec<AclRule> {
+    let basic = (0..999).map(|n| format!("both allow remote 192.168.{}.{}", n / 8, n % 251));
+    let extended = (0..999).map(|n| {
+        format!("both deny tcp remote 172.16.{}.{} local any port {n} weight {}", n % 9, n % 99, 60_000 - n)
+    });
+    let last = ["both allow remote 10.0.0.0/8", "both allow udp weight 1"].map(str::to_owned);
+    basic.chain(extended).chain(last).map(|rule| rule.parse().unwrap()).collect()
+}
+
+/// A datagram over IPv4, of one of so many flows.
+fn datagram(flow: u16) -> Vec<u8> {
+    let ip = [0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    [&ip[..], &(1000 + flow).to_be_bytes(), &[0x13, 0x88, 0, 26, 0, 0]].concat()
 }
 
 fn main() {
@@ -89,8 +136,11 @@ fn main() {
         Guest::connect(&path, stream.rings)
     });
     let [sender, receiver] = &mut guests;
-    sender.write_frames(stream.len, |slot| [mac(RECEIVER), source(slot % stream.sources)]);
-    receiver.write_frames(stream.len, |_| [MacAddr::BROADCAST, mac(RECEIVER)]);
+    let flows = if let Policies::Lists { flows } = stream.policies { flows } else { 1 };
+    sender.write_frames(stream.len, |slot| {
+        (mac(RECEIVER), source(slot % stream.sources), datagram(slot % flows))
+    });
+    receiver.write_frames(stream.len, |_| (MacAddr::BROADCAST, mac(RECEIVER), datagram(0)));
 
     let (mut batch, mut stopped) = (Batch::default(), Vec::new());
     // Ports look at what was set up in a round of their own, for which a worker is woken.

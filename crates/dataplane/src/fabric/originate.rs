@@ -19,7 +19,7 @@ impl Fabric {
     pub(crate) fn originate(&mut self, batch: &mut Batch, now: Millis, stopped: &mut Vec<Stopped>) {
         while let Some(question) = self.tables.next_question(now, &mut self.desk) {
             self.make_places();
-            self.observer.begin();
+            self.observer.begin(batch);
             self.ask(&question, batch);
             self.deliver(None, batch, stopped);
             self.observer.end(None, batch);

@@ -11,17 +11,17 @@ pub enum Fate {
     Passed,
     /// It was dropped here.
     Dropped(DropReason),
-    /// It was given to the port together with others, some of which were dropped: the port does not tell which.
-    MaybeDropped(DropReason),
+    /// It was cut into segments here, some of which were dropped.
+    PartlyDropped(DropReason),
 }
 
 impl Fate {
-    /// Why it was, or may have been, dropped.
+    /// Why it, or a part of it, was dropped.
     #[must_use]
     pub const fn reason(self) -> Option<DropReason> {
         match self {
             Self::Passed => None,
-            Self::Dropped(reason) | Self::MaybeDropped(reason) => Some(reason),
+            Self::Dropped(reason) | Self::PartlyDropped(reason) => Some(reason),
         }
     }
 }

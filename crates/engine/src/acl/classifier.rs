@@ -10,7 +10,7 @@ use super::{
 use alloc::vec::Vec;
 use model::AclTraffic;
 use wire::{
-    IpVersion,
+    FiveTuple, IpVersion,
     packet::{Addresses, Network, Packet, Transport},
 };
 
@@ -119,34 +119,49 @@ impl Classifier {
 
     #[inline]
     fn rows_of_packet(&self, packet: &Packet<'_>, is_out: bool) -> [&[u64]; FIELDS] {
-        let (local, remote) = match packet.addresses {
-            Addresses::V4(src, dst) => {
-                let (local, remote) = if is_out { (src, dst) } else { (dst, src) };
-                (self.local.v4.row(local), self.remote.v4.row(remote))
-            }
-            Addresses::V6(src, dst) => {
-                let (local, remote) = if is_out { (src, dst) } else { (dst, src) };
-                (self.local.v6.row(local), self.remote.v6.row(remote))
-            }
-            Addresses::Hidden(version) => (self.local.hidden(version), self.remote.hidden(version)),
-        };
+        let [local, remote] = self.address_rows(packet.addresses, is_out);
         let [local_port, remote_port, carried] = self.upper_rows(&packet.transport, is_out);
         [local, remote, local_port, remote_port, carried]
     }
 
+    /// The same of a packet of which no more is known, nor has to be.
+    #[inline]
+    pub(super) fn rows_of_tuple(&self, tuple: &FiveTuple, is_out: bool) -> Rows<'_> {
+        let [local, remote] = self.address_rows(tuple.addresses(), is_out);
+        let [local_port, remote_port, carried] = self.port_rows(tuple.protocol(), tuple.ports(), is_out);
+        Rows::new([local, remote, local_port, remote_port, carried])
+    }
+
+    #[inline]
+    fn address_rows(&self, addresses: Addresses, is_out: bool) -> [&[u64]; 2] {
+        match addresses {
+            Addresses::V4(src, dst) => {
+                let (local, remote) = if is_out { (src, dst) } else { (dst, src) };
+                [self.local.v4.row(local), self.remote.v4.row(remote)]
+            }
+            Addresses::V6(src, dst) => {
+                let (local, remote) = if is_out { (src, dst) } else { (dst, src) };
+                [self.local.v6.row(local), self.remote.v6.row(remote)]
+            }
+            Addresses::Hidden(version) => [self.local.hidden(version), self.remote.hidden(version)],
+        }
+    }
+
+    #[inline]
+    fn port_rows(&self, protocol: u8, (src, dst): (u16, u16), is_out: bool) -> [&[u64]; 3] {
+        let (local, remote) = if is_out { (src, dst) } else { (dst, src) };
+        [
+            self.local_port.known.row(local),
+            self.remote_port.known.row(remote),
+            self.carried.protocol(protocol),
+        ]
+    }
+
     #[inline]
     fn upper_rows(&self, transport: &Transport<'_>, is_out: bool) -> [&[u64]; 3] {
-        let ports = |protocol, (src, dst)| {
-            let (local, remote) = if is_out { (src, dst) } else { (dst, src) };
-            [
-                self.local_port.known.row(local),
-                self.remote_port.known.row(remote),
-                self.carried.protocol(protocol),
-            ]
-        };
         match transport {
-            Transport::Tcp(segment) => ports(wire::ip::TCP, segment.ports),
-            Transport::Udp(src, dst) => ports(wire::ip::UDP, (*src, *dst)),
+            Transport::Tcp(segment) => self.port_rows(wire::ip::TCP, segment.ports, is_out),
+            Transport::Udp(src, dst) => self.port_rows(wire::ip::UDP, (*src, *dst), is_out),
             Transport::Icmp(icmp) => [
                 self.local_port.known.row(icmp.kind.into()),
                 self.remote_port.absent.words(),

@@ -17,11 +17,13 @@
 mod classifier;
 mod field;
 mod flows;
+mod lately;
 mod leaving;
 mod macs;
 mod rules;
 mod state;
 
+pub use lately::Findings;
 pub(crate) use state::PortAcl;
 pub use state::{AclState, Meter};
 
@@ -29,7 +31,7 @@ use alloc::vec::Vec;
 use model::{AclAction, AclDirection, AclRule, DropReason};
 use rules::{Done, Section, Side};
 use wire::{
-    ethernet,
+    FiveTuple, ethernet,
     packet::{self, Network},
 };
 
@@ -143,11 +145,7 @@ impl<'a> Looked<'a> {
     /// What the extended rules say, without a look at flows.
     #[inline]
     fn by_extended_rules(&self) -> AclFinding {
-        let done = self.first(Section::Extended);
-        match done.filter(Done::is_deny) {
-            Some(done) => AclFinding::refused(DropReason::ExtAclDenied, Some(done)),
-            None => AclFinding::passed(done),
-        }
+        by_extended_rules(self.first(Section::Extended))
     }
 }
 
@@ -202,6 +200,14 @@ impl Acl {
         looked.refused_by_basic_rules().unwrap_or_else(|| looked.by_extended_rules())
     }
 
+    /// The same of a packet behind any MAC addresses, where no rule looks at those.
+    fn judge_tuple(&self, way: AclWay, tuple: &FiveTuple) -> AclFinding {
+        let side = self.side(way);
+        let rows = side.classifier.rows_of_tuple(tuple, way == AclWay::Out);
+        let first = |section| side.done(side.classifier.first(rows, section)?);
+        refused(first(Section::Basic)).unwrap_or_else(|| by_extended_rules(first(Section::Extended)))
+    }
+
     fn meter_rules(&self) -> impl Iterator<Item = &AclRule> {
         self.meters.iter().filter_map(|number| self.rules.get(usize::from(*number)))
     }
@@ -222,6 +228,15 @@ impl Acl {
             AclWay::In => &self.incoming,
             AclWay::Out => &self.outgoing,
         }
+    }
+}
+
+/// What the first extended rule says that matches.
+#[inline]
+fn by_extended_rules(done: Option<Done>) -> AclFinding {
+    match done.filter(Done::is_deny) {
+        Some(done) => AclFinding::refused(DropReason::ExtAclDenied, Some(done)),
+        None => AclFinding::passed(done),
     }
 }
 

@@ -6,16 +6,16 @@
 //! A *pinned* entry moves among the ports of a team, whose guards let its address in: to where it was last seen. It is in
 //! the list of fixed entries wherever it points to, so nothing else moves.
 
-use super::{Hashed, MacTable, Node, Stamp};
+use super::{MacTable, Node, Sought, Stamp};
 use crate::{PortIndex, key::Key};
 use model::MacKind;
 
 impl MacTable {
     /// Binds an unknown address to `port`, which may have `limit` of them; false where there is no room.
-    pub(crate) fn bind(&mut self, address: Hashed, port: PortIndex, limit: u32) -> bool {
+    pub(crate) fn bind(&mut self, address: Sought, port: PortIndex, limit: u32) -> bool {
         self.may_bind(port, limit)
             && self.has_place()
-            && self.insert(address.hash, Node::new(address.key, MacKind::Bound, port, Stamp(0)))
+            && self.insert(self.hash_of(address), Node::new(address.key, MacKind::Bound, port, Stamp(0)))
     }
 
     /// True where `port` has fewer than `limit` bound addresses.
@@ -42,7 +42,7 @@ impl MacTable {
 
     /// Has the pinned or static entry of an address say that it is on `port`. One that is bound to another port, which it was in
     /// a VLAN before the address was given to a trunk, goes.
-    pub(crate) fn move_fixed(&mut self, address: Hashed, port: PortIndex) {
+    pub(crate) fn move_fixed(&mut self, address: Sought, port: PortIndex) {
         match self.find(address).map(|slot| (slot, self.slab.node(slot).kind())) {
             Some((slot, MacKind::Pinned | MacKind::Static)) => self.slab.point_to(slot, port),
             Some((slot, MacKind::Bound)) => self.remove(slot),
@@ -52,7 +52,7 @@ impl MacTable {
 
     /// Where the pinned or static entry of an address says that it is.
     pub(crate) fn fixed_at(&self, key: Key) -> Option<PortIndex> {
-        let node = self.slab.node(self.find(self.hashed(key))?);
+        let node = self.slab.node(self.find(self.sought(key))?);
         node.follows_from_policy().then(|| node.port())
     }
 }
@@ -85,12 +85,12 @@ mod tests {
     }
 
     fn bind(table: &mut MacTable, n: u8, port: PortIndex, limit: u32) -> bool {
-        let address = table.hashed(key(n));
+        let address = table.sought(key(n));
         table.bind(address, port, limit)
     }
 
     fn known(table: &MacTable, n: u8) -> Source {
-        table.source_at(table.hashed(key(n)), table.now())
+        table.source_at(table.sought(key(n)), table.now())
     }
 
     fn kinds(table: &MacTable) -> Vec<(u8, PortIndex, MacKind)> {
@@ -129,7 +129,7 @@ mod tests {
     fn a_full_table_takes_from_what_was_learned_and_never_from_what_is_bound() {
         let mut table = table(2, &[]);
         assert!(bind(&mut table, 1, A, 9));
-        let (learned, other) = (table.hashed(key(2)), table.hashed(key(3)));
+        let (learned, other) = (table.sought(key(2)), table.sought(key(3)));
         assert_eq!(table.learn(learned, Source::Unknown, B, 9), Learned::Yes);
         assert!(bind(&mut table, 4, A, 9), "in place of what was learned");
         assert!(!bind(&mut table, 5, A, 9));
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_pinned_entry_moves_a_bound_one_goes_and_a_learned_one_stays() {
         let mut table = table(16, &[(1, A)]);
-        let (pinned, learned, bound) = (table.hashed(key(1)), table.hashed(key(2)), table.hashed(key(3)));
+        let (pinned, learned, bound) = (table.sought(key(1)), table.sought(key(2)), table.sought(key(3)));
         table.learn(learned, Source::Unknown, A, 9);
         assert!(table.bind(bound, A, 9));
         [pinned, learned, bound].into_iter().for_each(|address| table.move_fixed(address, B));

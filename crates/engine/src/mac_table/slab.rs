@@ -17,7 +17,7 @@ const NIL: Slot = Slot::MAX;
 /// An entry: 24 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Node {
-    /// Key in the low 60 bits, kind in the top two.
+    /// Key in the low 62 bits, of which it needs 60, kind in the top two.
     key_and_kind: u64,
     /// Stamp in the high 48 bits (milliseconds: enough for 8900 years), port in the low 16.
     stamp_and_port: u64,
@@ -28,7 +28,9 @@ pub(super) struct Node {
 const _: () = assert!(size_of::<Node>() == 24);
 
 const KIND_SHIFT: u32 = 62;
-const KEY_MASK: u64 = (1 << 60) - 1;
+const KEY_MASK: u64 = (1 << KIND_SHIFT) - 1;
+/// Stands in the place of a key where there is no entry: no key has this bit.
+const FREE: u64 = 1 << 60;
 
 impl Node {
     pub(super) const fn new(key: Key, kind: MacKind, port: PortIndex, stamp: Stamp) -> Self {
@@ -61,6 +63,11 @@ impl Node {
 
     pub(super) const fn is_learned(&self) -> bool {
         self.key_and_kind >> KIND_SHIFT == 0
+    }
+
+    /// True for the learned entry of `key`. Its kind is 0, so that one compare tells.
+    pub(super) const fn is_learned_as(&self, key: Key) -> bool {
+        self.key_and_kind == key.number()
     }
 
     /// True for a pinned and for a static entry.
@@ -130,6 +137,18 @@ impl Slab {
         &self.nodes[slot as usize]
     }
 
+    /// What is in a slot that need not be one of this slab, nor hold an entry.
+    #[inline]
+    pub(super) fn get(&self, slot: Slot) -> Option<&Node> {
+        self.nodes.get(slot as usize)
+    }
+
+    /// True where the entry of `key` is in that slot, which need not be one of this slab.
+    #[inline]
+    pub(super) fn holds(&self, slot: Slot, key: Key) -> bool {
+        self.get(slot).is_some_and(|node| node.key() == key)
+    }
+
     #[inline]
     fn node_mut(&mut self, slot: Slot) -> &mut Node {
         &mut self.nodes[slot as usize]
@@ -156,7 +175,9 @@ impl Slab {
     /// Takes an entry out of `list`, and frees its place.
     pub(super) fn remove(&mut self, list: &mut List, slot: Slot) {
         self.unlink(list, slot);
-        self.node_mut(slot).next = self.free;
+        let free = self.free;
+        let node = self.node_mut(slot);
+        (node.key_and_kind, node.next) = (FREE, free);
         self.free = slot;
         self.used -= 1;
     }

@@ -2,7 +2,7 @@
 //! and where these are judged without the MAC table, about many frames at once.
 
 use super::{FrameIn, Memory, Run, Way};
-use crate::{AclFinding, AclFrame, AclWay, Vlan, guard::Admission, key::Key, snapshot::Port};
+use crate::{Acl, AclFinding, AclFrame, AclWay, Vlan, guard::Admission, key::Key, snapshot::Port};
 use alloc::vec::Vec;
 use core::borrow::Borrow;
 use wire::ethernet;
@@ -46,7 +46,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     /// True where the MAC table has a say in whether a frame passes, and lists remember what does. What a frame does to the table then
     /// decides about the next one's flow, so they are read one by one.
     pub(super) fn sources_decide_on_flows(&self) -> bool {
-        !self.port.guarded_alone && self.port.policy.acl().is_some_and(|acl| acl.keeps_state())
+        !self.port.guarded_alone && self.looks.acl.is_some_and(Acl::keeps_state)
     }
 
     /// Has lists that remember something judge frames that are about to be read, if sources have no say in it: so the flows of all of
@@ -54,9 +54,8 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     pub(super) fn ask_lists<'f>(&mut self, frames: impl Iterator<Item: Borrow<FrameIn<'f>>> + Clone) {
         let (now, port) = (self.table().now(), self.port);
         self.found.clear();
-        if let Some(acl) = port.policy.acl()
+        if let Some(acl) = self.looks.acl
             && acl.keeps_state()
-            && acl.judges(AclWay::Out)
             && let Some(state) = self.memory.state().and_then(|state| state.acl.get_mut())
         {
             let asked = frames.filter_map(|frame| asked(port, frame.borrow()));
@@ -72,7 +71,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         if self.port.guarded_alone {
             return false;
         }
-        let src = self.table().hashed(src.in_vlan(self.snapshot.learns_in(vlan.id())));
+        let src = self.table().sought(src.in_vlan(self.snapshot.learns_in(vlan.id())));
         !self.lets_in(&Run { src, vlan, ..Run::EMPTY })
     }
 

@@ -6,7 +6,8 @@
 use crate::{
     EngineEvent, Millis, PortIndex, Step,
     events::Events,
-    mac_table::{Hashed, Learned, MacTable, Source},
+    key::Key,
+    mac_table::{Learned, MacTable, Sought, Source},
     state::PortState,
 };
 use alloc::vec::Vec;
@@ -15,19 +16,26 @@ pub(super) trait Memory {
     fn table(&self) -> &MacTable;
 
     /// The port that frames to `address` go to.
-    fn look_up(&self, address: Hashed) -> Option<PortIndex>;
+    fn look_up(&self, address: Sought) -> Option<PortIndex>;
 
     /// What is known of a source.
-    fn source(&mut self, address: Hashed) -> Source;
+    fn source(&mut self, address: Sought) -> Source;
+
+    /// True where the entry of `key` is in `slot`, was learned on `port`, and need not be stamped anew: so that its frames change
+    /// nothing. Never where the batch itself may change that, as then it is not yet known.
+    #[inline(always)]
+    fn is_settled(&self, _key: Key, _slot: u32, _port: PortIndex) -> bool {
+        false
+    }
 
     /// Learns that `address`, of which `source` is known, is on `port`, which may hold `limit` entries.
-    fn learn(&mut self, address: Hashed, source: Source, port: PortIndex, limit: u32) -> Option<Learned>;
+    fn learn(&mut self, address: Sought, source: Source, port: PortIndex, limit: u32) -> Option<Learned>;
 
     /// Binds an address that is unknown to `port`, which may have `limit` of them; says whether there was room.
-    fn bind(&mut self, address: Hashed, port: PortIndex, limit: u32) -> Option<bool>;
+    fn bind(&mut self, address: Sought, port: PortIndex, limit: u32) -> Option<bool>;
 
     /// Has the fixed entry of `address` say that it is on `port`.
-    fn move_fixed(&mut self, address: Hashed, port: PortIndex) -> Option<()>;
+    fn move_fixed(&mut self, address: Sought, port: PortIndex) -> Option<()>;
 
     fn tell(&mut self, event: EngineEvent) -> Option<()>;
 
@@ -64,25 +72,25 @@ impl Memory for Writable<'_> {
     }
 
     #[inline]
-    fn look_up(&self, address: Hashed) -> Option<PortIndex> {
+    fn look_up(&self, address: Sought) -> Option<PortIndex> {
         self.table.look_up(address, self.table.now())
     }
 
     #[inline]
-    fn source(&mut self, address: Hashed) -> Source {
+    fn source(&mut self, address: Sought) -> Source {
         self.table.source(address)
     }
 
     #[inline]
-    fn learn(&mut self, address: Hashed, source: Source, port: PortIndex, limit: u32) -> Option<Learned> {
+    fn learn(&mut self, address: Sought, source: Source, port: PortIndex, limit: u32) -> Option<Learned> {
         Some(self.table.learn(address, source, port, limit))
     }
 
-    fn bind(&mut self, address: Hashed, port: PortIndex, limit: u32) -> Option<bool> {
+    fn bind(&mut self, address: Sought, port: PortIndex, limit: u32) -> Option<bool> {
         Some(self.table.bind(address, port, limit))
     }
 
-    fn move_fixed(&mut self, address: Hashed, port: PortIndex) -> Option<()> {
+    fn move_fixed(&mut self, address: Sought, port: PortIndex) -> Option<()> {
         self.table.move_fixed(address, port);
         Some(())
     }
@@ -115,26 +123,31 @@ impl Memory for ReadOnly<'_> {
         self.table
     }
 
-    #[inline]
-    fn look_up(&self, address: Hashed) -> Option<PortIndex> {
+    #[inline(always)]
+    fn look_up(&self, address: Sought) -> Option<PortIndex> {
         self.table.look_up(address, self.now)
     }
 
-    #[inline]
-    fn source(&mut self, address: Hashed) -> Source {
+    #[inline(always)]
+    fn source(&mut self, address: Sought) -> Source {
         self.table.source_at(address, self.now)
     }
 
     #[inline(always)]
-    fn learn(&mut self, _: Hashed, source: Source, port: PortIndex, limit: u32) -> Option<Learned> {
+    fn is_settled(&self, key: Key, slot: u32, port: PortIndex) -> bool {
+        self.table.is_settled(key, slot, port, self.now)
+    }
+
+    #[inline(always)]
+    fn learn(&mut self, _: Sought, source: Source, port: PortIndex, limit: u32) -> Option<Learned> {
         self.table.learned_at(source, port, limit, self.now)
     }
 
-    fn bind(&mut self, _: Hashed, port: PortIndex, limit: u32) -> Option<bool> {
+    fn bind(&mut self, _: Sought, port: PortIndex, limit: u32) -> Option<bool> {
         (!self.table.may_bind(port, limit)).then_some(false)
     }
 
-    fn move_fixed(&mut self, _: Hashed, _: PortIndex) -> Option<()> {
+    fn move_fixed(&mut self, _: Sought, _: PortIndex) -> Option<()> {
         None
     }
 
@@ -164,23 +177,23 @@ impl Memory for Explaining<'_> {
         &self.table
     }
 
-    fn look_up(&self, address: Hashed) -> Option<PortIndex> {
+    fn look_up(&self, address: Sought) -> Option<PortIndex> {
         self.table.look_up(address, self.table.now())
     }
 
-    fn source(&mut self, address: Hashed) -> Source {
+    fn source(&mut self, address: Sought) -> Source {
         self.table.source(address)
     }
 
-    fn learn(&mut self, address: Hashed, source: Source, port: PortIndex, limit: u32) -> Option<Learned> {
+    fn learn(&mut self, address: Sought, source: Source, port: PortIndex, limit: u32) -> Option<Learned> {
         Some(self.table.learn(address, source, port, limit))
     }
 
-    fn bind(&mut self, address: Hashed, port: PortIndex, limit: u32) -> Option<bool> {
+    fn bind(&mut self, address: Sought, port: PortIndex, limit: u32) -> Option<bool> {
         Some(self.table.bind(address, port, limit))
     }
 
-    fn move_fixed(&mut self, address: Hashed, port: PortIndex) -> Option<()> {
+    fn move_fixed(&mut self, address: Sought, port: PortIndex) -> Option<()> {
         self.table.move_fixed(address, port);
         Some(())
     }

@@ -53,7 +53,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             Admission::Move(from) => {
                 let address = match source {
                     Source::Fixed(_) => run.src,
-                    _ => self.table().hashed(run.src.key.in_vlan(EVERY_VLAN)),
+                    _ => self.table().sought(run.src.key.in_vlan(EVERY_VLAN)),
                 };
                 self.memory.move_fixed(address, self.ingress)?;
                 self.memory.note(Step::Roamed(Roamed::From(from)));

@@ -1,12 +1,13 @@
 //! The last stage of multicast on a switch that snoops: who of those that a flood would reach gets a frame.
 //!
-//! It comes after all others have let a frame pass, so that what a guard refuses is not heard either. Of a message that comes in
+//! It comes after all others have let a frame pass, so that what a guard refuses is not heard either. A report that is longer than
+//! what is decided on is heard afterwards, as a whole, which the data path has. Of a message that comes in
 //! on a port only that port's groups change, and no frame goes back to where it came from: so what was decided on the frames
 //! before and behind it in the batch does not depend on it.
 
 use super::{FrameIn, Verdict, Verdicts};
 use crate::{
-    Flood, Millis, PortIndex, Snapshot, Step, Vlan,
+    Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan,
     multicast::{Audience, Multicast},
     snapshot::Port,
 };
@@ -21,7 +22,35 @@ pub struct List {
     len: u32,
 }
 
+/// A report of multicast groups that is longer than the copy of its header: what it says is not known yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unheard {
+    /// Its number in the batch.
+    pub frame: u16,
+    /// The VLAN whose groups it is about.
+    pub vlan: u16,
+}
+
+impl Switch {
+    /// Hears a report that came from `port` and was [not heard](Verdicts::unheard) yet: a frame of `len` bytes that begins so. What is
+    /// missing of it makes the port get everything for a while.
+    pub fn hear_report(&mut self, port: PortIndex, vlan: u16, frame: FrameIn<'_>, now: Millis) {
+        self.table.advance(now);
+        let (now, cast) = (self.table.now(), multicast::read(frame.header, frame.len as usize));
+        if let (Some(multicast), Cast::Message(message @ Message::Report(_), _)) = (&mut self.multicast, cast)
+        {
+            multicast.hear(vlan, port, message, now);
+        }
+    }
+}
+
 impl Verdicts {
+    /// The reports of this batch of which the data path has more than was decided on: to be heard by [`Switch::hear_report`].
+    #[must_use]
+    pub fn unheard(&self) -> &[Unheard] {
+        &self.unheard
+    }
+
     /// The ports that a verdict on this batch lists.
     #[must_use]
     pub fn listed(&self, list: List) -> &[PortIndex] {
@@ -68,11 +97,12 @@ pub(super) struct Snooping<'a> {
 }
 
 impl Snooping<'_> {
-    /// Narrows the verdicts on a batch. `None` where it takes writing that may not be done.
+    /// Narrows the verdicts on a batch. `None` where it takes writing that may not be done. Not inlined, as others do without it.
+    #[inline(never)]
     pub(super) fn narrow<'f>(
         mut self,
         frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
-        Verdicts { verdicts, lens, lists, .. }: &mut Verdicts,
+        Verdicts { verdicts, lens, lists, unheard, .. }: &mut Verdicts,
         mut note: impl FnMut(Step),
     ) -> Option<()> {
         lists.clear();
@@ -80,13 +110,15 @@ impl Snooping<'_> {
         let mut last = None;
         lens.clear();
         lens.extend(verdicts.iter().map(|_| 1));
-        for (frame, verdict) in frames.zip(verdicts) {
+        for ((frame, verdict), index) in frames.zip(verdicts).zip(0..) {
             let FrameIn { header, len } = *frame.borrow();
             let Some(vlan) = vlan_of(*verdict, port, header) else { continue };
             let cast = multicast::read(header, len as usize);
             let group_vlan = self.snapshot.learns_in(vlan.id());
             let audience = self.knowledge.get().audience(group_vlan, &cast, self.now);
-            if let Cast::Message(message, _) = cast {
+            if matches!(&cast, Cast::Message(Message::Report(records), _) if !records.is_whole()) {
+                unheard.push(Unheard { frame: index, vlan: group_vlan });
+            } else if let Cast::Message(message, _) = cast {
                 self.knowledge.hear(group_vlan, self.ingress, message, self.now)?;
                 last = None;
             }

@@ -1,6 +1,6 @@
 //! The verdicts on a batch, by frame and by run.
 
-use super::{READ_AHEAD, Run, RunBuffer, Verdict, lists::Found};
+use super::{Lately, READ_AHEAD, Run, RunBuffer, Unheard, Verdict, lists::Found};
 use crate::PortIndex;
 use alloc::vec::Vec;
 use core::{iter, ops::Deref};
@@ -13,14 +13,23 @@ pub struct Verdicts {
     /// frame.
     pub(super) lens: Vec<u32>,
     pub(super) runs: RunBuffer,
+    pub(super) lately: Lately,
     pub(super) lists: Vec<PortIndex>,
     pub(super) found: Found,
+    pub(super) unheard: Vec<Unheard>,
 }
 
 impl Default for Verdicts {
     fn default() -> Self {
-        let (verdicts, lens) = (Vec::with_capacity(READ_AHEAD), Vec::with_capacity(READ_AHEAD));
-        Self { verdicts, lens, runs: [Run::EMPTY; _], lists: Vec::new(), found: Found::default() }
+        Self {
+            verdicts: Vec::with_capacity(READ_AHEAD),
+            lens: Vec::with_capacity(READ_AHEAD),
+            runs: [Run::EMPTY; _],
+            lately: Lately::default(),
+            lists: Vec::new(),
+            found: Found::default(),
+            unheard: Vec::new(),
+        }
     }
 }
 
@@ -38,6 +47,7 @@ impl Verdicts {
     pub(super) fn clear(&mut self) {
         self.verdicts.clear();
         self.lens.clear();
+        self.unheard.clear();
     }
 
     #[inline]

@@ -104,7 +104,7 @@ fn extended() -> impl Strategy<Value = AclRule> {
 }
 
 /// Rules of which no two contradict each other, as validation has it, nor have the same weight: then it is defined which counts.
-fn rules(most: usize) -> impl Strategy<Value = Vec<AclRule>> {
+pub fn rules(most: usize) -> impl Strategy<Value = Vec<AclRule>> {
     vec(prop_oneof![basic(), extended()], 0..most).prop_map(|mut rules| {
         rules.sort_by_key(|rule| {
             (rule.extended.map(|more| more.weight), rule.local, rule.remote, rule.action == AclAction::Meter)
@@ -144,7 +144,7 @@ fn carries() -> impl Strategy<Value = Carries> {
     ]
 }
 
-fn frame() -> impl Strategy<Value = Frame> {
+pub fn frame() -> impl Strategy<Value = Frame> {
     let tags = select(vec![vec![], vec![], vec![0x81, 0, 0, 7], vec![0x88, 0xa8, 0, 1, 0x81, 0, 0, 0]]);
     (mac(), mac(), tags, carries()).prop_map(|(src_mac, dst_mac, tags, carries)| Frame {
         src_mac,
@@ -201,11 +201,11 @@ proptest! {
     }
 }
 
-fn acl(rules: &[&str]) -> Acl {
+pub fn acl(rules: &[&str]) -> Acl {
     Acl::new(&rules.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>(), 64)
 }
 
-fn ip(src: &str, dst: &str, upper: Upper) -> Frame {
+pub fn ip(src: &str, dst: &str, upper: Upper) -> Frame {
     Frame::of(Ip { src: src.parse().unwrap(), dst: dst.parse().unwrap(), part: Part::Whole, upper })
 }
 

@@ -2,6 +2,7 @@
 
 mod flows;
 mod frames;
+mod lately;
 mod lists;
 mod naive;
 mod port;

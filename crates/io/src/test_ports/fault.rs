@@ -1,6 +1,6 @@
 //! Trouble at chosen moments.
 
-use crate::{Batch, Port, PortError, Sent};
+use crate::{Batch, Port, PortError, Sent, offload::Taken};
 use std::{collections::BTreeMap, os::fd::BorrowedFd};
 
 /// What goes wrong.
@@ -75,7 +75,9 @@ impl<P: Port> Port for FaultPort<P> {
         self.sent += 1;
         let Some(fault) = fault else { return self.inner.transmit(batch, which) };
         fault.error()?;
-        Ok(Sent { full: which.len() as u64, ..Sent::default() })
+        let mut sent = Sent::default();
+        sent.not_taken(batch, which, Taken::Full);
+        Ok(sent)
     }
 
     fn poll_fds(&self) -> Vec<BorrowedFd<'_>> {

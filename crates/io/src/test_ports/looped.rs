@@ -1,6 +1,6 @@
 //! Two ports, each of which receives what the other is given.
 
-use crate::{Batch, Port, PortError, Sent, Waker};
+use crate::{Batch, Port, PortError, Sent, Waker, offload::Taken};
 use std::{
     collections::VecDeque,
     io,
@@ -63,7 +63,7 @@ impl Port for LoopPort {
         let (mut sent, mut frames) = (Sent::default(), self.outbound.frames());
         for &index in which {
             if frames.len() == CAPACITY {
-                sent.full += 1;
+                sent.not_taken(batch, &[index], Taken::Full);
                 continue;
             }
             let mut frame = Vec::new();

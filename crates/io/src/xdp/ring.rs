@@ -115,6 +115,12 @@ impl<T: Copy> Producer<T> {
         self.next = self.next.wrapping_add(1);
     }
 
+    /// The entry that was put last.
+    pub(super) fn last_put(&self) -> T {
+        // SAFETY: as with `last_taken`.
+        unsafe { self.ring.entry(self.next.wrapping_sub(1)).read() }
+    }
+
     #[inline]
     pub(super) fn publish(&self) {
         self.ring.producer().store(self.next, Ordering::Release);

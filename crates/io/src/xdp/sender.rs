@@ -14,13 +14,6 @@ use std::{io, os::fd::OwnedFd, ptr::NonNull, sync::Arc};
 /// How often to ask a kernel that sends nothing before it is left to later.
 const ATTEMPTS: u32 = 3;
 
-/// Frames that the kernel took from the tx ring and did not send, and their bytes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Refused {
-    pub frames: u64,
-    pub bytes: u64,
-}
-
 /// A socket to send on, its rings and its part of the queue's memory.
 #[derive(Debug)]
 pub(super) struct Sender {
@@ -89,8 +82,14 @@ impl Sender {
         self.done.release();
     }
 
-    /// Has the kernel send what is in the tx ring, as far as it does at once; adds up what it refused.
-    pub(super) fn flush(&mut self, refused: &mut Refused) -> io::Result<()> {
+    /// Where the last part of the frame that was put last lies.
+    pub(super) fn last_put(&self) -> u64 {
+        self.tx.last_put().addr
+    }
+
+    /// Has the kernel send what is in the tx ring, as far as it does at once; tells the last part of each frame that it took and
+    /// did not send.
+    pub(super) fn flush(&mut self, mut refused: impl FnMut(libc::xdp_desc)) -> io::Result<()> {
         self.tx.publish();
         let (mut left, mut attempts) = (self.tx.pending(), 0);
         while left > 0 && attempts < ATTEMPTS && self.tx.wants_wakeup() {
@@ -99,10 +98,7 @@ impl Sender {
                 // The kernel has sent as many as it does in one call, or the driver's queue is full.
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 // One was taken and dropped: the peer is full, or the link has no carrier.
-                Err(Errno::BUSY) => {
-                    refused.frames += 1;
-                    refused.bytes += u64::from(self.tx.last_taken().len);
-                }
+                Err(Errno::BUSY) => refused(self.tx.last_taken()),
                 Err(Errno::NOBUFS) => self.reclaim(),
                 Err(error) => return Err(error.into()),
             }

@@ -11,7 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub const PATIENCE: Duration = Duration::from_secs(5);
+/// How long anything may take that has to happen, on a machine that does other things too.
+pub const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Runs a command that has to succeed.
 pub fn run(command: &str) -> String {

@@ -3,6 +3,7 @@
 //! A request is a line `NUMBER BASE64(command)`, an answer is a line `@@NUMBER STATUS BASE64(output)`. Whatever else
 //! appears (firmware, kernel messages) is no such line; it is kept for error messages.
 
+use crate::run::patience;
 use anyhow::{Result, bail};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout};
@@ -65,6 +66,7 @@ impl Console {
     }
 
     fn find<T>(&mut self, limit: Duration, mut wanted: impl FnMut(&str) -> Option<T>) -> Result<T> {
+        let limit = patience(limit);
         let end = Instant::now() + limit;
         loop {
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {

@@ -1,5 +1,6 @@
 //! The front end's side of a vhost-user socket, for messages right and wrong.
 
+use crate::run::patience;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::cmsg_space;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -10,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = patience(Duration::from_secs(20));
 /// In the flags of a request: the version, and that it is to be answered whatever it is.
 pub const PLAIN: u32 = 1;
 /// With an answer.

@@ -26,7 +26,7 @@ const STRIDE: u64 = 2048 + 128;
 /// Bytes of the guest's memory.
 pub const MEMORY: u64 = 2 * PART;
 /// Buffers of each queue. Many descriptors name the same one.
-const SLOTS: u16 = 64;
+pub const SLOTS: u16 = 64;
 /// Bytes of the header in front of a frame.
 pub const HEADER: usize = 12;
 
@@ -151,6 +151,11 @@ impl Vnic {
     /// The frames that are sent in turn, of 60 bytes each.
     pub fn load(&self, frame: impl Fn(u16) -> [u8; 60]) -> Result<()> {
         (0..SLOTS).try_for_each(|slot| self.write(frame_at(slot), &frame(slot)))
+    }
+
+    /// The beginning of the frame that the device wrote to a receive buffer.
+    pub fn received<const LEN: usize>(&self, slot: u16) -> Result<[u8; LEN]> {
+        self.read(buffer(Queue::Receive, slot) + HEADER as u64)
     }
 
     /// Shows buffers as available, up to this index.

@@ -3,7 +3,10 @@
 //! Two lists, which are never merged: a frame has to pass both. Rules without a weight are *basic*: of those with a MAC address, and
 //! of those without, the most specific one decides. Rules with a weight are *extended*: the first one by weight decides.
 
-pub use super::acl_text::{AclRuleError, PrefixError};
+pub use super::{
+    acl_rules::AclRules,
+    acl_text::{AclRuleError, PrefixError},
+};
 use crate::{Invalid, Name, PortConfig};
 use alloc::{collections::BTreeSet, string::ToString, vec::Vec};
 use serde::{Deserialize, Serialize};
@@ -24,9 +27,9 @@ pub const MAX_FLOWS: u32 = 1 << 20;
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AclConfig {
     /// Its rules, basic and extended ones, in any order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "AclRules::is_empty")]
     #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
-    pub rules: Vec<AclRule>,
+    pub rules: AclRules,
     /// Flows that stateful rules may remember at once.
     #[serde(default = "default_flows", skip_serializing_if = "is_default_flows")]
     pub flows: u32,
@@ -43,7 +46,7 @@ const fn is_default_flows(flows: &u32) -> bool {
 
 impl Default for AclConfig {
     fn default() -> Self {
-        Self { rules: Vec::new(), flows: DEFAULT_FLOWS }
+        Self { rules: AclRules::default(), flows: DEFAULT_FLOWS }
     }
 }
 
@@ -185,8 +188,13 @@ impl AclRule {
         self.local.is_mac() || self.remote.is_mac()
     }
 
+    /// What rules that could contradict each other have in common.
+    pub(super) const fn place(&self) -> (AclAddress, AclAddress, Option<AclMatch>) {
+        (self.local, self.remote, self.extended)
+    }
+
     /// True where two basic rules decide differently on the same frames, and neither is more specific.
-    fn contradicts(&self, other: &Self) -> bool {
+    pub(super) fn contradicts(&self, other: &Self) -> bool {
         let decides = |rule: &Self| rule.extended.is_none() && rule.action != AclAction::Meter;
         decides(self)
             && decides(other)
@@ -208,28 +216,20 @@ impl AclConfig {
     /// # Errors
     /// Where a rule is to go that is not there.
     pub fn changed(&self, change: ChangeAcl) -> Result<Self, NoSuchRule> {
-        let mut rules = change.rules.unwrap_or_else(|| self.rules.clone());
+        let mut rules = change.rules.unwrap_or_else(|| self.rules.to_vec());
         for name in change.remove {
             let at = rules.iter().position(|rule| rule.name.as_ref() == Some(&name));
             rules.remove(at.ok_or(NoSuchRule(name))?);
         }
         rules.extend(change.add);
-        let mut changed = Self { rules, flows: change.flows.unwrap_or(self.flows) };
-        changed.name_rules(&self.rules);
-        Ok(changed)
+        let rules = named(rules, &self.rules).into();
+        Ok(Self { rules, flows: change.flows.unwrap_or(self.flows) })
     }
 
     /// Gives names to rules that have none: the one that the same rule had among `former`, or the first `rN` that is free.
     pub fn name_rules(&mut self, former: &[AclRule]) {
-        let mut used: BTreeSet<_> = self.rules.iter().filter_map(|rule| rule.name.clone()).collect();
-        let mut numbers = 1_u32..;
-        for rule in self.rules.iter_mut().filter(|rule| rule.name.is_none()) {
-            let had = former.iter().find(|old| old.body() == *rule).and_then(|old| old.name.clone());
-            let new = || {
-                numbers.find_map(|n| alloc::format!("r{n}").parse().ok().filter(|name| !used.contains(name)))
-            };
-            rule.name = had.filter(|name| !used.contains(name)).or_else(new);
-            used.extend(rule.name.clone());
+        if self.rules.iter().any(|rule| rule.name.is_none()) {
+            self.rules = named(self.rules.to_vec(), former).into();
         }
     }
 
@@ -249,43 +249,24 @@ impl AclConfig {
             let (first, second) = (first.to_string(), second.to_string());
             Err(Invalid::AclRules { port: port(), first, second, why })
         };
-        match self.clash() {
+        match self.rules.clash() {
             Some((pair, why)) => clash(pair, why),
             None => Ok(()),
         }
     }
+}
 
-    /// Two rules that cannot both be there, and why.
-    fn clash(&self) -> Option<((&AclRule, &AclRule), &'static str)> {
-        let pairs = |key: fn(&AclRule, &AclRule) -> core::cmp::Ordering| {
-            let mut sorted: Vec<_> = self.rules.iter().collect();
-            sorted.sort_by(|one, other| key(one, other));
-            sorted
-        };
-        let named = pairs(|one, other| one.name.cmp(&other.name));
-        let mut twins =
-            named.windows(2).filter(|pair| pair[0].name.is_some() && pair[0].name == pair[1].name);
-        if let Some(pair) = twins.next() {
-            return Some(((pair[0], pair[1]), "have the same name"));
-        }
-        // Whatever contradicts each other has the same addresses, so such rules lie next to each other.
-        let place = |rule: &AclRule| (rule.local, rule.remote, rule.extended);
-        let sorted = pairs(|one, other| {
-            let place = |rule: &AclRule| (rule.local, rule.remote, rule.extended);
-            place(one).cmp(&place(other))
-        });
-        for group in sorted.chunk_by(|one, other| place(one) == place(other)) {
-            for (at, one) in group.iter().enumerate() {
-                if let Some(other) = group[at + 1..].iter().find(|other| one.body() == other.body()) {
-                    return Some(((one, other), "are the same"));
-                }
-                if let Some(other) = group[at + 1..].iter().find(|other| one.contradicts(other)) {
-                    return Some(((one, other), "contradict each other, and none is more specific"));
-                }
-            }
-        }
-        None
+fn named(mut rules: Vec<AclRule>, former: &[AclRule]) -> Vec<AclRule> {
+    let mut used: BTreeSet<_> = rules.iter().filter_map(|rule| rule.name.clone()).collect();
+    let mut numbers = 1_u32..;
+    for rule in rules.iter_mut().filter(|rule| rule.name.is_none()) {
+        let had = former.iter().find(|old| old.body() == *rule).and_then(|old| old.name.clone());
+        let new =
+            || numbers.find_map(|n| alloc::format!("r{n}").parse().ok().filter(|name| !used.contains(name)));
+        rule.name = had.filter(|name| !used.contains(name)).or_else(new);
+        used.extend(rule.name.clone());
     }
+    rules
 }
 
 #[cfg(test)]

@@ -185,7 +185,7 @@ fn a_change_takes_away_and_adds_and_names() {
     assert_eq!(names(&before.changed(change("a", "in allow")).unwrap()), ["b", "r1"]);
     assert_eq!(before.changed(change("c", "in allow")), Err(NoSuchRule("c".parse().unwrap())));
     let replaced = ChangeAcl { rules: Some(vec![]), flows: Some(9), ..ChangeAcl::default() };
-    assert_eq!(before.changed(replaced), Ok(AclConfig { rules: vec![], flows: 9 }));
+    assert_eq!(before.changed(replaced), Ok(AclConfig { rules: AclRules::default(), flows: 9 }));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! and its rules.
 
 pub mod acl;
+mod acl_rules;
 mod acl_text;
 pub mod guard;
 pub mod ip_guard;

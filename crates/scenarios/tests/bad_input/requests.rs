@@ -8,9 +8,12 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+/// No request is served for longer.
+const PATIENCE: Duration = lab::patience(Duration::from_secs(15));
+
 fn connect(stage: &Stage) -> Result<UnixStream> {
     let stream = UnixStream::connect(stage.daemon.socket())?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     Ok(stream)
 }
 
@@ -81,7 +84,7 @@ fn root_a_request_that_is_too_slow_ends_and_holds_nobody_up() -> Result<()> {
     let answer = rest(body)?;
     ensure!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("did not come within 10s"), "{answer}");
     ensure!(answer.contains("application/problem+json"), "{answer}");
-    ensure!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    ensure!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
     same(&before, &stage.traces()?)?;
     stage.finish()
 }

@@ -119,7 +119,7 @@ fn root_a_runt_is_dropped() -> Result<()> {
     let path = switch.display().to_string();
     lan.daemon.cli_ok(&["port", "add", "lan", "vmm", "--unix-dgram", &path, "--mac", VM2])?;
     let socket = UnixDatagram::bind(&guest)?;
-    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    socket.set_read_timeout(Some(lab::patience(Duration::from_secs(10))))?;
     let before = Snapshot::take(&lan.daemon, "lan")?;
     let whole = frame(VM1, VM2);
     for length in [1, 6, 13, 14] {

@@ -1,10 +1,12 @@
 //! A trace has a line for each frame.
 
 use crate::lan::{Lan, VM1, VM2, VM3, frame};
-use crate::tap::{Tap, packets};
+use crate::tap::{PATIENCE, Tap, packets};
 use anyhow::{Context, Result, ensure};
-use lab::NIC;
+use lab::vnic::{Queue, SLOTS, Vnic};
+use lab::{NIC, wait_until};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 fn lan() -> Result<Lan> {
     let mut lan = Lan::external(&["--no-host"])?;
@@ -116,4 +118,51 @@ fn root_what_explain_says_of_a_packet_is_what_a_trace_tells_of_it() -> Result<()
 fn udp(from: u16, to: u16) -> Vec<u8> {
     let ip = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
     [&[8, 0][..], &ip, &from.to_be_bytes(), &to.to_be_bytes(), &[0, 8, 0, 0], &[0; 18]].concat()
+}
+
+/// From an address that has the frame's number.
+fn numbered(number: u16) -> [u8; 60] {
+    let mut frame = [0x88; 60];
+    frame[..12].copy_from_slice(&[2, 0, 0, 0, 0, 0x0b, 2, 0, 0, 0, 0x77, number as u8]);
+    frame
+}
+
+#[test]
+fn root_a_trace_names_the_frames_that_a_port_had_no_room_for_and_no_others() -> Result<()> {
+    let lan = Lan::new(&["--private"])?;
+    for (port, mac) in [("many", "02:00:00:00:00:0a"), ("few", "02:00:00:00:00:0b")] {
+        lan.daemon.cli_ok(&["port", "add", "lan", port, "--vhost-user", "--mac", mac])?;
+    }
+    lan.daemon.cli_ok(&["port", "set", "lan/many", "--guard", "off"])?;
+    let connect =
+        |port: &str| Vnic::connect(&lan.daemon.run_dir().join(format!("vhost/lan/{port}.sock")), 256);
+    let (mut many, mut few) = (connect("many")?, connect("few")?);
+    many.load(numbered)?;
+    for port in ["lan/many", "lan/few"] {
+        wait_until("port up", PATIENCE, || {
+            Ok(lan.daemon.cli_json(&["port", "show", port])?["state"] == "up")
+        })?;
+    }
+    let (room, all) = (20, SLOTS.to_string());
+    let tap = Tap::start(&lan, "full", &["--json", "trace", "lan", "-c", &all])?;
+    few.post(Queue::Receive, room)?;
+    many.post(Queue::Transmit, SLOTS)?;
+    many.kick(Queue::Transmit);
+    let traced = tap.wait()?;
+    let source = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
+    let came = (0..room).map(|slot| Ok(source(few.received::<12>(slot)?[6..].try_into()?)));
+    let came = came.collect::<Result<BTreeSet<String>>>()?;
+    ensure!(came.len() == usize::from(room), "{came:?}");
+    for line in traced.lines() {
+        let told: Value = serde_json::from_str(line)?;
+        let passed = told["source"].as_str().is_some_and(|source| came.contains(source));
+        let (leaves, drops) = match passed {
+            true => (json!(["few"]), json!([])),
+            false => (json!([]), json!([{"port": "few", "reason": "receiver_full"}])),
+        };
+        let list = |name: &str| told.get(name).cloned().unwrap_or_else(|| json!([]));
+        ensure!((list("leaves"), list("drops")) == (leaves, drops), "{told}");
+    }
+    ensure!(traced.lines().count() == usize::from(SLOTS), "{traced}");
+    Ok(())
 }

@@ -66,6 +66,7 @@ def spoilt(frame, at):
     return bytes(bytes_)
 
 
+long = v3([IGMPv3gr(rtype=4, maddr="239.2.0.%d" % n) for n in range(250)])
 solicited = in6_getnsma(socket.inet_pton(socket.AF_INET6, "fe80::42"))
 frames = [
     ("query4", igmp("224.0.0.1", IGMP(type=0x11, mrcode=10, gaddr="0.0.0.0"), source="0.0.0.0")),
@@ -75,7 +76,11 @@ frames = [
     ("leave", igmp("224.0.0.2", IGMP(type=0x17, mrcode=0, gaddr="239.1.2.3"))),
     ("join3", v3([IGMPv3gr(rtype=4, maddr="239.1.2.4")])),
     ("join6", mld_report(["ff02::1:ff00:42", "ff05::1:3"])),
-    ("long", v3([IGMPv3gr(rtype=4, maddr="239.2.0.%d" % n) for n in range(1, 21)])),
+    ("long", long),
+    ("long6", mld_report(["ff05::7:%x" % n for n in range(250)])),
+    ("last", data("239.2.0.249")),
+    ("last6", data("ff05::7:f9")),
+    ("damaged", spoilt(long, 1000)),
     ("data", data("239.1.2.3")),
     ("data3", data("239.1.2.4")),
     ("data6", data("ff05::1:3")),

@@ -3,7 +3,7 @@
 use crate::lan::{Lan, VM1, VM2, VM3, frame};
 use crate::round::Round;
 use anyhow::{Context, Result, ensure};
-use lab::{NIC, wait_until};
+use lab::{NIC, WorldOptions, wait_until};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -46,7 +46,11 @@ struct Site {
 
 impl Site {
     fn new(settings: &str) -> Result<Site> {
-        let mut lan = Lan::external(&["--no-host"])?;
+        Self::on(Lan::external(&["--no-host"])?, settings)
+    }
+
+    /// On a switch without VMs.
+    fn on(mut lan: Lan, settings: &str) -> Result<Site> {
         for (name, mac) in VMS {
             lan.vm(name, mac, &[])?;
         }
@@ -235,13 +239,26 @@ fn root_forged_damaged_and_truncated_reports_join_nobody() -> Result<()> {
 }
 
 #[test]
-fn root_a_port_whose_report_is_longer_than_what_is_looked_at_gets_everything() -> Result<()> {
-    let mut site = Site::new("")?;
-    site.passes("vm1", "long", &[NIC])?;
-    assert_eq!(joined(&site.lan)?.len(), 10);
-    site.passes("vm2", "unwanted", &["vm1", NIC])?;
-    site.passes("vm2", "unwanted6", &["vm1", NIC])?;
+fn root_reports_with_hundreds_of_groups_are_heard_to_the_last_one() -> Result<()> {
+    let mut lan = Lan::in_world(&jumbo(), &["--external", NIC, "--no-host"])?;
+    lan.watch_uplink()?;
+    let mut site = Site::on(lan, "")?;
+    for (name, groups) in [("long", 250), ("long6", 500)] {
+        site.passes("vm1", name, &[NIC])?;
+        assert_eq!(joined(&site.lan)?.len(), groups);
+    }
+    // The last group of each, and none that is in neither.
+    site.passes("vm2", "last", &["vm1", NIC])?;
+    site.passes("vm2", "last6", &["vm1", NIC])?;
+    site.passes("vm2", "unwanted", &[NIC])?;
+    site.passes("vm2", "unwanted6", &[NIC])?;
+    site.passes("vm3", "damaged", &[NIC])?;
+    assert_eq!(joined(&site.lan)?.len(), 500, "what is damaged is not believed");
     site.lan.finish()
+}
+
+fn jumbo() -> WorldOptions {
+    WorldOptions { mtu: 9000, host_addresses: false, ..WorldOptions::default() }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use lab::{Daemon, NIC, World, wait_until};
 use std::time::{Duration, SystemTime};
 
-const ADD: [&str; 7] = ["switch", "add", "lan", "--external", NIC, "--confirm", "2s"];
+const ADD: [&str; 7] = ["switch", "add", "lan", "--external", NIC, "--confirm", "6s"];
 
 /// By when the daemon has seen that a time is over.
 const SEEN: Duration = Duration::from_secs(1);
@@ -92,7 +92,7 @@ fn root_a_switch_can_be_confirmed_after_a_crash_in_time() -> Result<()> {
 fn root_a_conversion_that_nobody_confirms_is_put_back() -> Result<()> {
     let (world, before, daemon) = stage()?;
     daemon.cli_ok(&ADD[..5])?;
-    daemon.cli_ok(&["switch", "set", "lan", "--internal", "--confirm", "2s"])?;
+    daemon.cli_ok(&["switch", "set", "lan", "--internal", "--confirm", "6s"])?;
     before.expect_free(&world)?;
     ensure!(daemon.cli_json(&["switch", "show", "lan"])?["kind"] == "internal");
     wait_for_roll_back(&daemon)?;

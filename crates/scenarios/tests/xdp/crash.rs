@@ -3,7 +3,7 @@
 
 use crate::state::Before;
 use anyhow::{Context, Result, ensure};
-use lab::{Call, Daemon, Fate, NIC, Place, Strace, World, wait_until};
+use lab::{Call, Daemon, Fate, NIC, Place, Strace, World, comes_within};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -67,8 +67,7 @@ impl Stage {
         let strace = Strace::inject(self.daemon.id()?, place, Fate::Kill)?;
         // What it answers, if it does, is no matter.
         self.daemon.cli(command)?;
-        let died =
-            wait_until("death at that place", AFTERWARDS, || Ok(self.daemon.ended()?.is_some())).is_ok();
+        let died = comes_within(AFTERWARDS, || Ok(self.daemon.ended()?.is_some()))?;
         if !died {
             self.daemon.kill9()?;
         }

@@ -44,6 +44,7 @@ pub struct Records<'a> {
     left: u16,
     version: IpVersion,
     leaves_count: bool,
+    whole: bool,
 }
 
 impl<'a> Records<'a> {
@@ -51,13 +52,13 @@ impl<'a> Records<'a> {
     pub(super) fn one(record: Record) -> Self {
         let one = Some(record).filter(|record| is_joinable(&record.group));
         let version = super::version_of(&record.group);
-        Self { one, rest: &[], left: 0, version, leaves_count: true }
+        Self { one, rest: &[], left: 0, version, leaves_count: true, whole: true }
     }
 
     /// A report with a list. `None` where it is at hand as a whole and the list does not fit in.
     pub(super) fn listed(version: IpVersion, body: Body<'a>, leaves_count: bool) -> Option<Self> {
         let (left, rest) = (be16(body.bytes, REPORT_LEN - 2)?, body.bytes.get(REPORT_LEN..)?);
-        let records = Self { one: None, rest, left, version, leaves_count };
+        let records = Self { one: None, rest, left, version, leaves_count, whole: body.whole };
         let mut all = records.clone();
         let fits = core::iter::from_fn(|| all.take_one(body.whole)).count() == usize::from(left);
         (fits || !body.whole).then_some(records)
@@ -67,6 +68,12 @@ impl<'a> Records<'a> {
     #[must_use]
     pub const fn version(&self) -> IpVersion {
         self.version
+    }
+
+    /// True where all of the report is at hand, and its checksum right.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// True where records are left that lie behind the bytes at hand; to be asked once the iterator has ended.

@@ -1,25 +1,30 @@
 //! The switches that are measured, each with vhost-user ports for the vNICs of a row and one switching CPU.
 
 use super::Setting;
+use super::policies::Policies;
 use super::rows::Row;
 use crate::bench::TIED;
 use crate::bench::ovs::Ovs;
 use crate::interrupt;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use lab::hostile::pin;
 use lab::{Binaries, Daemon, DaemonOptions, Namespace, Process};
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const OVS_DPDK: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
+/// The switch of vmswitch.
+pub const SWITCH: &str = "bench";
 /// More than any row has source MACs.
-const MAC_TABLE: &str = "65536";
+pub const MAC_TABLE: &str = "65536";
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -56,8 +61,11 @@ impl Switch {
     pub fn does(self, row: &Row) -> bool {
         match self {
             Switch::Memcpy => row.is_segments() && !row.packed,
-            Switch::Testpmd => row.macs == 1,
-            Switch::Ovs | Switch::Vpp => !row.is_segments(),
+            Switch::Testpmd => row.macs == 1 && row.policies == Policies::Default,
+            Switch::Ovs => {
+                !row.is_segments() && !matches!(row.policies, Policies::Stateful | Policies::ShortLists)
+            }
+            Switch::Vpp => !row.is_segments() && row.policies == Policies::Default,
             Switch::Baseline | Switch::Vmswitch => true,
         }
     }
@@ -68,6 +76,11 @@ impl Switch {
 pub struct Vmswitches {
     pub ours: Option<Binaries>,
     pub baseline: Option<Binaries>,
+}
+
+/// What OpenFlow calls the port of vNIC `n`.
+pub fn openflow_port(n: usize) -> usize {
+    n + 1
 }
 
 /// The MAC of vNIC `n`.
@@ -152,6 +165,14 @@ impl Bed {
         })
     }
 
+    /// The socket of vmswitch's API.
+    pub fn api(&self) -> Result<PathBuf> {
+        match &self.running {
+            Running::Vmswitch(daemon) => Ok(daemon.socket()),
+            _ => bail!("rules can be changed on vmswitch only"),
+        }
+    }
+
     /// The end of what the switch printed.
     pub fn log(&self) -> String {
         let all = match &self.running {
@@ -211,29 +232,63 @@ impl Plan<'_> {
         ovs.control(&format!("add-br obr0 -- set bridge obr0 datapath_type=netdev {table}"))?;
         let sockets = self.sockets(ovs.dir());
         for n in 0..sockets.len() {
-            ovs.control(&format!("add-port obr0 v{n} -- set Interface v{n} type=dpdkvhostuser"))?;
+            let (port, number) = (format!("v{n}"), openflow_port(n));
+            ovs.control(&format!(
+                "add-port obr0 {port} -- set Interface {port} type=dpdkvhostuser ofport_request={number}"
+            ))?;
         }
+        self.row.policies.give_to_ovs(&ovs, "obr0", self.row.vnics)?;
         Ok(Bed { attachment: Attachment::Sockets(sockets), running: Running::Ovs(ovs) })
     }
 
     fn vmswitch(&self, build: Option<&Binaries>) -> Result<Bed> {
         let binaries = Some(build.context("vmswitch was not built")?.clone());
         let arguments = vec!["--workers".to_owned(), self.setting.switch_cpu.to_string()];
-        let daemon =
-            Daemon::start_with(self.host, DaemonOptions { binaries, arguments, ..Default::default() })?;
-        daemon.cli_ok(&["switch", "add", "bench", "--private"])?;
-        let sockets = self.sockets(daemon.scratch());
-        // A guarded port learns nothing, and lets in one source only.
-        let policies: &[&str] = match self.row.macs {
-            1 => &["--guard", "on"],
-            _ => &["--guard", "off", "--learn-limit", MAC_TABLE],
+        let options = DaemonOptions { binaries, arguments, ..Default::default() };
+        let daemon = match self.row.bystanders {
+            0 => Daemon::start_with(self.host, options)?,
+            _ => self.start_among_bystanders(options)?,
         };
+        if self.row.bystanders == 0 {
+            daemon.cli_ok(&["switch", "add", SWITCH, "--private"])?;
+        }
+        let sockets = self.sockets(daemon.scratch());
         for (n, socket) in sockets.iter().enumerate() {
             let (port, mac, path) = (format!("vm{n}"), vnic_mac(n), socket.display().to_string());
-            let port = ["port", "add", "bench", &port, "--vhost-user", &path, "--vhost-role", "server"];
-            daemon.cli_ok(&[&port[..], &["--mac", &mac], policies].concat())?;
+            let port = ["port", "add", SWITCH, &port, "--vhost-user", &path, "--vhost-role", "server"];
+            let policies = self.row.policies.of_vmswitch(n, self.row);
+            let policies: Vec<_> = policies.iter().map(String::as_str).collect();
+            daemon.cli_ok(&[&port[..], &["--mac", &mac], &policies].concat())?;
         }
         Ok(Bed { attachment: Attachment::Sockets(sockets), running: Running::Vmswitch(daemon) })
+    }
+
+    /// With ports that are there already: each by a request of its own would have the whole state be written a thousand times.
+    /// All threads but the workers are on the generator's CPU, where this machine may have no third one: what they take
+    /// there the generator's figures tell.
+    fn start_among_bystanders(&self, options: DaemonOptions) -> Result<Daemon> {
+        let mut daemon = Daemon::prepare(self.host, options)?;
+        fs::create_dir_all(daemon.state_dir())?;
+        fs::write(daemon.state_dir().join("state.toml"), self.bystanders(daemon.scratch()))?;
+        let cpu = self.setting.generator_cpu as usize;
+        thread::scope(|scope| {
+            let launch = scope.spawn(|| pin(cpu).and_then(|()| daemon.launch()));
+            launch.join().unwrap_or_else(|_| bail!("the thread that starts vmswitchd panicked"))
+        })?;
+        Ok(daemon)
+    }
+
+    /// A state file with a switch and those ports.
+    fn bystanders(&self, dir: &Path) -> String {
+        let mut state = format!("version = 1\n[[switch]]\nname = \"{SWITCH}\"\nkind = \"private\"\n");
+        for n in 0..self.row.bystanders {
+            let (rules, socket) = (self.row.policies.rules(n), dir.join(format!("b{n}")));
+            // Strings are written alike in both languages.
+            state += &format!(
+                "[[switch.port]]\nname = \"by{n}\"\nguard = false\nattach = {{ unix-dgram = {socket:?} }}\nacl = {{ rules = {rules:?} }}\n"
+            );
+        }
+        state
     }
 
     fn vpp(&self) -> Result<Bed> {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Two threads of a core are below this, two cores above, in nanoseconds one way.
-const NEAR_BELOW_NS: f64 = 80.0;
+const NEAR_BELOW_NS: f64 = 100.0;
 
 /// What can be compared with each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn cpus_that_moved_are_neither() {
-        let all = [(40.0, 79.9), (80.0, 120.0), (40.0, 120.0), (120.0, 40.0)];
+        let all = [(40.0, 99.9), (100.0, 120.0), (40.0, 120.0), (120.0, 40.0)];
         let expected = [Some(Distance::Near), Some(Distance::Far), None, None];
         assert_eq!(all.map(|(before, after)| Distance::of(before, after)), expected);
     }

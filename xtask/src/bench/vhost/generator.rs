@@ -9,9 +9,11 @@ use crate::interrupt;
 use anyhow::{Context, Result, ensure};
 use lab::{Namespace, Process};
 use serde::Deserialize;
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{ChildStdout, Command};
 use std::time::Duration;
+use tempfile::TempDir;
 
 const WARM_UP_SECONDS: f64 = 0.5;
 /// To start, to be heard by the switch, and to end.
@@ -62,6 +64,40 @@ pub struct Generators {
     pub vnicgen: PathBuf,
 }
 
+/// A generator that runs until this is dropped, and tells when the second of two flows is gone and passes again.
+#[derive(Debug)]
+pub struct Watcher {
+    _process: Process,
+    events: Lines<BufReader<ChildStdout>>,
+    _dir: TempDir,
+}
+
+impl Watcher {
+    /// Has all that is sent pass `bed`.
+    pub fn start(
+        generators: &Generators,
+        namespace: &Namespace,
+        bed: &Bed,
+        row: &Row,
+        setting: &Setting,
+    ) -> Result<Self> {
+        let dir = lab::temp_dir()?;
+        let mut command = ringgen(generators, namespace, bed, row, setting);
+        command.arg("--watch");
+        let (_process, _, out) = Process::spawn_piped(&mut command, &dir.path().join("log"))?;
+        let mut watcher = Watcher { _process, events: BufReader::new(out).lines(), _dir: dir };
+        watcher.next("passes")?;
+        Ok(watcher)
+    }
+
+    /// When that happened next, in nanoseconds of CLOCK_MONOTONIC. A generator that is silent for as long as it has to run ends.
+    pub fn next(&mut self, what: &str) -> Result<u64> {
+        let line = self.events.next().context("the generator ended")??;
+        let at = line.strip_prefix(what).with_context(|| format!("{line}, and not {what}"))?;
+        Ok(at.trim().parse()?)
+    }
+}
+
 /// Runs one against a switch.
 pub fn run(
     generators: &Generators,
@@ -77,11 +113,10 @@ pub fn run(
         command.args(rest).arg(&generators.vnicgen);
         environment(&mut command, dir.path(), &bed.attachment, row, setting);
         command.arg("--");
+        load(&mut command, &bed.attachment, row, setting);
     } else {
-        command.args(rest).arg(&generators.ringgen);
-        vnics(&mut command, &bed.attachment, row, setting);
+        command = ringgen(generators, namespace, bed, row, setting);
     }
-    load(&mut command, &bed.attachment, row, setting);
     let mut process = Process::spawn(&mut command, &dir.path().join("log"))?;
     let limit = PATIENCE + Duration::from_secs_f64(setting.seconds + setting.verify + WARM_UP_SECONDS);
     lab::wait_until("the end of the generator", limit, || {
@@ -90,6 +125,21 @@ pub fn run(
     })
     .with_context(|| process.log())?;
     result(&process.log())
+}
+
+fn ringgen(
+    generators: &Generators,
+    namespace: &Namespace,
+    bed: &Bed,
+    row: &Row,
+    setting: &Setting,
+) -> Command {
+    let [first, rest @ ..] = TIED;
+    let mut command = namespace.command(first);
+    command.args(rest).arg(&generators.ringgen);
+    vnics(&mut command, &bed.attachment, row, setting);
+    load(&mut command, &bed.attachment, row, setting);
+    command
 }
 
 fn result(log: &str) -> Result<Figures> {
@@ -105,7 +155,9 @@ fn vnics(command: &mut Command, attachment: &Attachment, row: &Row, setting: &Se
     for (n, socket) in attachment.sockets().iter().enumerate() {
         command.args(["--vnic", &format!("{},{}", vnic_mac(n), socket.display())]);
     }
-    command.args(row.packed.then_some("--packed"));
+    command.args(["--flows", &row.flows.to_string()]);
+    let flags = [("--packed", row.packed), ("--tcp", row.tcp), ("--fresh", row.fresh)];
+    command.args(flags.into_iter().filter(|(_, wanted)| *wanted).map(|(flag, _)| flag));
 }
 
 /// DPDK's own options: memory that vanishes with the process, no PCI device, nothing beside its folder.

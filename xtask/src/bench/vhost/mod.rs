@@ -29,23 +29,28 @@
 //! within a flow. Each sample ends with a phase in which every byte of every frame is written and checked, too.
 
 mod bed;
+mod changes;
 mod contention;
 mod distance;
 mod generator;
+mod policies;
 mod report;
 mod rows;
+mod rules;
 mod tools;
 pub mod xdp;
 
 use super::figures::machine;
 use crate::{interrupt, packages, steps};
 use anyhow::{Result, ensure};
-use bed::{Switch, Vmswitches};
+pub use bed::Switch;
+use bed::Vmswitches;
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use lab::Binaries;
+pub use policies::Policies;
 use report::Report;
-use rows::{ROWS, Row};
+pub use rows::{PLAIN, Row, Suite};
+pub use rules::Place;
 use std::env;
 use std::path::PathBuf;
 use tools::Tools;
@@ -53,6 +58,16 @@ use tools::Tools;
 /// How to measure.
 #[derive(Args)]
 pub struct Options {
+    #[command(flatten)]
+    measuring: Measuring,
+    /// All vNICs on DPDK's virtio-user driver, not only those for segments: what it costs limits some rows
+    #[arg(long)]
+    dpdk_vnics: bool,
+}
+
+/// How to measure, whatever rows.
+#[derive(Args)]
+pub struct Measuring {
     /// How often each switch is measured in each row [default: 7]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
@@ -66,8 +81,8 @@ pub struct Options {
     #[arg(long, default_value_t = 0.5)]
     verify: f64,
     /// Only these rows
-    #[arg(long, value_name = "ROW[,ROW...]", value_delimiter = ',', value_parser = row_parser())]
-    only: Vec<&'static Row>,
+    #[arg(long, value_name = "ROW[,ROW...]", value_delimiter = ',')]
+    only: Vec<String>,
     /// Which switches [default: all but baseline; vpp where VPP_BIN is set]
     #[arg(long, value_enum, value_delimiter = ',')]
     switches: Vec<Switch>,
@@ -77,9 +92,6 @@ pub struct Options {
     /// Folder with another build, to be measured beside as `baseline`
     #[arg(long, value_name = "FOLDER")]
     baseline: Option<PathBuf>,
-    /// All vNICs on DPDK's virtio-user driver, not only those for segments: what it costs limits some rows
-    #[arg(long)]
-    dpdk_vnics: bool,
     /// The CPU that switches
     #[arg(long, value_name = "CPU", default_value_t = 0)]
     switch_cpu: u32,
@@ -101,25 +113,31 @@ pub struct Setting {
     pub dpdk_vnics: bool,
 }
 
-fn row_parser() -> impl TypedValueParser<Value = &'static Row> {
-    PossibleValuesParser::new(ROWS.iter().map(|row| row.name))
-        .try_map(|name| ROWS.iter().find(|row| row.name == name).ok_or("no such row"))
-}
-
 /// Measures and prints. An error if a measurement failed; a missed target is a result, not an error.
 pub fn run(options: &Options) -> Result<()> {
     steps::demand_root("bench vhost")?;
     packages::for_bench_vhost()?;
-    let setting = options.setting();
+    measure_suite(&rows::VHOST, &options.measuring, options.dpdk_vnics)
+}
+
+/// Measures all of a suite and prints it.
+pub fn measure_suite(suite: &'static Suite, options: &Measuring, dpdk_vnics: bool) -> Result<()> {
+    let setting = options.setting(dpdk_vnics);
     ensure!(setting.switch_cpu != setting.generator_cpu, "switch and generator need a CPU each");
+    let (rows, switches) = (options.rows(suite)?, options.switches(suite));
+    let change = suite.change.filter(|row| options.wants(row));
     interrupt::catch()?;
     let tools = Tools::build(&setting)?;
-    let builds = options.builds()?;
-    let mut report = Report::new(setting, machine());
+    let builds = options.builds(&switches)?;
+    let mut report = Report::new(suite, setting, machine());
     let rounds = options.rounds();
     let measured = (1..=rounds).try_for_each(|round| {
         steps::header(&format!("Round {round} of {rounds}"));
-        measure_round(options, &tools, &builds, &mut report)
+        measure_round(&rows, &switches, &tools, &builds, &mut report)?;
+        if let Some(row) = change {
+            report.keep_changes(tools.changes(row, &builds));
+        }
+        interrupt::check()
     });
     // Of a run that is interrupted, too.
     match options.json {
@@ -131,9 +149,15 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn measure_round(options: &Options, tools: &Tools, builds: &Vmswitches, report: &mut Report) -> Result<()> {
-    for row in options.rows() {
-        for switch in options.switches().into_iter().filter(|s| s.does(row)) {
+fn measure_round(
+    rows: &[&'static Row],
+    switches: &[Switch],
+    tools: &Tools,
+    builds: &Vmswitches,
+    report: &mut Report,
+) -> Result<()> {
+    for row in rows {
+        for &switch in switches.iter().filter(|s| s.does(row)) {
             // Once more where the machine had other ideas.
             let _ =
                 measure(switch, row, tools, builds, report)? || measure(switch, row, tools, builds, report)?;
@@ -156,24 +180,31 @@ fn measure(
     Ok(report.keep(row, switch, outcome))
 }
 
-impl Options {
-    fn setting(&self) -> Setting {
+impl Measuring {
+    fn setting(&self, dpdk_vnics: bool) -> Setting {
         let seconds = self.seconds.unwrap_or(if self.quick { 1.0 } else { 2.0 });
         let (switch_cpu, generator_cpu, verify) = (self.switch_cpu, self.generator_cpu, self.verify);
-        Setting { switch_cpu, generator_cpu, seconds, verify, dpdk_vnics: self.dpdk_vnics }
+        Setting { switch_cpu, generator_cpu, seconds, verify, dpdk_vnics }
     }
 
     fn rounds(&self) -> u32 {
         self.rounds.unwrap_or(if self.quick { 3 } else { 7 })
     }
 
-    fn rows(&self) -> Vec<&'static Row> {
-        if self.only.is_empty() { ROWS.iter().collect() } else { self.only.clone() }
+    fn wants(&self, row: &Row) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| name == row.name)
     }
 
-    fn switches(&self) -> Vec<Switch> {
+    fn rows(&self, suite: &'static Suite) -> Result<Vec<&'static Row>> {
+        let names: Vec<_> = suite.rows.iter().chain(suite.change).map(|row| row.name).collect();
+        let unknown = self.only.iter().find(|name| !names.contains(&name.as_str()));
+        ensure!(unknown.is_none(), "there is no row {unknown:?}; there are {}", names.join(", "));
+        Ok(suite.rows.iter().filter(|row| self.wants(row)).collect())
+    }
+
+    fn switches(&self, suite: &Suite) -> Vec<Switch> {
         let mut chosen = match self.switches.is_empty() {
-            true => vec![Switch::Memcpy, Switch::Testpmd, Switch::Ovs, Switch::Vmswitch],
+            true => suite.switches.to_vec(),
             false => self.switches.clone(),
         };
         let wanted = [
@@ -186,11 +217,11 @@ impl Options {
         chosen
     }
 
-    fn builds(&self) -> Result<Vmswitches> {
+    fn builds(&self, switches: &[Switch]) -> Result<Vmswitches> {
         let in_folder = |folder: &PathBuf| Binaries::in_folder(folder);
         let ours = match &self.vmswitch {
             Some(folder) => Some(in_folder(folder)?),
-            None => self.switches().contains(&Switch::Vmswitch).then(super::release_build).transpose()?,
+            None => switches.contains(&Switch::Vmswitch).then(super::release_build).transpose()?,
         };
         Ok(Vmswitches { ours, baseline: self.baseline.as_ref().map(in_folder).transpose()? })
     }

@@ -2,51 +2,31 @@
 
 use super::Setting;
 use super::bed::Switch;
+use super::changes::Change;
 use super::distance::Distance;
 use super::generator::Figures;
-use super::rows::{ROWS, Row};
+use super::rows::{Row, Suite};
 use super::tools::{Flaw, Sample};
-use crate::bench::figures::{Verdict, at_least, at_most, median, verdict_json, verdict_table};
+use crate::bench::figures::{Verdict, at_least, at_most, below, median, verdict_json, verdict_table};
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// How many times the rate of this switch vmswitch has to reach, in medians.
-const AGAINST_PEERS: &[(&str, Switch, f64)] = &[
-    ("64-split", Switch::Ovs, 1.5),
-    ("64-split", Switch::Testpmd, 1.0),
-    ("64-packed", Switch::Ovs, 1.5),
-    ("1518-split", Switch::Ovs, 1.6),
-    ("1518-split", Switch::Testpmd, 1.2),
-    ("1518-packed", Switch::Ovs, 1.6),
-    ("1518-packed", Switch::Testpmd, 1.2),
-    ("1024-macs", Switch::Ovs, 2.5),
-    ("16384-macs", Switch::Ovs, 4.0),
-    ("four-vnics", Switch::Ovs, 1.5),
-    ("64k-split", Switch::Memcpy, 0.8),
-    ("64k-packed", Switch::Memcpy, 0.8),
-];
-
-/// How many times its own rate of another row.
-const AGAINST_ITSELF: &[(&str, &str, f64)] =
-    &[("64-packed", "64-split", 1.0), ("1024-macs", "64-split", 0.85), ("16384-macs", "64-split", 0.6)];
-
-/// Rows whose latency may be OVS's at most.
-const LATENCY: &[&str] = &["latency", "latency-paced"];
-
-/// Where loss may be VPP's at most, and what that was seen to be where VPP is not measured.
-const LOSS: (&str, f64) = ("four-vnics", 0.001);
+/// Until when a change of a rule has to be live.
+const LIVE_MS: f64 = 5.0;
 
 /// Everything that was measured.
 #[derive(Debug)]
 pub struct Report {
+    suite: &'static Suite,
     setting: Setting,
     machine: String,
     /// By name of the row.
     samples: BTreeMap<(Distance, Switch, &'static str), Vec<Sample>>,
     /// Those that cannot be compared.
     left_out: Vec<(Switch, Flaw, Sample)>,
+    changes: Vec<Change>,
     pub failures: Vec<String>,
 }
 
@@ -98,8 +78,23 @@ struct Line<'a> {
 
 impl Report {
     /// Without samples.
-    pub fn new(setting: Setting, machine: String) -> Report {
-        Report { setting, machine, samples: BTreeMap::new(), left_out: Vec::new(), failures: Vec::new() }
+    pub fn new(suite: &'static Suite, setting: Setting, machine: String) -> Report {
+        let (samples, left_out, changes, failures) = (BTreeMap::new(), Vec::new(), Vec::new(), Vec::new());
+        Report { suite, setting, machine, samples, left_out, changes, failures }
+    }
+
+    /// Keeps what changes of a rule took.
+    pub fn keep_changes(&mut self, outcome: Result<Vec<Change>>) {
+        match outcome {
+            Ok(changes) => {
+                eprintln!("change        {}", changes_text(&changes));
+                self.changes.extend(changes);
+            }
+            Err(error) => {
+                eprintln!("change        {error:#}");
+                self.failures.push(format!("change: {}", error.root_cause()));
+            }
+        }
     }
 
     /// Keeps a sample, and says so; false if it is left out. A failure is kept for the end, so that the others are not
@@ -141,7 +136,7 @@ impl Report {
                 },
             )
         };
-        ROWS.iter().flat_map(of_row).collect()
+        self.suite.rows.iter().flat_map(of_row).collect()
     }
 
     /// Tables for people.
@@ -168,6 +163,9 @@ impl Report {
                 let _ = writeln!(text, "\nsamples left out: {samples}, for {reason}");
             }
         }
+        if !self.changes.is_empty() {
+            let _ = writeln!(text, "\nchanges of one rule: {}", changes_text(&self.changes));
+        }
         text + &verdict_table(&self.verdicts())
     }
 
@@ -178,18 +176,22 @@ impl Report {
         json!({
             "machine": self.machine, "switch_cpu": switch_cpu, "generator_cpu": generator_cpu, "seconds": seconds,
             "verify_seconds": verify, "rows": rows, "left_out": self.left_out.len(),
+            "changes_live_ms": self.changes.iter().map(|c| c.live).collect::<Vec<_>>(),
+            "changes_answered_ms": self.changes.iter().map(|c| c.answered).collect::<Vec<_>>(),
             "targets": verdict_json(&self.verdicts()), "failures": self.failures,
         })
     }
 
     fn verdicts(&self) -> Vec<Verdict> {
         let of_distance = |d| {
-            let speed = AGAINST_PEERS.iter().filter_map(move |t| self.against_peer(d, t));
-            let own = AGAINST_ITSELF.iter().filter_map(move |t| self.against_itself(d, t));
-            let latency = LATENCY.iter().filter_map(move |row| self.latency(d, row)).flatten();
-            speed.chain(own).chain(latency).chain(self.loss(d)).collect::<Vec<_>>()
+            let speed = self.suite.against_peers.iter().filter_map(move |t| self.against_peer(d, t));
+            let own = self.suite.against_itself.iter().filter_map(move |t| self.against_itself(d, t));
+            let rates = self.suite.rates.iter().filter_map(move |t| self.rate(d, t));
+            let latency = self.suite.latency.iter().filter_map(move |row| self.latency(d, row)).flatten();
+            speed.chain(own).chain(rates).chain(latency).chain(self.loss(d)).collect::<Vec<_>>()
         };
         let mut all: Vec<_> = [Distance::Near, Distance::Far].into_iter().flat_map(of_distance).collect();
+        all.extend(self.change().into_iter().flatten());
         all.extend(self.wrong());
         all
     }
@@ -212,6 +214,19 @@ impl Report {
         Some(at_least(format!("{row}, {d}"), of(row)?.mpps / of(other)?.mpps, target, &format!("x {other}")))
     }
 
+    fn rate(&self, d: Distance, &(row, target): &(&'static str, f64)) -> Option<Verdict> {
+        let ours = self.summary(d, Switch::Vmswitch, row)?;
+        Some(at_least(format!("{row}, {d}"), ours.mpps, target, "Mpps"))
+    }
+
+    fn change(&self) -> Option<[Verdict; 2]> {
+        let live: Vec<_> = self.changes.iter().map(|change| change.live).collect();
+        let slowest = live.iter().copied().max_by(f64::total_cmp)?;
+        let judge =
+            |which: &str, ms| below(format!("a rule among 1,000 ports is live, {which}"), ms, LIVE_MS, "ms");
+        Some([judge("median", median(live)?), judge("slowest", slowest)])
+    }
+
     fn latency(&self, d: Distance, row: &'static str) -> Option<[Verdict; 2]> {
         let (ours, ovs) = (self.summary(d, Switch::Vmswitch, row)?, self.summary(d, Switch::Ovs, row)?);
         let judge = |what: &str, ratio| at_most(format!("{row} {what}, {d}"), ratio, 1.0, "x ovs");
@@ -219,7 +234,7 @@ impl Report {
     }
 
     fn loss(&self, d: Distance) -> Option<Verdict> {
-        let (row, seen) = LOSS;
+        let (row, seen) = self.suite.loss?;
         let ours = self.summary(d, Switch::Vmswitch, row)?;
         let target = self.summary(d, Switch::Vpp, row).map_or(seen, |vpp| vpp.loss);
         Some(at_most(format!("{row} loss, {d}"), ours.loss * 100.0, target * 100.0, "%"))
@@ -279,6 +294,16 @@ impl Line<'_> {
             "mpps": all(|s| s.figures.rx_mpps), "c2c_ns": all(|s| s.c2c_ns.iter().sum::<f64>() / 2.0),
         })
     }
+}
+
+fn changes_text(changes: &[Change]) -> String {
+    let of = |pick: fn(&Change) -> f64| {
+        let all: Vec<_> = changes.iter().map(pick).collect();
+        let slowest = all.iter().copied().fold(0.0, f64::max);
+        format!("{:.2} ms, the slowest {slowest:.2}", median(all).unwrap_or_default())
+    };
+    let (live, answered) = (of(|change| change.live), of(|change| change.answered));
+    format!("live after {live}; answered after {answered} (median of {})", changes.len())
 }
 
 fn describe(sample: &Sample) -> String {

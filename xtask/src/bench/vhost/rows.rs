@@ -1,5 +1,8 @@
 //! What is measured: one row for each line of the table of targets.
 
+use super::bed::Switch;
+use super::policies::Policies;
+
 /// Frames that are as large as TCP gives them to a vNIC with TSO.
 const SEGMENT: u32 = 65_536;
 
@@ -12,7 +15,7 @@ pub struct Row {
     pub size: u32,
     /// Packed rings, or split ones.
     pub packed: bool,
-    /// Source MACs of each sender. With one, the guard is on; with more, it has to be off.
+    /// Source MACs of each sender.
     pub macs: u32,
     /// vNICs, in pairs.
     pub vnics: usize,
@@ -22,13 +25,89 @@ pub struct Row {
     pub rate: Option<u32>,
     /// Frames sent at a time.
     pub burst: u32,
+    /// 5-tuples of each sender.
+    pub flows: u32,
+    /// Whether these are of TCP, or of UDP.
+    pub tcp: bool,
+    /// Whether each frame begins a flow, or belongs to one that is there.
+    pub fresh: bool,
+    /// Of each port.
+    pub policies: Policies,
+    /// Further ports of the switch, with the same policies and without traffic.
+    pub bystanders: usize,
+    /// Whether a rule of the first port is changed again and again.
+    pub changes: bool,
 }
 
-const PLAIN: Row =
-    Row { name: "", size: 64, packed: false, macs: 1, vnics: 2, both_ways: false, rate: None, burst: 32 };
+/// Frames of 64 bytes in one direction, from one source, as fast as it goes.
+pub const PLAIN: Row = Row {
+    name: "",
+    size: 64,
+    packed: false,
+    macs: 1,
+    vnics: 2,
+    both_ways: false,
+    rate: None,
+    burst: 32,
+    flows: 1,
+    tcp: false,
+    fresh: false,
+    policies: Policies::Default,
+    bystanders: 0,
+    changes: false,
+};
 
-/// All rows, in the order in which they are measured and shown.
-pub const ROWS: &[Row] = &[
+/// Rows that are measured together, and what vmswitch has to reach in them.
+#[derive(Debug)]
+pub struct Suite {
+    /// In the order in which they are measured and shown.
+    pub rows: &'static [Row],
+    /// Those that are measured unless others are asked for.
+    pub switches: &'static [Switch],
+    /// How many times the rate of a switch vmswitch has to reach in a row, in medians.
+    pub against_peers: &'static [(&'static str, Switch, f64)],
+    /// How many times its own rate of another row.
+    pub against_itself: &'static [(&'static str, &'static str, f64)],
+    /// Millions of frames a second.
+    pub rates: &'static [(&'static str, f64)],
+    /// The load beside which the time is measured that a change of one rule takes.
+    pub change: Option<&'static Row>,
+    /// Rows whose latency may be OVS's at most.
+    pub latency: &'static [&'static str],
+    /// Where loss may be VPP's at most, and what that was seen to be where VPP is not measured.
+    pub loss: Option<(&'static str, f64)>,
+}
+
+/// `cargo xtask bench vhost`.
+pub const VHOST: Suite = Suite {
+    rows: ROWS,
+    switches: &[Switch::Memcpy, Switch::Testpmd, Switch::Ovs, Switch::Vmswitch],
+    against_peers: &[
+        ("64-split", Switch::Ovs, 1.5),
+        ("64-split", Switch::Testpmd, 1.0),
+        ("64-packed", Switch::Ovs, 1.5),
+        ("1518-split", Switch::Ovs, 1.6),
+        ("1518-split", Switch::Testpmd, 1.2),
+        ("1518-packed", Switch::Ovs, 1.6),
+        ("1518-packed", Switch::Testpmd, 1.2),
+        ("1024-macs", Switch::Ovs, 2.5),
+        ("16384-macs", Switch::Ovs, 4.0),
+        ("four-vnics", Switch::Ovs, 1.5),
+        ("64k-split", Switch::Memcpy, 0.8),
+        ("64k-packed", Switch::Memcpy, 0.8),
+    ],
+    against_itself: &[
+        ("64-packed", "64-split", 1.0),
+        ("1024-macs", "64-split", 0.85),
+        ("16384-macs", "64-split", 0.6),
+    ],
+    rates: &[],
+    change: None,
+    latency: &["latency", "latency-paced"],
+    loss: Some(("four-vnics", 0.001)),
+};
+
+const ROWS: &[Row] = &[
     Row { name: "64-split", ..PLAIN },
     Row { name: "64-packed", packed: true, ..PLAIN },
     Row { name: "1518-split", size: 1518, ..PLAIN },
@@ -61,9 +140,18 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn names_are_unique() {
-        let names: BTreeSet<_> = ROWS.iter().map(|r| r.name).collect();
-        assert_eq!(names.len(), ROWS.len());
-        assert!(!names.contains(""));
+    fn names_are_unique_and_targets_are_for_rows_that_there_are() {
+        for suite in [&VHOST, &crate::bench::policies::SUITE] {
+            let names: BTreeSet<_> = suite.rows.iter().map(|r| r.name).collect();
+            assert_eq!(names.len(), suite.rows.len());
+            assert!(!names.contains(""));
+            let peers = suite.against_peers.iter().map(|(row, ..)| *row);
+            let itself = suite.against_itself.iter().flat_map(|(row, other, _)| [*row, *other]);
+            let rates = suite.rates.iter().map(|(row, _)| *row);
+            let others = suite.latency.iter().copied().chain(suite.loss.map(|(row, _)| row));
+            let unknown: Vec<_> =
+                peers.chain(itself).chain(rates).chain(others).filter(|row| !names.contains(row)).collect();
+            assert_eq!(unknown, Vec::<&str>::new());
+        }
     }
 }

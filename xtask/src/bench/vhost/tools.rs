@@ -2,9 +2,10 @@
 
 use super::Setting;
 use super::bed::{Bed, Switch, Vmswitches};
+use super::changes::{self, Change, Changing};
 use super::contention::{self, Times};
 use super::distance::Distance;
-use super::generator::{self, Figures, Generators};
+use super::generator::{self, Figures, Generators, Watcher};
 use super::rows::Row;
 use crate::steps;
 use anyhow::{Context, ensure};
@@ -17,6 +18,11 @@ const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
 const HUGE_PAGES: &str = "/proc/sys/vm/nr_hugepages";
 /// 2 GiB of pages of 2 MiB. VPP takes the most.
 const HUGE_PAGES_NEEDED: u64 = 1024;
+
+/// Rules that are added and removed in turns, each time that this is measured.
+const CHANGES: u32 = 20;
+/// More than these take.
+const WATCH_SECONDS: f64 = 60.0;
 
 /// One sample, and what the machine did meanwhile.
 #[derive(Debug, Clone)]
@@ -79,11 +85,32 @@ impl Tools {
         let before = self.c2c()?;
         let bed = Bed::start(switch, row, &self.setting, &self.namespace, builds)?;
         let times = bed.pid()?.map(Times::of).transpose()?.unwrap_or_default();
-        let figures = generator::run(&self.generators, &self.namespace, &bed, row, &self.setting)
+        let changing = row.changes.then(|| Changing::start(&bed)).transpose()?;
+        let mut figures = generator::run(&self.generators, &self.namespace, &bed, row, &self.setting)
             .with_context(|| format!("failed; the switch printed:\n{}", bed.log()))?;
+        if let Some(changing) = changing {
+            let changes = changing.stop()?;
+            eprintln!(
+                "{changes} changes of a rule; the generator waited for {:.1} %",
+                figures.waited * 100.0
+            );
+        }
+        if row.bystanders > 0 {
+            // Control takes its time from the generator, as the bed says: that is not the switch's.
+            figures.rx_mpps /= 1.0 - figures.waited;
+        }
         let work = bed.pid()?.map(Times::of).transpose()?.unwrap_or_default().since(&times);
         drop(bed);
         Ok(Sample { figures, c2c_ns: [before, self.c2c()?], disturbed: work.disturbed(figures.waited) })
+    }
+
+    /// What changes of one rule take to be live.
+    pub fn changes(&self, row: &Row, builds: &Vmswitches) -> anyhow::Result<Vec<Change>> {
+        let bed = Bed::start(Switch::Vmswitch, row, &self.setting, &self.namespace, builds)?;
+        let setting = Setting { seconds: WATCH_SECONDS, ..self.setting };
+        let mut watcher = Watcher::start(&self.generators, &self.namespace, &bed, row, &setting)?;
+        changes::watch_changes(&bed, &mut watcher, CHANGES)
+            .with_context(|| format!("failed; the switch printed:\n{}", bed.log()))
     }
 
     fn c2c(&self) -> anyhow::Result<f64> {

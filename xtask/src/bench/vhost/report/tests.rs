@@ -1,4 +1,5 @@
 use super::*;
+use crate::bench::vhost::rows::VHOST;
 
 const SETTING: Setting =
     Setting { switch_cpu: 0, generator_cpu: 1, seconds: 2.0, verify: 0.5, dpdk_vnics: false };
@@ -27,12 +28,12 @@ fn sample(mpps: f64, p50_us: f64, c2c_ns: [f64; 2]) -> Sample {
 }
 
 fn row(name: &str) -> &'static Row {
-    ROWS.iter().find(|r| r.name == name).unwrap()
+    VHOST.rows.iter().find(|r| r.name == name).unwrap()
 }
 
 /// Two rounds of each: medians are the middle.
 fn report(measured: &[(&str, Switch, f64, f64)]) -> Report {
-    let mut report = Report::new(SETTING, "a machine".to_owned());
+    let mut report = Report::new(&VHOST, SETTING, "a machine".to_owned());
     for &(name, switch, mpps, p50) in measured {
         for factor in [0.9, 1.1] {
             report.keep(row(name), switch, Ok(sample(mpps * factor, p50, NEAR)));
@@ -129,4 +130,29 @@ fn a_failed_measurement_is_kept_for_the_end() {
     let json = report.json();
     assert_eq!(json["failures"], json!(["64-split vpp: no such program"]));
     assert_eq!(json["rows"][0]["median_mpps"], json!(8.0));
+}
+
+#[test]
+fn policies_are_judged_by_what_is_left_and_by_rates_of_their_own() {
+    let mut report = Report::new(&crate::bench::policies::SUITE, SETTING, "a machine".to_owned());
+    let row = |name: &str| report.suite.rows.iter().find(|row| row.name == name).unwrap();
+    let measured = [
+        (row("none"), Switch::Vmswitch, 20.0),
+        (row("acl-last"), Switch::Vmswitch, 11.0),
+        (row("acl-last"), Switch::Ovs, 10.0),
+        (row("flows-new"), Switch::Vmswitch, 0.6),
+    ];
+    for (row, switch, mpps) in measured {
+        report.keep(row, switch, Ok(sample(mpps, 0.0, NEAR)));
+    }
+    report.keep_changes(Ok([2.0, 3.0, 9.0].map(|live| Change { live, answered: 20.0 }).into()));
+    let expected = [
+        verdict("acl-last, near", "1.10 x ovs", false),
+        verdict("acl-last, near", "0.55 x none", false),
+        verdict("flows-new, near", "0.60 Mpps", true),
+        verdict("a rule among 1,000 ports is live, median", "3.00 ms", true),
+        verdict("a rule among 1,000 ports is live, slowest", "9.00 ms", false),
+        verdict("wrong frames, all bytes checked", "0 of 3.0 M", true),
+    ];
+    assert_eq!(verdicts(&report), expected);
 }

@@ -152,3 +152,25 @@ fn a_fault_that_one_share_finds_stops_all_of_them() {
     dealt.receive(0);
     assert!(matches!(dealt.shares[0].link(), Link::Faulted(_)), "{:?}", dealt.shares[0].link());
 }
+
+/// A packet between two ends of which one has this number.
+fn between(number: u8) -> Vec<u8> {
+    let mut frame = [&[2; 12][..], &[8, 0, 0x45, 0, 0, 46], &[0; FRAME - 18]].concat();
+    frame[33] = number;
+    frame
+}
+
+#[test]
+fn every_frame_is_counted_where_one_of_two_queues_is_broken() {
+    let mut dealt = Dealt::to(1);
+    // A descriptor far beyond the guest's memory.
+    make_available(&dealt.guest, 0);
+    pwrite(&dealt.guest.memory, &u64::MAX.to_le_bytes(), ring_at(0)).unwrap();
+    let mut batch = Batch::default();
+    (0..32).for_each(|number| batch.push_copy(&[&[0; wire::VNET_HDR_LEN][..], &between(number)].concat()));
+    let all: Vec<u16> = (0..32).collect();
+    let sent = dealt.shares[0].transmit(&batch, &all).unwrap();
+    let lost: u64 = sent.drops().iter().map(|(_, frames)| frames).sum();
+    assert_eq!(sent.frames + lost, 32, "{sent:?}");
+    assert!(matches!(dealt.shares[0].link(), Link::Faulted(_)), "{:?}", dealt.shares[0].link());
+}

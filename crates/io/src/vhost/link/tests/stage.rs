@@ -33,7 +33,7 @@ use tempfile::TempDir;
 use vmm_sys_util::eventfd::EventFd;
 
 /// What a test waits for at most.
-pub(super) const LONG: Duration = Duration::from_secs(20);
+pub(super) const LONG: Duration = Duration::from_secs(100);
 /// Where the front end believes its memory to be.
 pub(super) const USER: u64 = 0x7f00_0000_0000;
 pub(super) const GUEST: u64 = 0x1000_0000;

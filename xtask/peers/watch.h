@@ -1,0 +1,51 @@
+/*
+ * Whether one of two flows passes, and since when.
+ *
+ * Their frames are sent in turns, so the other flow tells that one of them is missing from one that is late: whatever
+ * keeps frames back keeps both back.
+ */
+#include <inttypes.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <time.h>
+
+#define MISSING 3u /* frames of the other flow in a row */
+
+static struct {
+	int is_gone;
+	unsigned others; /* frames of the other flow since its last one */
+	uint64_t missed_ns; /* when the first of these came */
+} watched = {.is_gone = 1};
+
+static uint64_t monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+static void tell_change(const char *what, uint64_t ns)
+{
+	printf("%s %" PRIu64 "\n", what, ns);
+	fflush(stdout);
+}
+
+/* A frame arrived, of the watched flow or of the other one. */
+static void watch(int is_watched)
+{
+	uint64_t now = monotonic_ns();
+
+	if (is_watched) {
+		if (watched.is_gone)
+			tell_change("passes", now);
+		watched.is_gone = watched.others = 0;
+		return;
+	}
+	if (!watched.others++)
+		watched.missed_ns = now;
+	if (watched.others == MISSING && !watched.is_gone) {
+		watched.is_gone = 1;
+		tell_change("gone", watched.missed_ns);
+	}
+}
