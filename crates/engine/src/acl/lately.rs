@@ -95,7 +95,7 @@ impl Findings {
     ) -> AclFinding {
         let finding = acl.judge_tuple(way, &tuple);
         self.anew = self.anew.wrapping_add(1);
-        if self.anew % KEEP_ONE_OF == 0 {
+        if self.anew.is_multiple_of(KEEP_ONE_OF) {
             self.keep(at, Found { tuple, judged, finding });
         }
         finding
