@@ -9,7 +9,12 @@
 
 use super::{Acl, AclFinding, AclWay};
 use crate::{PortIndex, Snapshot};
-use alloc::{sync::Arc, vec, vec::Vec};
+use alloc::{
+    sync::{Arc, Weak},
+    vec,
+    vec::Vec,
+};
+use core::ptr;
 use wire::FiveTuple;
 
 /// Pairs of places: 256 KiB once lists are there. With a place for each tuple in place of two for each pair, of 500 tuples 6 % would
@@ -44,7 +49,8 @@ impl Judged {
 #[derive(Debug, Default)]
 pub struct Findings {
     pairs: Vec<[Found; 2]>,
-    of: Arc<Snapshot>,
+    /// Weak: who put another one into its place drops it, not the worker. Its address is nobody else's meanwhile.
+    of: Weak<Snapshot>,
     number: u32,
     /// How many packets were judged anew.
     anew: u32,
@@ -54,14 +60,14 @@ impl Findings {
     /// Forgets what was found by another snapshot.
     #[inline]
     pub fn follow(&mut self, snapshot: &Arc<Snapshot>) {
-        if !Arc::ptr_eq(&self.of, snapshot) {
+        if !ptr::eq(self.of.as_ptr(), Arc::as_ptr(snapshot)) {
             self.turn_to(snapshot);
         }
     }
 
     #[cold]
     fn turn_to(&mut self, snapshot: &Arc<Snapshot>) {
-        self.of = Arc::clone(snapshot);
+        self.of = Arc::downgrade(snapshot);
         self.number = self.number.wrapping_add(1);
         if self.number == 0 {
             self.pairs.clear();

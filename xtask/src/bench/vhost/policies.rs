@@ -27,7 +27,7 @@ pub enum Policies {
     Lists(Place),
     /// 50 and 50.
     ShortLists,
-    /// A stateful rule in each direction, and a last one that denies.
+    /// The guard, a stateful rule in each direction, and a last one that denies.
     Stateful,
 }
 
@@ -35,6 +35,8 @@ impl Policies {
     /// Options of `vmswitch port add` for the port of vNIC `n`.
     pub fn of_vmswitch(self, n: usize, row: &Row) -> Vec<String> {
         let options: &[&str] = match self {
+            // With the guard of a new port, lists that remember flows are asked about many frames at once.
+            Policies::Stateful => &["--guard", "on"],
             Policies::Default if row.macs == 1 => &["--guard", "on"],
             Policies::Default => &["--guard", "off", "--learn-limit", MAC_TABLE],
             Policies::Guards => {
@@ -43,9 +45,7 @@ impl Policies {
                 let guards = guards.into_iter().flat_map(|guard| [guard.to_owned(), "on".to_owned()]);
                 return vlan.into_iter().chain(guards).collect();
             }
-            Policies::None | Policies::Lists(_) | Policies::ShortLists | Policies::Stateful => {
-                &["--guard", "off"]
-            }
+            Policies::None | Policies::Lists(_) | Policies::ShortLists => &["--guard", "off"],
         };
         let options = options.iter().copied().map(str::to_owned);
         options.chain(self.access_lists(n, row)).collect()
