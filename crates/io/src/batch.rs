@@ -365,7 +365,7 @@ impl Batch {
     ///
     /// # Safety
     /// As there.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn push_piece(&mut self, vnet: [u8; VNET_HDR_LEN], piece: Piece) {
         let (to, first_tail) = (self.next_head(vnet), self.tails.len() as u32);
         let (head, rest) = piece.split(HEAD_BYTES);
