@@ -425,21 +425,6 @@ impl MacTable {
         self.len() < self.config.capacity as usize || self.reclaim_one() || self.evict_one()
     }
 
-    /// True where [`MacTable::has_place`] would be.
-    pub(crate) fn could_place(&self) -> bool {
-        self.len() < self.config.capacity as usize || self.fullest.port().is_some()
-    }
-
-    /// True where [`MacTable::learn`] would not say no.
-    pub(crate) fn could_learn(&self, source: Source, port: PortIndex, limit: u32) -> bool {
-        let has_quota = || self.may_learn(port, limit, self.now);
-        match source {
-            Source::Fixed(_) => true,
-            Source::Learned { port: at, .. } => at == port || has_quota(),
-            Source::Unknown => has_quota() && self.could_place(),
-        }
-    }
-
     fn evict_one(&mut self) -> bool {
         self.fullest.port().and_then(|port| self.oldest(port)).map(|slot| self.remove(slot)).is_some()
     }

@@ -42,8 +42,7 @@ pub use snooping::{List, Unheard};
 pub use verdicts::Verdicts;
 
 use crate::{
-    Acl, AclFrame, AclWay, EngineEvent, Findings, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan,
-    guards,
+    Acl, AclWay, EngineEvent, Findings, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan, guards,
     key::{EVERY_VLAN, Key},
     mac_table::{Learned, MacTable, Sought, Source},
     snapshot::Port,
@@ -52,7 +51,7 @@ use crate::{
 use alloc::{sync::Arc, vec::Vec};
 use core::borrow::Borrow;
 use lately::Lately;
-use lists::Found;
+use lists::{Found, is_of_lists};
 use memory::{Explaining, Memory, ReadOnly, Writable};
 use model::DropReason;
 use snooping::{Knowledge, Snooping};
@@ -188,12 +187,6 @@ fn decide<'f>(
     } else {
         Way::<_, false>::new(ingress, port, snapshot, memory).decide(frames, out)
     }
-}
-
-/// True for what access lists drop.
-const fn is_of_lists(reason: DropReason) -> bool {
-    use DropReason::{AclDenied, ExtAclDenied, FlowTableFull, OutOfState};
-    matches!(reason, AclDenied | ExtAclDenied | OutOfState | FlowTableFull)
 }
 
 /// Not inlined, so that the way of most ports stays as short as it is.
@@ -445,33 +438,6 @@ impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
         };
         let guards = || if guards { guards::refusal(&self.port.policy, frame.header) } else { None };
         by_lists.or_else(guards).or_else(|| self.ip_refusal(frame.header))
-    }
-
-    /// Why the port's access lists refuse a frame. Nothing is remembered of one that its addresses keep out: those come first.
-    fn by_access_lists(
-        &mut self,
-        acl: &Acl,
-        (dst, src): (Key, Key),
-        vlan: Vlan,
-        frame: &FrameIn<'_>,
-        findings: &mut Findings,
-    ) -> Option<DropReason> {
-        let keeps_state = acl.keeps_state();
-        if keeps_state && self.is_kept_out(dst, src, vlan) {
-            return None;
-        }
-        let now = self.table().now();
-        let state = if keeps_state { self.memory.state() } else { None };
-        let finding = match state.and_then(|state| state.acl.get_mut()) {
-            Some(_) if let Some(found) = self.found.next() => found,
-            Some(state) => {
-                let frame = AclFrame { header: frame.header, len: frame.len, vlan: vlan.id() };
-                state.judge(AclWay::Out, &frame, now)
-            }
-            None => findings.judge(self.ingress, acl, AclWay::Out, frame.header),
-        };
-        self.memory.hold(Step::AccessLists { port: self.ingress, way: AclWay::Out, finding });
-        finding.refused
     }
 
     #[inline]

@@ -6,7 +6,7 @@
 //! A *pinned* entry moves among the ports of a team, whose guards let its address in: to where it was last seen. It is in
 //! the list of fixed entries wherever it points to, so nothing else moves.
 
-use super::{MacTable, Node, Sought, Stamp};
+use super::{MacTable, Node, Sought, Source, Stamp};
 use crate::{PortIndex, key::Key};
 use model::MacKind;
 
@@ -16,6 +16,21 @@ impl MacTable {
         self.may_bind(port, limit)
             && self.has_place()
             && self.insert(self.hash_of(address), Node::new(address.key, MacKind::Bound, port, Stamp(0)))
+    }
+
+    /// True where [`MacTable::has_place`] would be.
+    pub(crate) fn could_place(&self) -> bool {
+        self.len() < self.config.capacity as usize || self.fullest.port().is_some()
+    }
+
+    /// True where [`MacTable::learn`] would not say no.
+    pub(crate) fn could_learn(&self, source: Source, port: PortIndex, limit: u32) -> bool {
+        let has_quota = || self.may_learn(port, limit, self.now);
+        match source {
+            Source::Fixed(_) => true,
+            Source::Learned { port: at, .. } => at == port || has_quota(),
+            Source::Unknown => has_quota() && self.could_place(),
+        }
     }
 
     /// True where `port` has fewer than `limit` bound addresses.

@@ -1,10 +1,13 @@
-//! Access lists that remember something, among all else that decides about a frame: they are not asked about what its addresses keep out,
-//! and where these are judged without the MAC table, about many frames at once.
+//! Access lists among all else that decides about a frame. Those that remember something are not asked about what its addresses keep out, and
+//! where these are judged without the MAC table, about many frames at once.
 
 use super::{FrameIn, Memory, Run, Way};
-use crate::{Acl, AclFinding, AclFrame, AclWay, Vlan, guard::Admission, key::Key, snapshot::Port};
+use crate::{
+    Acl, AclFinding, AclFrame, AclWay, Findings, Step, Vlan, guard::Admission, key::Key, snapshot::Port,
+};
 use alloc::vec::Vec;
 use core::borrow::Borrow;
+use model::DropReason;
 use wire::ethernet;
 
 /// What lists found about frames that are read later, in their order.
@@ -42,7 +45,40 @@ fn asked<'f>(port: &Port, frame: &FrameIn<'f>) -> Option<AclFrame<'f>> {
     (!is_kept_out_by_policy(port, dst, src)).then_some(judged)
 }
 
+/// True for what access lists drop.
+pub(super) const fn is_of_lists(reason: DropReason) -> bool {
+    use DropReason::{AclDenied, ExtAclDenied, FlowTableFull, OutOfState};
+    matches!(reason, AclDenied | ExtAclDenied | OutOfState | FlowTableFull)
+}
+
 impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
+    /// Why the port's access lists refuse a frame. Nothing is remembered of one that its addresses keep out: those come first.
+    pub(super) fn by_access_lists(
+        &mut self,
+        acl: &Acl,
+        (dst, src): (Key, Key),
+        vlan: Vlan,
+        frame: &FrameIn<'_>,
+        findings: &mut Findings,
+    ) -> Option<DropReason> {
+        let keeps_state = acl.keeps_state();
+        if keeps_state && self.is_kept_out(dst, src, vlan) {
+            return None;
+        }
+        let now = self.table().now();
+        let state = if keeps_state { self.memory.state() } else { None };
+        let finding = match state.and_then(|state| state.acl.get_mut()) {
+            Some(_) if let Some(found) = self.found.next() => found,
+            Some(state) => {
+                let frame = AclFrame { header: frame.header, len: frame.len, vlan: vlan.id() };
+                state.judge(AclWay::Out, &frame, now)
+            }
+            None => findings.judge(self.ingress, acl, AclWay::Out, frame.header),
+        };
+        self.memory.hold(Step::AccessLists { port: self.ingress, way: AclWay::Out, finding });
+        finding.refused
+    }
+
     /// True where the MAC table has a say in whether a frame passes, and lists remember what does. What a frame does to the table then
     /// decides about the next one's flow, so they are read one by one.
     pub(super) fn sources_decide_on_flows(&self) -> bool {
