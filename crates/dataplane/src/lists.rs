@@ -1,13 +1,15 @@
 //! The access lists of a port that frames leave on.
 
 use crate::tables::Tables;
-use engine::{Acl, AclFrame, AclWay, Findings, Millis, PortIndex, Snapshot, Vlan};
+use engine::{Acl, AclFinding, AclFrame, AclWay, Asked, Findings, Millis, PortIndex, Snapshot, Vlan};
 use io::{BATCH_FRAMES, Batch, HEAD_BYTES};
 use model::DropReason;
 use std::sync::Arc;
 
 /// Why frames of a batch may not leave on a port, by frame.
 pub(crate) type Refused = [Option<DropReason>; BATCH_FRAMES];
+
+const _: () = assert!(BATCH_FRAMES <= Asked::MOST);
 
 /// Access lists that judge frames for one port, which follow each other in a batch.
 pub(crate) struct Lists<'a> {
@@ -49,21 +51,42 @@ impl<'a> Lists<'a> {
                 refused[usize::from(frame)] = findings.judge(port, acl, AclWay::In, header(frame)).refused;
             });
         }
-        let asked = frames.clone().map(|frame| AclFrame {
-            header: header(frame),
-            len: batch.frame_len(frame) as u32,
-            vlan: vlan.id(),
+        let mut note = |frame: u16, finding: AclFinding| refused[usize::from(frame)] = finding.refused;
+        let frames = frames.map(|frame| {
+            let (header, len) = (header(frame), batch.frame_len(frame) as u32);
+            (frame, AclFrame { header, len, vlan: vlan.id() })
         });
-        let mut judged = frames;
-        let mut note = |reason| {
-            if let Some(frame) = judged.next() {
-                refused[usize::from(frame)] = reason;
+        let (mut asked, mut known) = (Asked::default(), 0);
+        {
+            let switch = tables.read();
+            let Some(state) = switch.acl_state(port) else {
+                return frames.for_each(|(frame, asked)| note(frame, acl.judge(AclWay::In, asked.header)));
+            };
+            for (frame, leaving) in frames {
+                state.ask(AclWay::In, &mut asked, frame, leaving);
             }
-        };
-        let known = tables.read().judge_leaving_known(port, acl, asked.clone(), now, &mut note);
-        let rest = asked.skip(known);
-        if rest.clone().next().is_some() {
-            tables.write().judge_leaving(port, acl, rest, now, &mut note);
+            known += state.judge_known(AclWay::In, &mut asked, switch.moment(now), &mut note);
         }
+        if known < asked.len() {
+            judge_and_write(tables, port, acl, (&mut asked, known), now, note);
+        }
+    }
+}
+
+/// Judges frames, but for the first so many. Where nothing is remembered any more, the lists by which they were judged so far decide alone.
+#[inline(never)]
+fn judge_and_write(
+    tables: &Tables,
+    port: PortIndex,
+    acl: &Acl,
+    (asked, but): (&mut Asked<'_>, usize),
+    now: Millis,
+    mut note: impl FnMut(u16, AclFinding),
+) {
+    let mut switch = tables.write();
+    let now = switch.moment(now);
+    match switch.acl_state_mut(port) {
+        Some(state) => state.judge_all(AclWay::In, asked, but, now, note),
+        None => asked.skip(but).for_each(|(at, frame)| note(at, acl.judge(AclWay::In, frame.header))),
     }
 }

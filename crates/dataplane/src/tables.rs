@@ -96,7 +96,10 @@ impl Tables {
     /// Tables that hold nothing, and a snapshot without ports. `seed` has to be random and secret.
     #[must_use]
     pub fn new(config: TableConfig, seed: [u64; 2]) -> Self {
-        Self { switch: RwLock::new(Switch::new(config, seed)), rates: Mutex::default() }
+        Self {
+            switch: RwLock::new(Switch::new(config, seed).fetching_with(io::fetch)),
+            rates: Mutex::default(),
+        }
     }
 
     /// Puts `snapshot` into force for every batch from now on, of whichever worker. Returns the one before.
@@ -139,7 +142,8 @@ impl Tables {
         self.decide_and_write(ingress, frames, now, desk)
     }
 
-    #[cold]
+    /// Not cold: ports whose policies remember something come here with each batch.
+    #[inline(never)]
     fn decide_and_write<'f>(
         &self,
         ingress: PortIndex,

@@ -4,7 +4,7 @@
 //! that could have been taken: asking each rule, and tuple space search (Srinivasan, Suri and Varghese, 1999) pruned by weight. Then the
 //! table of flows with 100,000 of them, and how many new ones a second it takes.
 
-use engine::{Acl, AclFrame, AclState, AclWay, Millis};
+use engine::{Acl, AclFrame, AclState, AclWay, Asked, Millis};
 use model::{AclAddress, AclRule};
 use std::{
     collections::HashMap,
@@ -262,11 +262,10 @@ fn flows() {
         let frames: Vec<_> = (0..FRAMES).map(|at| framed(&frames[at % frames.len()])).collect();
         let round = || {
             for batch in frames.chunks(BATCH) {
-                assert_eq!(
-                    state.judge_known(AclWay::In, batch.iter().copied(), Millis(1), |found| _ =
-                        black_box(found)),
-                    batch.len()
-                );
+                let mut asked = ask(&state, AclWay::In, batch);
+                let known =
+                    state.judge_known(AclWay::In, &mut asked, Millis(1), |_, found| _ = black_box(found));
+                assert_eq!(known, batch.len());
             }
         };
         report(&format!("{what}, batches of {BATCH}, by reading"), rate(FRAMES, round));
@@ -286,12 +285,19 @@ fn framed(header: &[u8; 60]) -> AclFrame<'_> {
     AclFrame { header, len: 60, vlan: 0 }
 }
 
+fn ask<'f>(state: &AclState, way: AclWay, frames: &[AclFrame<'f>]) -> Asked<'f> {
+    let mut asked = Asked::default();
+    frames.iter().for_each(|frame| assert!(state.ask(way, &mut asked, 0, *frame)));
+    asked
+}
+
 /// Begins flows in batches; says how long each batch took.
 fn begin(state: &mut AclState, frames: &[AclFrame<'_>]) -> Vec<Duration> {
     let took = |batch: &[AclFrame<'_>]| {
         let begun = Instant::now();
-        state.judge_all(AclWay::Out, batch.iter().copied(), Millis(1), |found| {
-            assert!(black_box(found).refused.is_none())
+        let mut asked = ask(state, AclWay::Out, batch);
+        state.judge_all(AclWay::Out, &mut asked, 0, Millis(1), |_, found| {
+            assert!(black_box(found).refused.is_none());
         });
         begun.elapsed()
     };

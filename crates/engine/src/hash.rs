@@ -1,13 +1,26 @@
-//! SipHash-1-3 of one 64-bit word, or of a few.
+//! SipHash-1-3 of one 64-bit word, or of a few; and a quicker hash, for who can change to it.
 //!
 //! The sources that a switch learns are chosen by its guests, and a guest that could find addresses of one hash would
 //! turn each look-up into a walk. So the hash is a keyed pseudo-random function with a secret seed for each switch: the
 //! one that Rust's and Python's hash tables use against the same attack (Aumasson and Bernstein, "SipHash: a fast
 //! short-input PRF", 2012). Cheaper multiply-and-shift hashes are linear: two collisions, which a guest can find by timing
 //! its own frames, give their key away.
+//!
+//! [`Hashing::Quick`] is for a table that looks up several keys for each frame and notices when its keys crowd: products of 128 bits
+//! folded to 64 ("folded multiply", as in wyhash), under the same secret. It is not linear, but nobody has shown it to be a
+//! pseudo-random function, either: so such a table goes over to SipHash when it finds a crowd that chance does not make.
 
 /// The secret key.
 pub(crate) type Seed = [u64; 2];
+
+/// By which function keys are hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hashing {
+    /// A few instructions.
+    Quick,
+    /// SipHash: 15 for each word and 45.
+    Strong,
+}
 
 /// SipHash with `C` rounds for each word and `D` at the end, over the bytes of `words` in little-endian order.
 #[inline]
@@ -57,6 +70,19 @@ pub(crate) fn hash(seed: Seed, word: u64) -> u64 {
 #[inline]
 pub(crate) fn hash_words<const N: usize>(seed: Seed, words: [u64; N]) -> u64 {
     sip::<1, 3, N>(seed, words)
+}
+
+/// The quick hash of two words under `seed`. Folded once, keys that differ by a port crowd under some seeds.
+#[inline]
+pub(crate) const fn quick([k0, k1]: Seed, [a, b]: [u64; 2]) -> u64 {
+    // 2^64 by the golden ratio.
+    folded(folded(a ^ k0, b ^ k1) ^ k1, 0x9e37_79b9_7f4a_7c15)
+}
+
+#[inline]
+const fn folded(a: u64, b: u64) -> u64 {
+    let product = a as u128 * b as u128;
+    (product >> 64) as u64 ^ product as u64
 }
 
 #[cfg(test)]

@@ -77,7 +77,19 @@ impl Index {
     /// The slot at the home of this hash. At half load two thirds of the addresses that are entered are at home.
     #[inline]
     pub(crate) fn first_slot(&self, hash: u64) -> Option<u32> {
-        (self.words[self.home(hash)] & SLOT_MASK).checked_sub(1)
+        (self.first_word(hash) & SLOT_MASK).checked_sub(1)
+    }
+
+    /// The word at the home of this hash.
+    #[inline]
+    pub(crate) fn first_word(&self, hash: u64) -> &u32 {
+        &self.words[self.home(hash)]
+    }
+
+    /// The first slot that could be of this hash: nearly always it is.
+    #[inline]
+    pub(crate) fn likely(&self, hash: u64) -> Option<u32> {
+        self.find(hash, |_| true)
     }
 
     /// The slot of this hash for which `is_it` is true.
@@ -92,12 +104,12 @@ impl Index {
             .find(|slot| is_it(*slot))
     }
 
-    /// Enters a slot; false where there is no free place within reach.
-    pub(crate) fn insert(&mut self, hash: u64, slot: u32) -> bool {
+    /// Enters a slot, and says how far from home; `None` where there is no free place within reach.
+    pub(crate) fn insert(&mut self, hash: u64, slot: u32) -> Option<usize> {
         let home = self.home(hash);
-        let Some(distance) = self.reach(home).iter().position(|word| *word == 0) else { return false };
+        let distance = self.reach(home).iter().position(|word| *word == 0)?;
         self.words[home + distance] = Self::mark(hash, home) | (slot + 1);
-        true
+        Some(distance)
     }
 
     /// Takes a slot out again, and moves what had to make way for it back towards home; false where it is not in.
@@ -140,6 +152,16 @@ impl Unfinished {
         Self { words: Vec::with_capacity(homes + REACH - 1), homes }
     }
 
+    /// How many entries it is for.
+    pub(crate) const fn slots(&self) -> usize {
+        self.homes / 2
+    }
+
+    /// True once all of its memory is ready.
+    pub(crate) const fn is_ready(&self) -> bool {
+        self.words.len() >= self.homes + REACH - 1
+    }
+
     /// Makes so many words ready.
     pub(crate) fn prepare(&mut self, words: usize) {
         let ready = self.words.len().saturating_add(words).min(self.homes + REACH - 1);
@@ -180,7 +202,7 @@ mod tests {
             for (slot, (insert, home, tag)) in (0u32..).zip(ops) {
                 let hash = hash_at(home, tag);
                 if insert {
-                    prop_assert!(index.insert(hash, slot));
+                    prop_assert!(index.insert(hash, slot).is_some());
                     model.push((hash, slot));
                 } else if let Some(at) = model.iter().position(|(h, _)| *h == hash) {
                     prop_assert!(index.remove(hash, model.swap_remove(at).1));
@@ -198,8 +220,8 @@ mod tests {
     fn the_work_of_a_look_up_is_bounded() {
         let mut index = Index::new(1000);
         let hash = hash_at(7936, 0);
-        assert!((0..REACH as u32).all(|slot| index.insert(hash, slot)));
-        assert!(!index.insert(hash, 1000));
+        assert!((0..REACH).all(|slot| index.insert(hash, slot as u32) == Some(slot)));
+        assert_eq!(index.insert(hash, 1000), None);
         let looked_at = std::cell::Cell::new(0);
         let look = |_| {
             looked_at.set(looked_at.get() + 1);
@@ -213,7 +235,7 @@ mod tests {
     fn a_word_far_from_home_finds_its_way_back() {
         let mut index = Index::new(1000);
         let hash = hash_at(3, 0);
-        assert!((0..REACH as u32).all(|slot| index.insert(hash, slot)));
+        assert!((0..REACH as u32).all(|slot| index.insert(hash, slot).is_some()));
         for removed in 0..REACH as u32 {
             assert!(index.remove(hash, removed) && !index.remove(hash, removed));
             let missing = (removed + 1..REACH as u32).find(|slot| index.find(hash, |s| s == *slot).is_none());

@@ -48,7 +48,7 @@ mod storm;
 mod switch;
 mod vlan;
 
-pub use acl::{Acl, AclFinding, AclFrame, AclState, AclWay, Findings, Meter};
+pub use acl::{Acl, AclFinding, AclFrame, AclState, AclWay, Asked, Findings, Meter};
 pub use events::{EVENT_INTERVAL, EngineEvent, MAX_EVENTS};
 pub use guard::GuardAlso;
 pub use ip_guard::{IpGuard, Lease};
@@ -62,6 +62,10 @@ pub use snapshot::{Flood, Snapshot};
 pub use step::{Roamed, Step};
 pub use switch::Switch;
 pub use vlan::{Retag, Vlan};
+
+/// Asks the processor to bring memory at an address nearer, which will be read soon: without waiting, and without effect otherwise. Pure
+/// code has no way to do so, so it is told how.
+pub type Fetch = fn(*const u8);
 
 /// A moment or a span, in milliseconds. The caller's clock may start anywhere; time that goes backwards is taken to
 /// stand still.

@@ -547,7 +547,7 @@ impl MacTable {
     }
 
     fn insert(&mut self, hash: u64, node: Node) -> bool {
-        if self.slab.len() >= MAX_SLOTS || !self.index.insert(hash, self.slab.next_slot()) {
+        if self.slab.len() >= MAX_SLOTS || self.index.insert(hash, self.slab.next_slot()).is_none() {
             return false;
         }
         let port = usize::from(node.port().0);

@@ -34,6 +34,7 @@
 mod lately;
 mod lists;
 mod memory;
+mod reading;
 mod roaming;
 mod snooping;
 mod verdicts;
@@ -42,20 +43,19 @@ pub use snooping::{List, Unheard};
 pub use verdicts::Verdicts;
 
 use crate::{
-    Acl, AclWay, EngineEvent, Findings, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan, guards,
+    Acl, AclWay, EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan,
     key::{EVERY_VLAN, Key},
     mac_table::{Learned, MacTable, Sought, Source},
     snapshot::Port,
-    vlan::is_tagged,
 };
 use alloc::{sync::Arc, vec::Vec};
 use core::borrow::Borrow;
 use lately::Lately;
-use lists::{Found, is_of_lists};
+use lists::{Together, is_of_lists};
 use memory::{Explaining, Memory, ReadOnly, Writable};
 use model::DropReason;
+use reading::{Addressed, Reading};
 use snooping::{Knowledge, Snooping};
-use wire::ethernet;
 
 /// A frame as the engine sees it.
 #[derive(Clone, Copy, Debug)]
@@ -196,10 +196,9 @@ fn decide_inspecting<'f>(
     frames: impl Iterator<Item: Borrow<FrameIn<'f>>> + Clone,
     out: &mut Verdicts,
 ) -> Option<u32> {
-    core::mem::swap(&mut way.found, &mut out.found);
-    way.found.clear();
+    core::mem::swap(&mut way.together, &mut out.together);
     let decided = way.decide(frames, out);
-    core::mem::swap(&mut way.found, &mut out.found);
+    core::mem::swap(&mut way.together, &mut out.together);
     decided
 }
 
@@ -220,30 +219,6 @@ struct Run {
     /// Why none of them passes, whatever its destination.
     refused: Option<DropReason>,
     frames: u32,
-}
-
-/// What a frame says of itself, and why it does not pass where a policy refuses it; or why it does not whatever the port,
-/// with no addresses.
-#[derive(Clone, Copy)]
-struct Reading {
-    dst: Key,
-    src: Key,
-    vlan: Vlan,
-    refused: Option<DropReason>,
-}
-
-impl Reading {
-    const fn none(reason: DropReason) -> Self {
-        let none = Sought::NONE.key;
-        Self { dst: none, src: none, vlan: Vlan::NONE, refused: Some(reason) }
-    }
-
-    /// True where it differs from those of the run by its source at most.
-    #[inline]
-    fn goes_with(&self, run: &Run) -> bool {
-        let aside = |refused: Option<DropReason>| refused.map_or(u8::MAX, |reason| reason as u8);
-        self.dst == run.dst.key && self.vlan == run.vlan && aside(self.refused) == aside(run.refused)
-    }
 }
 
 /// The frames that are read ahead. Kept, as it need not be cleared for each batch.
@@ -272,8 +247,8 @@ struct Way<'a, M, const INSPECTS: bool> {
     /// The VLAN of frames that come without a tag, and the one that their addresses are learned in.
     untagged: (Vlan, u16),
     looks: Looks<'a>,
-    /// What access lists that remember something found about the frames that are read next, where they could be asked before.
-    found: Found,
+    /// Frames that access lists judge together.
+    together: Together,
 }
 
 /// Which of the policies that look into frames the port has, beside the IP guard.
@@ -291,7 +266,16 @@ impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
         let untagged = (untagged, snapshot.learns_in(untagged.id()));
         let acl = port.policy.acl().map(|acl| &**acl).filter(|acl| acl.judges(AclWay::Out));
         let looks = Looks { acl, guards: port.policy.has_guards() };
-        Self { ingress, port, snapshot, memory, learns_plainly, untagged, looks, found: Found::default() }
+        Self {
+            ingress,
+            port,
+            snapshot,
+            memory,
+            learns_plainly,
+            untagged,
+            looks,
+            together: Together::default(),
+        }
     }
 
     #[inline]
@@ -305,11 +289,19 @@ impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
             self.memory.state()?;
         }
         let ahead = if INSPECTS && self.sources_decide_on_flows() { 1 } else { READ_AHEAD };
+        let together = INSPECTS && self.lists_judge_together();
         loop {
-            if INSPECTS && ahead != 1 {
-                self.ask_lists(frames.clone().take(ahead));
-            }
-            let count = self.read_ahead(frames.by_ref().take(ahead), &mut out.runs, &mut out.lately);
+            let count = if together {
+                let again = frames.clone().take(ahead);
+                self.read_together(frames.by_ref().take(ahead));
+                self.look_behind_lists_together(again);
+                self.read_ahead(|way, _| way.together.next(), &mut out.runs, &mut out.lately)
+            } else {
+                let mut frames = frames.by_ref().take(ahead);
+                let read =
+                    |way: &mut Self, lately: &mut Lately| Some(way.read(frames.next()?.borrow(), lately));
+                self.read_ahead(read, &mut out.runs, &mut out.lately)
+            };
             for at in 0..count {
                 let run = &out.runs[at % READ_AHEAD];
                 let decision = self.conclude(run)?;
@@ -345,15 +337,14 @@ impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
     /// the processor waits for many of these reads at once and not for each in turn: half as many look-ups again per second
     /// with 65,536 destinations in random order. Says how many runs there are.
     #[inline]
-    fn read_ahead<'f>(
+    fn read_ahead(
         &mut self,
-        frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
+        mut next: impl FnMut(&mut Self, &mut Lately) -> Option<Reading>,
         runs: &mut RunBuffer,
         lately: &mut Lately,
     ) -> usize {
         let (mut last, mut count, mut touched) = (Run::EMPTY, 0usize, 0);
-        for frame in frames {
-            let reading = self.read(frame.borrow(), lately);
+        while let Some(reading) = next(self, lately) {
             if count != 0 && reading.goes_with(&last) && self.is_like(reading.src, &last, lately) {
                 last.frames += 1;
             } else {
@@ -395,49 +386,6 @@ impl<'a, M: Memory, const INSPECTS: bool> Way<'a, M, INSPECTS> {
     #[inline(always)]
     fn is_settled(&self, src: Key, lately: &mut Lately) -> bool {
         self.learns_plainly && self.memory.is_settled(src, *lately.hints.of(src), self.ingress)
-    }
-
-    #[inline]
-    fn read(&mut self, frame: &FrameIn<'_>, lately: &mut Lately) -> Reading {
-        match frame.header.first_chunk() {
-            Some(_) if !self.port.fits(frame.len, frame.header) => Reading::none(DropReason::Oversize),
-            Some(header) if frame.len as usize >= ethernet::HEADER_LEN => {
-                let (dst, src) = Key::pair(header);
-                let (vlan, learned_in) = match is_tagged(header) {
-                    false if !INSPECTS => return Reading { dst, src, vlan: Vlan::NONE, refused: None },
-                    false => self.untagged,
-                    true => match self.port.vlans.classify(frame.header) {
-                        Ok(vlan) => (vlan, self.snapshot.learns_in(vlan.id())),
-                        Err(reason) => return Reading { dst, src, vlan: Vlan::NONE, refused: Some(reason) },
-                    },
-                };
-                let refused = if INSPECTS {
-                    self.look_into((dst, src), vlan, frame, &mut lately.findings)
-                } else {
-                    None
-                };
-                Reading { dst: dst.in_vlan(learned_in), src: src.in_vlan(learned_in), vlan, refused }
-            }
-            _ => Reading::none(DropReason::Runt),
-        }
-    }
-
-    /// Why the policies that look into frames refuse one, in their order.
-    #[inline]
-    fn look_into(
-        &mut self,
-        addresses: (Key, Key),
-        vlan: Vlan,
-        frame: &FrameIn<'_>,
-        findings: &mut Findings,
-    ) -> Option<DropReason> {
-        let Looks { acl, guards } = self.looks;
-        let by_lists = match acl {
-            Some(acl) => self.by_access_lists(acl, addresses, vlan, frame, findings),
-            None => None,
-        };
-        let guards = || if guards { guards::refusal(&self.port.policy, frame.header) } else { None };
-        by_lists.or_else(guards).or_else(|| self.ip_refusal(frame.header))
     }
 
     #[inline]

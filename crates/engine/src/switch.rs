@@ -1,8 +1,9 @@
 //! One switch: its MAC table, its snapshot, its events.
 
 use crate::{
-    EngineEvent, Entry, Millis, MulticastReport, PortIndex, PortPolicy, Question, Snapshot, TableConfig,
-    events::Events, key::Key, mac_table::MacTable, multicast::Multicast, snapshot::Port, state::PortState,
+    EngineEvent, Entry, Fetch, Millis, MulticastReport, PortIndex, PortPolicy, Question, Snapshot,
+    TableConfig, events::Events, key::Key, mac_table::MacTable, multicast::Multicast, snapshot::Port,
+    state::PortState,
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use model::MacKind;
@@ -15,6 +16,7 @@ pub struct Switch {
     pub(crate) events: Events,
     /// What the hashes of flows are keyed with.
     seed: [u64; 2],
+    fetch: Fetch,
     /// By port.
     pub(crate) states: Vec<PortState>,
     /// Set while the switch snoops.
@@ -30,9 +32,16 @@ impl Switch {
             table: MacTable::new(config, seed),
             events: Events::default(),
             seed,
+            fetch: |_| (),
             states: Vec::new(),
             multicast: None,
         }
+    }
+
+    /// The same, with a way to fetch what will be read soon.
+    #[must_use]
+    pub fn fetching_with(self, fetch: Fetch) -> Self {
+        Self { fetch, ..self }
     }
 
     /// Takes a new snapshot. Pinned and static entries follow it; what was learned on ports that are gone or guarded now
@@ -56,7 +65,7 @@ impl Switch {
             if !port.is_some_and(PortPolicy::remembers) {
                 *state = PortState::default();
             }
-            state.acl.follow(port.and_then(PortPolicy::acl), self.seed);
+            state.acl.follow(port.and_then(PortPolicy::acl), self.seed, self.fetch);
             let former = self.snapshot.policy(PortIndex(index as u16));
             state.leases.follow(former, port);
         }

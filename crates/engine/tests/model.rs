@@ -9,7 +9,7 @@ mod frames;
 mod naive;
 
 use engine::{
-    Acl, AclFrame, AclWay, EngineEvent, Entry, Flood, FrameIn, GuardAlso, Limits, Millis, PortIndex,
+    Acl, AclFrame, AclWay, Asked, EngineEvent, Entry, Flood, FrameIn, GuardAlso, Limits, Millis, PortIndex,
     PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict, Verdicts, Vlan,
 };
 use frames::{ACK, Carries, Ip, Part, SYN, Tcp, Upper};
@@ -320,12 +320,18 @@ fn deliver(
         if !acl.keeps_state() {
             return acl.judge(AclWay::In, frame.header).refused;
         }
-        let (mut known, mut judged) = (None, None);
-        let frames = std::iter::once(frame);
-        if switch.judge_leaving_known(to, acl, frames.clone(), now, |refused| known = Some(refused)) == 0 {
-            switch.judge_leaving(to, acl, frames, now, |refused| judged = Some(refused));
+        let (mut asked, mut found, now) = (Asked::default(), None, switch.moment(now));
+        let state = switch.acl_state(to).unwrap();
+        assert!(state.ask(AclWay::In, &mut asked, 7, frame));
+        let known = state.judge_known(AclWay::In, &mut asked, now, |at, finding| found = Some((at, finding)));
+        assert_eq!(known == 1, found.is_some());
+        if known == 0 {
+            let state = switch.acl_state_mut(to).unwrap();
+            state.judge_all(AclWay::In, &mut asked, 0, now, |at, finding| found = Some((at, finding)));
         }
-        known.or(judged).unwrap()
+        let (at, finding) = found.unwrap();
+        assert_eq!(at, 7);
+        finding.refused
     };
     let outcome = |(frame, verdict): (&FrameIn<'_>, &Verdict)| match *verdict {
         Verdict::Drop(reason) => vec![(ingress, Some(reason))],

@@ -332,7 +332,7 @@ fn icmp(version: IpVersion, bytes: &[u8]) -> Option<Icmp<'_>> {
 }
 
 #[inline]
-fn segment(bytes: &[u8], stated: usize) -> Option<Segment<'_>> {
+pub(crate) fn segment(bytes: &[u8], stated: usize) -> Option<Segment<'_>> {
     let fixed: &[u8; TCP_MIN_HEADER_LEN] = bytes.first_chunk()?;
     let long = |at: usize| u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
     let word = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);

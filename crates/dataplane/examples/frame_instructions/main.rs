@@ -54,6 +54,19 @@ enum Policies {
     Lists {
         flows: u16,
     },
+    /// A stateful rule for both directions, and so many flows.
+    Stateful {
+        flows: u16,
+    },
+}
+
+impl Policies {
+    const fn flows(self) -> u16 {
+        match self {
+            Self::None | Self::Guards => 1,
+            Self::Lists { flows } | Self::Stateful { flows } => flows,
+        }
+    }
 }
 
 const PLAIN: Stream = Stream {
@@ -66,7 +79,7 @@ const PLAIN: Stream = Stream {
     policies: Policies::None,
 };
 
-const STREAMS: [Stream; 10] = [
+const STREAMS: [Stream; 11] = [
     PLAIN,
     Stream { name: "split-64-batches-of-32", batch: 32, ..PLAIN },
     Stream { name: "split-64-no-guard", guard: false, ..PLAIN },
@@ -74,6 +87,7 @@ const STREAMS: [Stream; 10] = [
     Stream { name: "split-64-guards", policies: Policies::Guards, ..PLAIN },
     Stream { name: "split-64-lists", policies: Policies::Lists { flows: 1 }, ..PLAIN },
     Stream { name: "split-64-lists-128-flows", policies: Policies::Lists { flows: 128 }, ..PLAIN },
+    Stream { name: "split-64-128-flows", policies: Policies::Stateful { flows: 128 }, ..PLAIN },
     Stream { name: "split-1518", len: 1518, ..PLAIN },
     Stream { name: "packed-64", rings: Rings::Packed, ..PLAIN },
     Stream { name: "packed-64-batches-of-32", rings: Rings::Packed, batch: 32, ..PLAIN },
@@ -95,6 +109,7 @@ fn policy(port: PortIndex, stream: Stream) -> (PortIndex, PortPolicy) {
         Policies::Guards => {
             PortPolicy { vlan: VlanMode::Access(10), dhcp_guard: true, router_guard: true, ..vnic }
         }
+        Policies::Stateful { .. } => PortPolicy { acl: Some(Arc::new(Acl::new(&stateful(), 1000))), ..vnic },
         Policies::Lists { .. } => PortPolicy { acl: Some(Arc::new(Acl::new(&rules(), 0))), ..vnic },
     };
     (port, with_policies)
@@ -107,6 +122,10 @@ fn rules() -> Vec<AclRule> {
     });
     let last = ["both allow remote 10.0.0.0/8", "both allow udp weight 1"].map(str::to_owned);
     basic.chain(extended).chain(last).map(|rule| rule.parse().unwrap()).collect()
+}
+
+fn stateful() -> Vec<AclRule> {
+    ["both allow ip weight 9 stateful", "both deny ip weight 1"].map(|rule| rule.parse().unwrap()).into()
 }
 
 /// A datagram over IPv4, of one of so many flows.
@@ -136,7 +155,7 @@ fn main() {
         Guest::connect(&path, stream.rings)
     });
     let [sender, receiver] = &mut guests;
-    let flows = if let Policies::Lists { flows } = stream.policies { flows } else { 1 };
+    let flows = stream.policies.flows();
     sender.write_frames(stream.len, |slot| {
         (mac(RECEIVER), source(slot % stream.sources), datagram(slot % flows))
     });

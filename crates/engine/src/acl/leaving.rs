@@ -2,7 +2,7 @@
 
 use super::{Acl, AclFinding, AclFrame, AclState, AclWay, Meter};
 use crate::{Millis, PortIndex, PortPolicy, Snapshot, Switch};
-use model::{AclRule, DropReason};
+use model::AclRule;
 
 impl Snapshot {
     /// The access lists of a port that judge what leaves on it.
@@ -15,38 +15,23 @@ impl Snapshot {
 }
 
 impl Switch {
-    /// Why the access lists of `port`, which remember something, do not let frames leave on it: one after the other, as long as who only
-    /// reads may judge them; says how many it were. Where they no longer do, those by which the frames were judged so far decide alone.
-    pub fn judge_leaving_known<'f>(
-        &self,
-        port: PortIndex,
-        acl: &Acl,
-        frames: impl Iterator<Item = AclFrame<'f>> + Clone,
-        now: Millis,
-        mut refused: impl FnMut(Option<DropReason>),
-    ) -> usize {
-        let now = now.max(self.table.now());
-        match self.acl_state(port) {
-            Some(state) => state.judge_known(AclWay::In, frames, now, |finding| refused(finding.refused)),
-            None => frames.map(|frame| refused(acl.judge(AclWay::In, frame.header).refused)).count(),
-        }
+    /// What the access lists of `port` remember, where they do. Those by which a frame was judged so far decide alone where they no longer do.
+    #[inline]
+    #[must_use]
+    pub fn acl_state(&self, port: PortIndex) -> Option<&AclState> {
+        self.states.get(usize::from(port.0)).and_then(|state| state.acl.get())
     }
 
-    /// The same, whatever there is to be written.
-    pub fn judge_leaving<'f>(
-        &mut self,
-        port: PortIndex,
-        acl: &Acl,
-        frames: impl Iterator<Item = AclFrame<'f>> + Clone,
-        now: Millis,
-        mut refused: impl FnMut(Option<DropReason>),
-    ) {
-        let now = now.max(self.table.now());
-        let state = self.states.get_mut(usize::from(port.0)).and_then(|state| state.acl.get_mut());
-        match state {
-            Some(state) => state.judge_all(AclWay::In, frames, now, |finding| refused(finding.refused)),
-            None => frames.for_each(|frame| refused(acl.judge(AclWay::In, frame.header).refused)),
-        }
+    /// The same, to be written.
+    pub fn acl_state_mut(&mut self, port: PortIndex) -> Option<&mut AclState> {
+        self.states.get_mut(usize::from(port.0)).and_then(|state| state.acl.get_mut())
+    }
+
+    /// The moment at which frames are judged that leave at `now`: the clock does not go backwards.
+    #[inline]
+    #[must_use]
+    pub fn moment(&self, now: Millis) -> Millis {
+        now.max(self.table.now())
     }
 
     /// What the access lists of `port` would find about a frame that is to leave on it; `None` where they do not look.
@@ -69,9 +54,5 @@ impl Switch {
     #[must_use]
     pub fn flows(&self, port: PortIndex) -> usize {
         self.acl_state(port).map_or(0, AclState::flows)
-    }
-
-    fn acl_state(&self, port: PortIndex) -> Option<&AclState> {
-        self.states.get(usize::from(port.0)).and_then(|state| state.acl.get())
     }
 }

@@ -25,7 +25,7 @@ mod state;
 
 pub use lately::Findings;
 pub(crate) use state::PortAcl;
-pub use state::{AclState, Meter};
+pub use state::{AclState, Asked, Meter};
 
 use alloc::vec::Vec;
 use model::{AclAction, AclDirection, AclRule, DropReason};
@@ -87,6 +87,9 @@ impl PartialEq for Acl {
 impl Eq for Acl {}
 
 impl AclFinding {
+    /// A flow lets it pass.
+    const OF_FLOW: Self = Self { refused: None, rule: None, of_flow: true };
+
     const fn passed(by: Option<Done>) -> Self {
         Self { refused: None, rule: number(by), of_flow: false }
     }
@@ -177,6 +180,12 @@ impl Acl {
     #[must_use]
     pub const fn keeps_state(&self) -> bool {
         self.is_stateful || !self.meters.is_empty()
+    }
+
+    /// True where a frame of a flow passes whatever the rules say.
+    #[inline]
+    const fn is_for_flows_alone(&self, way: AclWay) -> bool {
+        self.is_stateful && self.side(way).is_extended
     }
 
     /// The rules as they were given; [`AclFinding::rule`] counts them.

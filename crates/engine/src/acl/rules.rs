@@ -44,6 +44,8 @@ pub(super) struct Entry {
 pub(super) struct Side {
     pub(super) macs: Macs,
     pub(super) classifier: Classifier,
+    /// None of them is a basic rule or a meter: what flows let pass need not be looked up in them.
+    pub(super) is_extended: bool,
     /// What the rules do, by their place in the classifier.
     done: Vec<Done>,
 }
@@ -79,9 +81,11 @@ impl Side {
             let mask = |words: usize| u64::MAX.checked_shr(64 - words as u32).unwrap_or(0);
             sections[section as usize] = mask(entries.len() / 64) & !mask(first);
         }
+        let is_extended =
+            macs.is_empty() && others.iter().all(|entry| Section::of(&entry.rule) == Section::Extended);
         let nothing = Done { action: AclAction::Allow, number: 0 };
         let done = entries.iter().map(|entry| entry.as_ref().map_or(nothing, Entry::done)).collect();
-        Self { macs: Macs::new(&macs), classifier: Classifier::new(&entries, sections), done }
+        Self { macs: Macs::new(&macs), classifier: Classifier::new(&entries, sections), is_extended, done }
     }
 
     /// What a rule does that matched.

@@ -2,20 +2,15 @@
 
 use super::{
     Acl, AclFinding, AclFrame, AclWay, Looked,
-    flows::{Flows, Own},
+    flows::{Flows, Own, Sought},
     rules::Section,
 };
-use crate::Millis;
+use crate::{Fetch, Millis};
 use alloc::{sync::Arc, vec::Vec};
-use core::{
-    hint::black_box,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-};
+use arrayvec::ArrayVec;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use model::AclRule;
 use wire::packet::{self, Network};
-
-/// Frames that are looked up together, so that the processor waits for the memory of all their flows at once.
-const TOGETHER: usize = 16;
 
 /// What a meter counted: frames that the lists let pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,10 +27,10 @@ pub(crate) struct PortAcl(Option<AclState>);
 
 impl PortAcl {
     /// Follows the port's lists. `seed` has to be random and secret.
-    pub(crate) fn follow(&mut self, acl: Option<&Arc<Acl>>, seed: [u64; 2]) {
+    pub(crate) fn follow(&mut self, acl: Option<&Arc<Acl>>, seed: [u64; 2], fetch: Fetch) {
         match (acl.filter(|acl| acl.keeps_state()), &mut self.0) {
             (Some(acl), Some(state)) => state.follow(acl),
-            (Some(acl), none) => *none = Some(AclState::new(Arc::clone(acl), seed)),
+            (Some(acl), none) => *none = Some(AclState::new(Arc::clone(acl), seed).fetching_with(fetch)),
             (None, state) => *state = None,
         }
     }
@@ -101,6 +96,13 @@ impl AclState {
         Self { flows: Flows::new(seed, acl.max_flows), acl, meters }
     }
 
+    /// The same, with a way to fetch what will be read soon.
+    #[must_use]
+    pub fn fetching_with(mut self, fetch: Fetch) -> Self {
+        self.flows.fetch_with(fetch);
+        self
+    }
+
     /// Takes other rules. A meter that stays keeps its counts, a flow is judged anew by its next frame.
     pub fn follow(&mut self, acl: &Arc<Acl>) {
         if Arc::ptr_eq(&self.acl, acl) {
@@ -116,49 +118,82 @@ impl AclState {
     /// What becomes of a frame, and remembers what is to be remembered of it.
     #[inline]
     pub fn judge(&mut self, way: AclWay, frame: &AclFrame<'_>, now: Millis) -> AclFinding {
-        let Self { acl, flows, meters } = self;
-        let network = packet::read(frame.header);
-        let own = own(acl, flows, way, frame, &network);
-        judge(acl, flows, meters, &Looked::new(acl.side(way), way, *frame, &network), own.as_ref(), now)
+        if self.acl.is_for_flows_alone(way) {
+            let mut sought = self.flows.seek(frame, way);
+            self.flows.approach(&mut sought);
+            if self.flows.let_pass(&sought, frame, way, now) {
+                return AclFinding::OF_FLOW;
+            }
+        }
+        self.read_and_remember(way, frame, now)
+    }
+
+    /// Puts a frame to those that are judged next, under a number of the caller's, and begins to look up its flow; false where there is no
+    /// room for it.
+    #[inline(always)]
+    pub fn ask<'f>(&self, way: AclWay, asked: &mut Asked<'f>, at: u16, frame: AclFrame<'f>) -> bool {
+        let by_flows = self.acl.is_for_flows_alone(way);
+        let sought = if by_flows { self.flows.seek(&frame, way) } else { Sought::NOTHING };
+        asked.0.try_push((at, frame, sought)).is_ok()
     }
 
     /// What becomes of frames, one after the other, as long as who only reads may do what is to be remembered of them: says how many it
     /// were. Of the one behind these nothing is done.
-    pub fn judge_known<'f>(
+    #[inline]
+    pub fn judge_known(
         &self,
         way: AclWay,
-        mut frames: impl Iterator<Item = AclFrame<'f>> + Clone,
+        asked: &mut Asked<'_>,
         now: Millis,
-        mut found: impl FnMut(AclFinding),
+        mut found: impl FnMut(u16, AclFinding),
     ) -> usize {
-        let Self { acl, flows, meters } = self;
-        let mut known = 0;
-        while let Some(together) = Together::read(acl, flows, way, frames.clone()) {
-            for (frame, (network, own)) in frames.by_ref().take(TOGETHER).zip(together.iter()) {
-                let looked = Looked::new(acl.side(way), way, frame, network);
-                let Some(finding) = judge_known(acl, flows, meters, &looked, own, now) else { return known };
-                known += 1;
-                found(finding);
-            }
+        asked.approach(&self.flows);
+        for (known, (at, frame, sought)) in asked.0.iter().enumerate() {
+            let passes = self.flows.let_pass(sought, frame, way, now);
+            let judged =
+                if passes { Some(AclFinding::OF_FLOW) } else { self.read_and_judge(way, frame, now) };
+            let Some(finding) = judged else { return known };
+            found(*at, finding);
         }
-        known
+        asked.len()
     }
 
-    /// What becomes of frames, one after the other, and remembers what is to be remembered of them.
-    pub fn judge_all<'f>(
+    /// What becomes of frames, but for the first so many, one after the other, and remembers what is to be remembered of them.
+    #[inline]
+    pub fn judge_all(
         &mut self,
         way: AclWay,
-        mut frames: impl Iterator<Item = AclFrame<'f>> + Clone,
+        asked: &mut Asked<'_>,
+        but: usize,
         now: Millis,
-        mut found: impl FnMut(AclFinding),
+        mut found: impl FnMut(u16, AclFinding),
     ) {
-        let Self { acl, flows, meters } = self;
-        while let Some(together) = Together::read(acl, flows, way, frames.clone()) {
-            for (frame, (network, own)) in frames.by_ref().take(TOGETHER).zip(together.iter()) {
-                let looked = Looked::new(acl.side(way), way, frame, network);
-                found(judge(acl, flows, meters, &looked, own, now));
-            }
+        asked.approach(&self.flows);
+        for (at, frame, sought) in asked.0.iter().skip(but) {
+            let passes = self.flows.let_pass(sought, frame, way, now);
+            let finding = if passes { AclFinding::OF_FLOW } else { self.read_and_remember(way, frame, now) };
+            found(*at, finding);
         }
+    }
+
+    /// The long way, which looks into the frame and asks the rules.
+    #[inline(never)]
+    fn read_and_judge(&self, way: AclWay, frame: &AclFrame<'_>, now: Millis) -> Option<AclFinding> {
+        let Self { acl, flows, meters } = self;
+        let network = packet::read(frame.header);
+        let own = own(acl, way, frame, &network);
+        let looked = Looked::new(acl.side(way), way, *frame, &network);
+        judge_known(acl, flows, meters, &looked, own.as_ref(), now)
+    }
+
+    /// The same, whatever is to be remembered.
+    #[inline(never)]
+    fn read_and_remember(&mut self, way: AclWay, frame: &AclFrame<'_>, now: Millis) -> AclFinding {
+        let Self { acl, flows, meters } = self;
+        let network = packet::read(frame.header);
+        let own = own(acl, way, frame, &network);
+        let looked = Looked::new(acl.side(way), way, *frame, &network);
+        judge(acl, flows, meters, &looked, own.as_ref(), now)
     }
 
     /// The meters and what they counted, in the order of the rules.
@@ -186,42 +221,42 @@ impl AclState {
 }
 
 /// The flow that a frame could be of, where there are flows.
-#[inline]
-fn own(acl: &Acl, flows: &Flows, way: AclWay, frame: &AclFrame<'_>, network: &Network<'_>) -> Option<Own> {
-    if acl.is_stateful { flows.own(network, way, frame.vlan) } else { None }
+fn own(acl: &Acl, way: AclWay, frame: &AclFrame<'_>, network: &Network<'_>) -> Option<Own> {
+    if acl.is_stateful { Flows::own(network, way, frame.vlan) } else { None }
 }
 
-/// Frames that were read, and the flows that they could be of.
-struct Together<'a> {
-    networks: [Network<'a>; TOGETHER],
-    own: [Option<Own>; TOGETHER],
-}
+/// Frames that lists which remember something are asked about together, as the memory of a hundred thousand flows is in no cache: where the
+/// look-ups begin is fetched for all of them before the first one goes on, and so is where they end.
+#[derive(Default)]
+pub struct Asked<'f>(ArrayVec<(u16, AclFrame<'f>, Sought), { Asked::MOST }>);
 
-impl<'a> Together<'a> {
-    /// Reads up to [`TOGETHER`] frames, and what the look-ups of their flows will read; `None` where there is no frame.
-    #[inline]
-    fn read(
-        acl: &Acl,
-        flows: &Flows,
-        way: AclWay,
-        frames: impl Iterator<Item = AclFrame<'a>>,
-    ) -> Option<Self> {
-        let mut together = Self { networks: [Network::Other; _], own: [None; _] };
-        let Self { networks, own: owns } = &mut together;
-        let mut count = 0;
-        for ((network, place), frame) in networks.iter_mut().zip(&mut *owns).zip(frames) {
-            *network = packet::read(frame.header);
-            *place = own(acl, flows, way, &frame, network);
-            count += 1;
-        }
-        // Reads of one kind follow each other closely: a processor that waits for one gets only so many instructions further.
-        let places = owns.each_ref().map(|own| own.as_ref().map(|own| flows.likely(own)));
-        black_box(places.into_iter().flatten().fold(0, |all, place| all ^ flows.touch(place)));
-        (count != 0).then_some(together)
+impl<'f> Asked<'f> {
+    /// No more than so many.
+    pub const MOST: usize = 64;
+
+    /// How many they are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&Network<'a>, Option<&Own>)> {
-        self.networks.iter().zip(self.own.iter().map(Option::as_ref))
+    /// True where there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// They, but for the first so many.
+    pub fn skip(&self, but: usize) -> impl Iterator<Item = (u16, &AclFrame<'f>)> {
+        self.0.iter().skip(but).map(|(at, frame, _)| (*at, frame))
+    }
+
+    /// Fetches where the look-ups of their flows begin, and then where they end, one right behind the other: the fewer instructions there are
+    /// between two of these, the more of them a processor has on their way.
+    #[inline]
+    fn approach(&mut self, flows: &Flows) {
+        self.0.iter().for_each(|(.., sought)| flows.begin(sought));
+        self.0.iter_mut().for_each(|(.., sought)| flows.approach(sought));
     }
 }
 

@@ -1,48 +1,40 @@
 //! Access lists among all else that decides about a frame. Those that remember something are not asked about what its addresses keep out, and
 //! where these are judged without the MAC table, about many frames at once.
 
-use super::{FrameIn, Memory, Run, Way};
+use super::{Addressed, FrameIn, Memory, READ_AHEAD, Reading, Run, Way};
 use crate::{
-    Acl, AclFinding, AclFrame, AclWay, Findings, Step, Vlan, guard::Admission, key::Key, snapshot::Port,
+    Acl, AclFinding, AclFrame, AclWay, Asked, Findings, Step, Vlan, guard::Admission, key::Key,
+    snapshot::Port,
 };
 use alloc::vec::Vec;
 use core::borrow::Borrow;
 use model::DropReason;
-use wire::ethernet;
 
-/// What lists found about frames that are read later, in their order.
+/// Frames that are read and judged together, by lists that remember something: so the flows of all of them are looked up at once.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    findings: Vec<AclFinding>,
+pub(super) struct Together {
+    readings: Vec<Reading>,
     taken: usize,
+    /// What the lists do not let pass.
+    refused: Vec<(u16, DropReason)>,
 }
 
-impl Found {
-    pub(super) fn clear(&mut self) {
-        self.findings.clear();
-        self.taken = 0;
-    }
-
-    pub(super) fn next(&mut self) -> Option<AclFinding> {
-        let found = self.findings.get(self.taken).copied();
+impl Together {
+    /// The next frame that was read.
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<Reading> {
+        let reading = self.readings.get(self.taken).copied();
         self.taken += 1;
-        found
+        reading
     }
 }
+
+const _: () = assert!(READ_AHEAD <= Asked::MOST);
 
 /// True where the addresses of a frame keep it out, as far as this is told without the MAC table.
 fn is_kept_out_by_policy(port: &Port, dst: Key, src: Key) -> bool {
     let is_reserved = dst.is_group() && port.is_reserved(dst.mac());
     !src.is_valid_source() || is_reserved || (port.guarded_alone && !port.may_send_from(src))
-}
-
-/// A frame as the lists of a port see it that are to judge it; `None` where they are not.
-fn asked<'f>(port: &Port, frame: &FrameIn<'f>) -> Option<AclFrame<'f>> {
-    let (dst, src) = Key::pair(frame.header.first_chunk()?);
-    let is_whole = frame.len as usize >= ethernet::HEADER_LEN && port.fits(frame.len, frame.header);
-    let vlan = port.vlans.classify(frame.header).ok().filter(|_| is_whole)?;
-    let judged = AclFrame { header: frame.header, len: frame.len, vlan: vlan.id() };
-    (!is_kept_out_by_policy(port, dst, src)).then_some(judged)
 }
 
 /// True for what access lists drop.
@@ -56,24 +48,15 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     pub(super) fn by_access_lists(
         &mut self,
         acl: &Acl,
-        (dst, src): (Key, Key),
+        addresses: (Key, Key),
         vlan: Vlan,
         frame: &FrameIn<'_>,
         findings: &mut Findings,
     ) -> Option<DropReason> {
-        let keeps_state = acl.keeps_state();
-        if keeps_state && self.is_kept_out(dst, src, vlan) {
-            return None;
-        }
-        let now = self.table().now();
-        let state = if keeps_state { self.memory.state() } else { None };
-        let finding = match state.and_then(|state| state.acl.get_mut()) {
-            Some(_) if let Some(found) = self.found.next() => found,
-            Some(state) => {
-                let frame = AclFrame { header: frame.header, len: frame.len, vlan: vlan.id() };
-                state.judge(AclWay::Out, &frame, now)
-            }
-            None => findings.judge(self.ingress, acl, AclWay::Out, frame.header),
+        let finding = if acl.keeps_state() {
+            self.judge_by_state(acl, addresses, vlan, frame)?
+        } else {
+            findings.judge(self.ingress, acl, AclWay::Out, frame.header)
         };
         self.memory.hold(Step::AccessLists { port: self.ingress, way: AclWay::Out, finding });
         finding.refused
@@ -85,17 +68,83 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         !self.port.guarded_alone && self.looks.acl.is_some_and(Acl::keeps_state)
     }
 
-    /// Has lists that remember something judge frames that are about to be read, if sources have no say in it: so the flows of all of
-    /// them are looked up at once.
-    pub(super) fn ask_lists<'f>(&mut self, frames: impl Iterator<Item: Borrow<FrameIn<'f>>> + Clone) {
-        let (now, port) = (self.table().now(), self.port);
-        self.found.clear();
-        if let Some(acl) = self.looks.acl
-            && acl.keeps_state()
-            && let Some(state) = self.memory.state().and_then(|state| state.acl.get_mut())
-        {
-            let asked = frames.filter_map(|frame| asked(port, frame.borrow()));
-            state.judge_all(AclWay::Out, asked, now, |finding| self.found.findings.push(finding));
+    /// What lists that remember something find about a frame; `None` where its addresses keep it out.
+    fn judge_by_state(
+        &mut self,
+        acl: &Acl,
+        (dst, src): (Key, Key),
+        vlan: Vlan,
+        frame: &FrameIn<'_>,
+    ) -> Option<AclFinding> {
+        if self.is_kept_out(dst, src, vlan) {
+            return None;
+        }
+        let now = self.table().now();
+        let frame = AclFrame { header: frame.header, len: frame.len, vlan: vlan.id() };
+        Some(match self.memory.state().and_then(|state| state.acl.get_mut()) {
+            Some(state) => state.judge(AclWay::Out, &frame, now),
+            None => acl.judge(AclWay::Out, frame.header),
+        })
+    }
+
+    /// True where lists remember what passes, and the MAC table has no say in it.
+    pub(super) fn lists_judge_together(&mut self) -> bool {
+        let is_remembered = self.memory.state().is_some_and(|state| state.acl.get().is_some());
+        is_remembered && self.port.guarded_alone && self.looks.acl.is_some_and(Acl::keeps_state)
+    }
+
+    /// Reads up to [`READ_AHEAD`] frames, and has lists judge those that their addresses do not keep out.
+    pub(super) fn read_together<'f>(&mut self, frames: impl Iterator<Item: Borrow<FrameIn<'f>>>) {
+        let Self { ingress, port, snapshot, untagged, memory, together, .. } = self;
+        let (port, snapshot, untagged, now) = (*port, *snapshot, *untagged, memory.table().now());
+        let Together { readings, taken, refused } = together;
+        readings.clear();
+        refused.clear();
+        *taken = 0;
+        let Some(state) = memory.state().and_then(|state| state.acl.get_mut()) else { return };
+        let mut asked = Asked::default();
+        // Most frames have the addresses of the one before.
+        let (mut last, mut is_asked) = ((Key::from_number(0), Key::from_number(0)), false);
+        for frame in frames {
+            let frame = frame.borrow();
+            let addressed = Self::addressed(port, snapshot, untagged, frame);
+            readings.push(addressed.map_or_else(|reading| reading, |addressed| addressed.refused(None)));
+            let Ok(Addressed { dst, src, vlan, .. }) = addressed else { continue };
+            if (dst, src) != last {
+                (last, is_asked) = ((dst, src), !is_kept_out_by_policy(port, dst, src));
+            }
+            if is_asked {
+                let at = (readings.len() - 1) as u16;
+                let frame = AclFrame { header: frame.header, len: frame.len, vlan: vlan.id() };
+                state.ask(AclWay::Out, &mut asked, at, frame);
+            }
+        }
+        let mut found = None;
+        state.judge_all(AclWay::Out, &mut asked, 0, now, |at, finding| {
+            found = Some(finding);
+            refused.extend(finding.refused.map(|reason| (at, reason)));
+        });
+        // Who wants to know has one frame.
+        if let Some(finding) = found {
+            memory.hold(Step::AccessLists { port: *ingress, way: AclWay::Out, finding });
+        }
+        for (at, reason) in refused.drain(..) {
+            readings[usize::from(at)].refused = Some(reason);
+        }
+    }
+
+    /// Has the policies behind lists look into these frames, where there are such policies.
+    pub(super) fn look_behind_lists_together<'f>(
+        &mut self,
+        frames: impl Iterator<Item: Borrow<FrameIn<'f>>>,
+    ) {
+        if !self.looks_behind_lists() {
+            return;
+        }
+        for (at, frame) in frames.enumerate() {
+            if self.together.readings[at].refused.is_none() {
+                self.together.readings[at].refused = self.look_behind_lists(frame.borrow().header);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The verdicts on a batch, by frame and by run.
 
-use super::{Lately, READ_AHEAD, Run, RunBuffer, Unheard, Verdict, lists::Found};
+use super::{Lately, READ_AHEAD, Run, RunBuffer, Unheard, Verdict, lists::Together};
 use crate::PortIndex;
 use alloc::vec::Vec;
 use core::{iter, ops::Deref};
@@ -15,7 +15,7 @@ pub struct Verdicts {
     pub(super) runs: RunBuffer,
     pub(super) lately: Lately,
     pub(super) lists: Vec<PortIndex>,
-    pub(super) found: Found,
+    pub(super) together: Together,
     pub(super) unheard: Vec<Unheard>,
 }
 
@@ -27,7 +27,7 @@ impl Default for Verdicts {
             runs: [Run::EMPTY; _],
             lately: Lately::default(),
             lists: Vec::new(),
-            found: Found::default(),
+            together: Together::default(),
             unheard: Vec::new(),
         }
     }

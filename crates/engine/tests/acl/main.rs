@@ -8,3 +8,4 @@ mod naive;
 mod port;
 mod sources;
 mod tcp;
+mod together;

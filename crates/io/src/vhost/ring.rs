@@ -39,6 +39,7 @@ use super::{
     places::{Notes, Place},
     split::Split,
 };
+use crate::fetch::fetch_line;
 use std::{ops::Range, sync::Arc};
 
 /// Largest ring of either format (virtio 1.2, 2.7 and 2.8).
@@ -276,27 +277,8 @@ impl Ring {
 #[inline(always)]
 pub(super) fn prefetch(piece: crate::piece::Piece, writable: bool) {
     let at = piece.at.as_ptr().cast_const();
-    fetch(at, false);
-    fetch(at.wrapping_add(64), writable);
-}
-
-/// Fetches a cache line, to be read or to be written.
-#[inline(always)]
-pub(super) fn fetch(at: *const u8, writable: bool) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch of any address is allowed and never faults.
-        unsafe {
-            if writable {
-                _mm_prefetch::<_MM_HINT_ET0>(at.cast())
-            } else {
-                _mm_prefetch::<_MM_HINT_T0>(at.cast())
-            }
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (at, writable);
+    fetch_line(at, false);
+    fetch_line(at.wrapping_add(64), writable);
 }
 
 #[cfg(test)]

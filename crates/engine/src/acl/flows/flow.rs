@@ -126,6 +126,18 @@ impl Flow {
         store(&self.expires, now.0.saturating_add(idle));
     }
 
+    /// The same for one that is neither new nor at its end, nor of fragments.
+    #[inline]
+    pub(super) fn prolong(&self, now: Millis) {
+        store(&self.expires, now.0.saturating_add(u64::from(self.idle) * 1000));
+    }
+
+    /// True where any packet that goes this way belongs to it and changes nothing.
+    #[inline]
+    pub(super) fn takes_plain(&self, way: AclWay) -> bool {
+        self.stage() == ANSWERED || (self.stage() == UNANSWERED && self.opened() == way)
+    }
+
     #[inline]
     pub(super) fn has_expired(&self, now: Millis) -> bool {
         self.expires.load(Relaxed) <= now.0

@@ -2,26 +2,28 @@
 
 use crate::{
     acl::AclWay,
-    hash::{Seed, hash_words},
+    hash::{Hashing, Seed, hash_words, quick},
 };
 use wire::{
-    IpVersion,
+    FiveTuple, IpVersion,
     packet::{Addresses, Icmp, Packet, Part, Transport},
 };
 
 /// Types of echo requests and of replies.
 const ECHO: [(u8, u8); 2] = [(8, 0), (128, 129)];
-/// The bits of [`Key::rest`] that say what it is a key of.
-const V6: u64 = 1;
-const FRAGMENT: u64 = 2;
-const OUT: u64 = 4;
+/// The bits of [`Key::rest`] that say what it is a key of: 4 or 6 in the second byte, and above it what only datagrams in fragments have.
+const V4: u64 = 4 << 8;
+const V6: u64 = 6 << 8;
+const IS_V6: u64 = V6 & !V4;
+const FRAGMENT: u64 = 1 << 12;
+const OUT: u64 = 1 << 13;
 
 /// A flow's ends, its protocol and its VLAN. Or those of a datagram in fragments, and its identification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     /// Of IPv4 both are in the first word.
     addresses: [u64; 4],
-    /// Ports at the vNIC's end and at the other one, VLAN, protocol, what it is.
+    /// Ports at the vNIC's end and at the other one, VLAN, what it is, protocol.
     rest: u64,
 }
 
@@ -45,7 +47,7 @@ impl Key {
         let (addresses, version) = match addresses {
             Addresses::V4(src, dst) => {
                 let (local, remote) = if swap { (dst, src) } else { (src, dst) };
-                ([u64::from(local) << 32 | u64::from(remote), 0, 0, 0], 0)
+                ([u64::from(local) << 32 | u64::from(remote), 0, 0, 0], V4)
             }
             Addresses::V6(src, dst) => {
                 let (local, remote) = if swap { (dst, src) } else { (src, dst) };
@@ -55,7 +57,7 @@ impl Key {
         };
         let (local, remote) = if swap { (ports.1, ports.0) } else { ports };
         let ports = u64::from(local) << 48 | u64::from(remote) << 32;
-        Some(Self { addresses, rest: ports | u64::from(vlan) << 16 | u64::from(protocol) << 8 | version })
+        Some(Self { addresses, rest: ports | u64::from(vlan) << 16 | version | u64::from(protocol) })
     }
 
     /// The key of the flow that a packet belongs to, if it can. What has no ports to look at has none; nor has a segment in
@@ -76,6 +78,23 @@ impl Key {
             Transport::Other(protocol) => Some((key((0, 0), *protocol)?, Role::Plain)),
             Transport::Tcp(_) | Transport::Hidden(_) => None,
         }
+    }
+
+    /// The same of a packet by its five-tuple.
+    #[inline]
+    pub(super) fn of_tuple(tuple: &FiveTuple, way: AclWay, vlan: u16) -> (Self, Role) {
+        let ([a, b, c, d], upper) = tuple.words();
+        // Both ends change places.
+        let swap = u32::from(way == AclWay::In);
+        let addresses = match (tuple.is_v4(), way) {
+            (true, _) => [a.rotate_left(32 * swap), 0, 0, 0],
+            (false, AclWay::Out) => [a, b, c, d],
+            (false, AclWay::In) => [c, d, a, b],
+        };
+        let ports = ((upper >> 32) as u32).rotate_left(16 * swap);
+        let rest = u64::from(ports) << 32 | u64::from(vlan) << 16 | upper & 0xffff_ffff;
+        let role = if tuple.protocol() == wire::ip::TCP { Role::Tcp } else { Role::Plain };
+        (Self { addresses, rest }, role)
     }
 
     /// The key of the datagram that a fragment is of, where it is one.
@@ -125,13 +144,14 @@ impl Key {
         Some((key, number))
     }
 
-    #[inline]
-    pub(super) fn hash(&self, seed: Seed) -> u64 {
-        let [a, b, c, d] = self.addresses;
-        if !self.is_v6() {
-            hash_words(seed, [a, self.rest])
-        } else {
-            hash_words(seed, [a, b, c, d, self.rest])
+    /// Its words are handed on one by one: a key that is written to memory in words to be read in halves stalls the processor.
+    #[inline(always)]
+    pub(super) fn hash(&self, seed: Seed, hashing: Hashing) -> u64 {
+        let ([a, b, c, d], rest) = (self.addresses, self.rest);
+        match hashing {
+            Hashing::Quick if !self.is_v6() => quick(seed, [a, rest]),
+            Hashing::Quick => quick_v6(seed, (a, b), (c, d), rest),
+            Hashing::Strong => strong(seed, (a, b), (c, d), rest),
         }
     }
 
@@ -148,7 +168,7 @@ impl Key {
 
     #[inline]
     pub(super) const fn is_v6(&self) -> bool {
-        self.rest & V6 != 0
+        is_v6(self.parts().0)
     }
 
     pub(super) const fn is_fragment(&self) -> bool {
@@ -156,7 +176,7 @@ impl Key {
     }
 
     const fn protocol(&self) -> u8 {
-        (self.rest >> 8) as u8
+        self.rest as u8
     }
 
     /// A packet that opens such a flow, as rules see it.
@@ -164,11 +184,11 @@ impl Key {
         let [a, b, c, d] = self.addresses;
         let both = |high: u64, low: u64| u128::from(high) << 64 | u128::from(low);
         let turn = way == AclWay::In;
-        let addresses = match self.rest & V6 {
-            0 if turn => Addresses::V4(a as u32, (a >> 32) as u32),
-            0 => Addresses::V4((a >> 32) as u32, a as u32),
-            _ if turn => Addresses::V6(both(c, d), both(a, b)),
-            _ => Addresses::V6(both(a, b), both(c, d)),
+        let addresses = match (self.is_v6(), turn) {
+            (false, true) => Addresses::V4(a as u32, (a >> 32) as u32),
+            (false, false) => Addresses::V4((a >> 32) as u32, a as u32),
+            (true, true) => Addresses::V6(both(c, d), both(a, b)),
+            (true, false) => Addresses::V6(both(a, b), both(c, d)),
         };
         let (local, remote) = ((self.rest >> 48) as u16, (self.rest >> 32) as u16);
         let ports = if turn { (remote, local) } else { (local, remote) };
@@ -176,7 +196,7 @@ impl Key {
     }
 
     fn transport(&self, ports: (u16, u16)) -> Transport<'static> {
-        let version = if self.rest & V6 == 0 { IpVersion::V4 } else { IpVersion::V6 };
+        let version = if self.is_v6() { IpVersion::V6 } else { IpVersion::V4 };
         let echo = |kind| Transport::Icmp(Icmp { version, kind, code: 0, id: ports.0, body: &[] });
         match (version, self.protocol()) {
             // To rules TCP and UDP differ by the protocol alone.
@@ -187,6 +207,23 @@ impl Key {
             (_, protocol) => Transport::Other(protocol),
         }
     }
+}
+
+/// True where these are the first words of a key of IPv6.
+#[inline]
+pub(super) const fn is_v6([_, rest]: [u64; 2]) -> bool {
+    rest & IS_V6 != 0
+}
+
+#[inline(never)]
+fn quick_v6(seed: Seed, (a, b): (u64, u64), (c, d): (u64, u64), rest: u64) -> u64 {
+    let [k0, k1] = seed;
+    quick(seed, [quick(seed, [a, b]) ^ quick([k1, k0], [c, d]), rest])
+}
+
+#[inline(never)]
+fn strong(seed: Seed, (a, b): (u64, u64), (c, d): (u64, u64), rest: u64) -> u64 {
+    if rest & IS_V6 != 0 { hash_words(seed, [a, b, c, d, rest]) } else { hash_words(seed, [a, rest]) }
 }
 
 /// What an ICMP message is to a flow; none but echoes makes one.
@@ -204,5 +241,46 @@ const fn is_error(icmp: &Icmp<'_>) -> bool {
     match icmp.version {
         IpVersion::V4 => matches!(icmp.kind, 3 | 11 | 12),
         IpVersion::V6 => matches!(icmp.kind, 1..=4),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use proptest::{array, prelude::*};
+    use std::vec::Vec;
+    use wire::packet::{self, Network};
+
+    fn frame(v6: bool, protocol: u8, addresses: [u8; 32], ports: [u8; 4]) -> Vec<u8> {
+        let upper = [&ports[..], &[0, 0, 0, 1, 0, 0, 0, 1, 0x50, 16, 0, 9, 0, 0, 0, 0]].concat();
+        match v6 {
+            true => {
+                [&[2; 12], &[0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, protocol, 64][..], &addresses, &upper].concat()
+            }
+            false => {
+                let ip = [8, 0, 0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, protocol, 0, 0];
+                [&[2; 12], &ip[..], &addresses[..8], &upper].concat()
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_five_tuple_gives_the_key_that_looking_into_the_frame_gives(
+            v6: bool,
+            tcp: bool,
+            out: bool,
+            addresses in array::uniform32(any::<u8>()),
+            ports: [u8; 4],
+            vlan in 0..4096u16,
+        ) {
+            let frame = frame(v6, if tcp { wire::ip::TCP } else { wire::ip::UDP }, addresses, ports);
+            let way = if out { AclWay::Out } else { AclWay::In };
+            let Network::Ip(packet) = packet::read(&frame) else { panic!("{frame:?}") };
+            let tuple = FiveTuple::of(&frame);
+            let by_tuple = tuple.map(|tuple| Key::of_tuple(&tuple, way, vlan));
+            prop_assert_eq!(by_tuple, Key::of_packet(&packet, way, vlan));
+        }
     }
 }

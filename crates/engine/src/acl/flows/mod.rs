@@ -18,14 +18,17 @@ mod places;
 mod table;
 mod tcp;
 
-use super::{Acl, AclFinding, AclWay, Looked, rules::Section};
-use crate::{Millis, hash::Seed};
+use super::{Acl, AclFinding, AclFrame, AclWay, Looked, rules::Section};
+use crate::{Fetch, Millis, hash::Seed};
 use flow::{Flow, Kind};
 use key::{Key, Role};
 use model::{AclAction, DropReason};
-use table::{Hashed, Slot, Table};
+use table::{Slot, Table};
 use tcp::{Connection, OPENER, Place, RESPONDER};
-use wire::packet::{Network, Packet, Part, Transport};
+use wire::{
+    FiveTuple,
+    packet::{Network, Packet, Part, Segment, Transport},
+};
 
 /// Bytes of a TCP header that a later fragment may not overlap (RFC 3128): all but its options.
 const TCP_HEADER: u16 = 20;
@@ -51,13 +54,35 @@ enum Known {
 /// Which flow a packet could be of by its own ends, and what it would be to it.
 #[derive(Clone, Copy)]
 pub(super) struct Own {
-    key: Hashed,
+    key: Key,
     role: Role,
+}
+
+/// The flow that a frame could be of by its five-tuple, while it is looked up. Of the key what of IPv4 is all: so that many of these take
+/// little of the first cache.
+#[derive(Clone, Copy)]
+pub(super) struct Sought {
+    key: [u64; 2],
+    hash: u64,
+    /// Where it probably is.
+    likely: Slot,
+    /// `None` where there is no five-tuple.
+    role: Option<Role>,
+}
+
+const _: () = assert!(size_of::<Sought>() == 32);
+
+impl Sought {
+    pub(super) const NOTHING: Self = Self { key: [0; 2], hash: 0, likely: Slot::MAX, role: None };
 }
 
 impl Flows {
     pub(super) fn new(seed: Seed, quota: u32) -> Self {
-        Self { table: Table::new(seed, quota as usize), generation: 0 }
+        Self { table: Table::new(seed, |_| (), quota as usize), generation: 0 }
+    }
+
+    pub(super) const fn fetch_with(&mut self, fetch: Fetch) {
+        self.table.fetch_with(fetch);
     }
 
     /// Notes that the rules are others now.
@@ -79,24 +104,65 @@ impl Flows {
     }
 
     /// The flow that a frame could be of.
-    #[inline]
-    pub(super) fn own(&self, network: &Network<'_>, way: AclWay, vlan: u16) -> Option<Own> {
+    pub(super) fn own(network: &Network<'_>, way: AclWay, vlan: u16) -> Option<Own> {
         let Network::Ip(packet) = network else { return None };
         if matches!(packet.part, Part::Later { .. }) {
             return None;
         }
         let (key, role) = Key::of_packet(packet, way, vlan)?;
-        Some(Own { key: self.table.hashed(key), role })
+        Some(Own { key, role })
     }
 
-    #[inline]
-    pub(super) fn likely(&self, own: &Own) -> Slot {
-        self.table.likely(&own.key)
+    /// What the flow of a frame is looked up by.
+    #[inline(always)]
+    pub(super) fn seek(&self, frame: &AclFrame<'_>, way: AclWay) -> Sought {
+        let Some(tuple) = FiveTuple::of(frame.header) else { return Sought::NOTHING };
+        let (key, role) = Key::of_tuple(&tuple, way, frame.vlan);
+        let hash = self.table.hash(&key);
+        Sought { key: key.parts().0, hash, likely: Slot::MAX, role: Some(role) }
     }
 
-    #[inline]
-    pub(super) fn touch(&self, slot: Slot) -> u64 {
-        self.table.touch(slot)
+    /// Fetches what the look-up will read first.
+    #[inline(always)]
+    pub(super) fn begin(&self, sought: &Sought) {
+        if sought.role.is_some() {
+            self.table.begin(sought.hash);
+        }
+    }
+
+    /// Notes where the look-up will probably end, and fetches that.
+    #[inline(always)]
+    pub(super) fn approach(&self, sought: &mut Sought) {
+        if sought.role.is_some() {
+            sought.likely = self.table.likely(sought.hash, sought.key);
+        }
+    }
+
+    /// The short way of what passes most: true for a frame of a flow that is where it was expected, and of which its rules need not be
+    /// asked. Otherwise nothing was done.
+    #[inline(always)]
+    pub(super) fn let_pass(&self, sought: &Sought, frame: &AclFrame<'_>, way: AclWay, now: Millis) -> bool {
+        let Some(flow) = self.table.flow_at(sought.likely, sought.key) else { return false };
+        let is_current = flow.generation == self.generation && !flow.has_expired(now);
+        if !is_current || (key::is_v6(sought.key) && !self.is_of(sought.likely, frame, way)) {
+            return false;
+        }
+        let belongs = match sought.role {
+            Some(Role::Plain) => flow.takes_plain(way),
+            Some(Role::Tcp) => takes_segment(flow, way, frame.header),
+            _ => false,
+        };
+        if belongs {
+            flow.prolong(now);
+        }
+        belongs
+    }
+
+    /// True where the flow at a place is that of a frame, all of the key compared.
+    #[inline(never)]
+    fn is_of(&self, slot: Slot, frame: &AclFrame<'_>, way: AclWay) -> bool {
+        let key = FiveTuple::of(frame.header).map(|tuple| Key::of_tuple(&tuple, way, frame.vlan).0);
+        key.is_some_and(|key| self.table.is_of(slot, &key))
     }
 
     /// What the extended rules and the flows that they made say of a frame, where no more changes by it than a flow's time and bounds.
@@ -118,12 +184,13 @@ impl Flows {
         if flow.generation != self.generation || flow.has_expired(now) {
             return None;
         }
-        let known = take_known(flow, looked.way, *role, &packet.transport)?;
+        let segment = if let Transport::Tcp(segment) = &packet.transport { Some(segment) } else { None };
+        let known = take_known(flow, looked.way, *role, segment)?;
         if !matches!(known, Known::Belongs) {
             return self.by_rules_known(looked, &known);
         }
         flow.refresh(now);
-        Some(AclFinding { of_flow: true, ..AclFinding::passed(None) })
+        Some(AclFinding::OF_FLOW)
     }
 
     /// What the rules say of a packet that no flow lets pass, unless it may begin one.
@@ -150,7 +217,7 @@ impl Flows {
         let Network::Ip(packet) = looked.network else { return looked.by_extended_rules() };
         let known = self.known(acl, looked, own, packet, now);
         let finding = match known {
-            Known::Belongs => AclFinding { of_flow: true, ..AclFinding::passed(None) },
+            Known::Belongs => AclFinding::OF_FLOW,
             Known::No | Known::Foreign => self
                 .by_rules_known(looked, &known)
                 .unwrap_or_else(|| self.by_stateful_rule(looked, own, packet, now)),
@@ -178,15 +245,15 @@ impl Flows {
     }
 
     /// The flow of this key, if it may still be there by the rules.
-    fn find(&mut self, acl: &Acl, key: &Hashed, now: Millis) -> Option<Slot> {
+    fn find(&mut self, acl: &Acl, key: &Key, now: Millis) -> Option<Slot> {
         let slot = self.table.find(key, now)?;
         let generation = self.generation;
         let flow = self.table.flow_mut(slot)?;
         if flow.generation == generation {
             return Some(slot);
         }
-        let idle = acl.lets_open(&Network::Ip(key.key.opening(flow.opened())), flow.opened());
-        match idle.filter(|_| !key.key.is_fragment()) {
+        let idle = acl.lets_open(&Network::Ip(key.opening(flow.opened())), flow.opened());
+        match idle.filter(|_| !key.is_fragment()) {
             Some(idle) => (flow.idle, flow.generation) = (idle, generation),
             None => {
                 self.table.remove(slot);
@@ -285,7 +352,6 @@ impl Flows {
         }
         let of_tcp = matches!(packet.transport, Transport::Tcp(_));
         let flow = Flow::new(Kind::Fragments { of_tcp }, looked.way, u16::MAX, self.generation, now);
-        let key = self.table.hashed(key);
         if let Some(former) = self.table.find(&key, now) {
             self.table.remove(former);
         }
@@ -299,7 +365,7 @@ impl Flows {
         offset: u16,
         now: Millis,
     ) -> Known {
-        let key = Key::of_fragment(packet, looked.way, looked.frame.vlan).map(|key| self.table.hashed(key));
+        let key = Key::of_fragment(packet, looked.way, looked.frame.vlan);
         let found = key.and_then(|key| self.table.find(&key, now));
         let flow = found.and_then(|slot| self.table.flow(slot));
         match flow.filter(|flow| flow.generation == self.generation).map(Flow::kind) {
@@ -314,7 +380,6 @@ impl Flows {
         let Transport::Icmp(icmp) = &packet.transport else { return Known::No };
         let quoted = Key::quoted(packet, icmp, looked.way, looked.frame.vlan);
         let Some((key, number)) = quoted else { return Known::No };
-        let key = self.table.hashed(key);
         let Some(flow) = self.find(acl, &key, now).and_then(|slot| self.table.flow(slot)) else {
             return Known::No;
         };
@@ -329,13 +394,20 @@ impl Flows {
     }
 }
 
+/// True for a segment that is at its place in a connection, which only its bounds change by.
+#[inline]
+fn takes_segment(flow: &Flow, way: AclWay, head: &[u8]) -> bool {
+    let segment = FiveTuple::segment(head);
+    matches!(take_known(flow, way, Role::Tcp, segment.as_ref()), Some(Known::Belongs))
+}
+
 /// Judges a packet by the flow it could be of, where no more changes by it than the bounds of a connection. Otherwise `None`, with nothing
 /// done.
 #[inline]
-fn take_known(flow: &Flow, way: AclWay, role: Role, transport: &Transport<'_>) -> Option<Known> {
+fn take_known(flow: &Flow, way: AclWay, role: Role, segment: Option<&Segment<'_>>) -> Option<Known> {
     let from = if flow.opened() == way { OPENER } else { RESPONDER };
-    let is_part = match (flow.kind(), role, transport) {
-        (Kind::Tcp(mut connection), Role::Tcp, Transport::Tcp(segment)) => {
+    let is_part = match (flow.kind(), role, segment) {
+        (Kind::Tcp(mut connection), Role::Tcp, Some(segment)) => {
             if !connection.is_in_the_midst(segment) {
                 return None;
             }
@@ -346,7 +418,7 @@ fn take_known(flow: &Flow, way: AclWay, role: Role, transport: &Transport<'_>) -
             is_part
         }
         (Kind::Unanswered, ..) if from == RESPONDER => return None,
-        (Kind::Unanswered | Kind::Answered, role, _) => may_send(role, from),
+        (Kind::Unanswered | Kind::Answered, ..) => may_send(role, from),
         _ => false,
     };
     Some(if is_part { Known::Belongs } else { Known::Foreign })
@@ -358,5 +430,51 @@ const fn may_send(role: Role, from: usize) -> bool {
         Role::Openers => from == OPENER,
         Role::Responders => from == RESPONDER,
         Role::Tcp => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::vec::Vec;
+
+    const NOW: Millis = Millis(5);
+
+    /// A datagram between two hosts that differ in the last byte of one of their addresses, and in all that is in front of it only by version.
+    fn datagram(v6: bool, last: u8) -> Vec<u8> {
+        let udp = [3, 232, 0, 53, 0, 8, 0, 0];
+        match v6 {
+            true => {
+                let (src, dst) = ([0x20; 16], [[0x20; 15].as_slice(), &[last]].concat());
+                [&[2; 12], &[0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, 17, 64][..], &src, &dst, &udp].concat()
+            }
+            false => {
+                let ip = [8, 0, 0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, last];
+                [&[2; 12], &ip[..], &udp].concat()
+            }
+        }
+    }
+
+    fn sought(flows: &Flows, header: &[u8], likely: Slot) -> bool {
+        let frame = AclFrame { header, len: 60, vlan: 0 };
+        let sought = Sought { likely, ..flows.seek(&frame, AclWay::Out) };
+        flows.let_pass(&sought, &frame, AclWay::Out, NOW)
+    }
+
+    #[test]
+    fn the_short_way_lets_nothing_pass_but_a_frame_of_the_flow_at_that_place_while_its_rules_stay() {
+        for v6 in [false, true] {
+            let mut flows = Flows::new([1, 2], 10);
+            let (own, other) = (datagram(v6, 2), datagram(v6, 3));
+            let (key, _) = Key::of_tuple(&FiveTuple::of(&own).unwrap(), AclWay::Out, 0);
+            flows.table.insert(&key, Flow::new(Kind::Unanswered, AclWay::Out, 9, 0, NOW), NOW);
+            let place = flows.table.place(&key).unwrap();
+            assert!(sought(&flows, &own, place));
+            assert!(!sought(&flows, &other, place), "of another key, IPv6: {v6}");
+            assert!(!sought(&flows, &own, place + 1) && !sought(&flows, &own, Slot::MAX));
+            flows.follow(10);
+            assert!(!sought(&flows, &own, place), "the rules are others now");
+        }
     }
 }

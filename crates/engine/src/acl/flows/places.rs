@@ -2,6 +2,7 @@
 
 use super::{flow::Flow, key::Key};
 use alloc::vec::Vec;
+use core::ptr;
 
 /// The number of a flow's place.
 pub(super) type Slot = u32;
@@ -110,10 +111,10 @@ impl Places {
         self.chunks.get_mut(chunk)?.cold.get_mut(at)
     }
 
-    /// A number that depends on what a look-up reads at a place.
+    /// Where what a look-up reads of a place lies.
     #[inline]
-    pub(super) fn touch(&self, slot: Slot) -> u64 {
-        self.hot(slot).map_or(0, |hot| hot.key[1])
+    pub(super) fn at(&self, slot: Slot) -> Option<*const u8> {
+        self.hot(slot).map(|hot| ptr::from_ref(hot).cast())
     }
 
     #[inline]
@@ -131,6 +132,12 @@ impl Places {
         let (first, rest) = key.parts();
         self.hot(slot).is_some_and(|hot| hot.key == first)
             && (!key.is_v6() || self.cold(slot).is_some_and(|cold| cold.key == rest))
+    }
+
+    /// The flow at a place, if its key has these first words.
+    #[inline]
+    pub(super) fn flow_at(&self, slot: Slot, key: [u64; 2]) -> Option<&Flow> {
+        self.hot(slot).filter(|hot| hot.key == key).map(|hot| &hot.flow)
     }
 
     /// The key of the flow at a place.

@@ -3,6 +3,9 @@
 //! Who fills the table harms nobody but the port: at its quota a new flow takes the place of the oldest one that has not been
 //! answered, so a flood of SYNs runs against itself; where all have been answered, there is no place.
 //!
+//! Keys are hashed quickly, until one finds its place so far from home that somebody must have chosen it: then an index is made that is
+//! hashed strongly (`crate::hash`), and all move over to it as to a larger one.
+//!
 //! A flow takes 96 bytes, and 8 to 32 in the index. Nothing here touches all flows at once, which would take tens of milliseconds for a
 //! million: when there is a larger index, what is in the one before it moves over in small steps.
 
@@ -12,11 +15,11 @@ use super::{
     places::{NIL, Places},
 };
 use crate::{
-    Millis,
-    hash::Seed,
+    Fetch, Millis,
+    hash::{Hashing, Seed},
     index::{Index, Unfinished},
 };
-use core::ops::Range;
+use core::{ops::Range, ptr};
 
 pub(super) use super::places::Slot;
 
@@ -36,25 +39,39 @@ const SWEEP_AT_QUOTA: usize = 64;
 /// Once there are no flows: places to be looked at for each chunk of memory that is let go of. A new flow lets go of none.
 const PLACES_A_CHUNK: usize = 16;
 
-/// A key and its hash in this table.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Hashed {
-    pub(super) key: Key,
-    hash: u64,
+/// How far from home a key is that was chosen to be: of a million that were not, one is with a chance of 1e-5.
+const CROWD: usize = 128;
+
+/// An index, and how its keys are hashed.
+#[derive(Clone, Debug)]
+struct Keyed {
+    index: Index,
+    hashing: Hashing,
+    seed: Seed,
+}
+
+impl Keyed {
+    #[inline]
+    fn hash(&self, key: &Key) -> u64 {
+        key.hash(self.seed, self.hashing)
+    }
 }
 
 /// The flows of one port. Takes no memory before the first one.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     seed: Seed,
+    fetch: Fetch,
+    /// How the next index will be hashed.
+    hashing: Hashing,
     quota: usize,
-    index: Option<Index>,
+    index: Option<Keyed>,
     /// How many flows the index is made for.
     size: usize,
     /// The next one, while it is made.
     next: Option<Unfinished>,
     /// The index before it, with those that are still to be moved: they are at these places.
-    former: Option<Index>,
+    former: Option<Keyed>,
     to_move: Range<Slot>,
     places: Places,
     /// Flows that were not answered yet, oldest first.
@@ -70,11 +87,13 @@ struct Ends {
 }
 
 impl Table {
-    pub(super) const fn new(seed: Seed, quota: usize) -> Self {
+    pub(super) const fn new(seed: Seed, fetch: Fetch, quota: usize) -> Self {
         let unanswered = Ends { head: NIL, tail: NIL };
         let places = Places::new();
         Self {
             seed,
+            fetch,
+            hashing: Hashing::Quick,
             quota,
             index: None,
             size: 0,
@@ -85,6 +104,10 @@ impl Table {
             unanswered,
             hand: 0,
         }
+    }
+
+    pub(super) const fn fetch_with(&mut self, fetch: Fetch) {
+        self.fetch = fetch;
     }
 
     /// Another quota; what is there already stays until its time has come.
@@ -101,37 +124,61 @@ impl Table {
     pub(super) fn bytes(&self) -> usize {
         let indexes = self.index.iter().chain(&self.former);
         let next = self.next.as_ref().map_or(0, Unfinished::bytes);
-        indexes.map(Index::bytes).sum::<usize>() + next + self.places.bytes()
+        indexes.map(|keyed| keyed.index.bytes()).sum::<usize>() + next + self.places.bytes()
     }
 
-    #[inline]
-    pub(super) fn hashed(&self, key: Key) -> Hashed {
-        Hashed { hash: key.hash(self.seed), key }
+    /// The hash of a key in the index.
+    #[inline(always)]
+    pub(super) fn hash(&self, key: &Key) -> u64 {
+        self.index.as_ref().map_or(0, |keyed| keyed.hash(key))
     }
 
-    /// The place that a look-up will probably end at. To ask for several before the first look-up has the processor wait for their
-    /// memory at once.
-    #[inline]
-    pub(super) fn likely(&self, key: &Hashed) -> Slot {
-        self.index.as_ref().and_then(|index| index.first_slot(key.hash)).unwrap_or(NIL)
+    /// Fetches where the look-up of this hash begins.
+    #[inline(always)]
+    pub(super) fn begin(&self, hash: u64) {
+        if let Some(keyed) = &self.index {
+            (self.fetch)(ptr::from_ref(keyed.index.first_word(hash)).cast());
+        }
     }
 
-    /// A number that depends on what a look-up reads there.
+    /// The place that a look-up will probably end at of this hash, of a key of these words. It is fetched.
+    #[inline(always)]
+    pub(super) fn likely(&self, hash: u64, key: [u64; 2]) -> Slot {
+        let found = self.index.as_ref().and_then(|keyed| keyed.index.likely(hash));
+        let slot = found.or_else(|| self.likely_in_former(key)).unwrap_or(NIL);
+        if let Some(at) = self.places.at(slot) {
+            (self.fetch)(at);
+        }
+        slot
+    }
+
+    /// While flows move; of IPv6 they are looked up the long way meanwhile.
+    fn likely_in_former(&self, key: [u64; 2]) -> Option<Slot> {
+        let keyed = self.former.as_ref()?;
+        keyed.index.likely(keyed.hash(&Key::of_parts(key, [0; 3])))
+    }
+
+    /// The flow at a place, if its key has these words: of IPv4 all.
     #[inline]
-    pub(super) fn touch(&self, slot: Slot) -> u64 {
-        self.places.touch(slot)
+    pub(super) fn flow_at(&self, slot: Slot, key: [u64; 2]) -> Option<&Flow> {
+        self.places.flow_at(slot, key)
+    }
+
+    /// True where the flow at a place has this key.
+    pub(super) fn is_of(&self, slot: Slot, key: &Key) -> bool {
+        self.places.is_of(slot, key)
     }
 
     /// Where the flow of this key is, though its time may have come.
     #[inline]
-    pub(super) fn place(&self, key: &Hashed) -> Option<Slot> {
-        let is_it = |slot| self.places.is_of(slot, &key.key);
-        let found = self.index.as_ref()?.find(key.hash, is_it);
-        found.or_else(|| self.former.as_ref()?.find(key.hash, is_it))
+    pub(super) fn place(&self, key: &Key) -> Option<Slot> {
+        let is_it = |slot| self.places.is_of(slot, key);
+        let find = |keyed: &Keyed| keyed.index.find(keyed.hash(key), is_it);
+        self.index.as_ref().and_then(find).or_else(|| self.former.as_ref().and_then(find))
     }
 
     /// Where the flow of this key is.
-    pub(super) fn find(&mut self, key: &Hashed, now: Millis) -> Option<Slot> {
+    pub(super) fn find(&mut self, key: &Key, now: Millis) -> Option<Slot> {
         let slot = self.place(key)?;
         if self.flow(slot)?.has_expired(now) {
             self.remove(slot);
@@ -150,7 +197,7 @@ impl Table {
     }
 
     /// Enters a flow that is not there; false where there is no place for it.
-    pub(super) fn insert(&mut self, key: &Hashed, flow: Flow, now: Millis) -> bool {
+    pub(super) fn insert(&mut self, key: &Key, flow: Flow, now: Millis) -> bool {
         self.sweep(SWEEP, now);
         if self.len() >= self.quota {
             self.sweep(SWEEP_AT_QUOTA, now);
@@ -163,35 +210,52 @@ impl Table {
         }
         self.make_room();
         let slot = self.places.next();
-        if !self.index.as_mut().is_some_and(|index| index.insert(key.hash, slot)) {
-            return false;
+        let Some(index) = &mut self.index else { return false };
+        let distance = index.index.insert(index.hash(key), slot);
+        if distance.is_none_or(|distance| distance >= CROWD) {
+            self.hashing = Hashing::Strong;
         }
-        self.places.put(&key.key, flow);
-        self.append(slot);
-        true
+        if distance.is_some() {
+            self.places.put(key, flow);
+            self.append(slot);
+        }
+        distance.is_some()
     }
 
-    /// Makes a larger index before the one that there is is fuller than half, and moves some flows to it.
+    /// Makes another index before the one that there is is fuller than half, or where keys crowd in it, and moves some flows to it.
     fn make_room(&mut self) {
-        let larger = if self.size == 0 { FIRST_SIZE } else { self.size * GROWTH };
-        if self.len() >= self.size {
-            self.move_some(usize::MAX);
-            let next = self.next.take().unwrap_or_else(|| Unfinished::new(larger));
-            self.former = self.index.replace(next.finish());
-            (self.size, self.to_move) = (larger, 0..self.places.slots() as Slot);
-        } else if self.len() >= self.size / 2 && self.size < self.quota {
-            self.next.get_or_insert_with(|| Unfinished::new(larger)).prepare(WORDS);
+        let is_crowded = self.index.as_ref().is_some_and(|index| index.hashing != self.hashing);
+        let rehash = is_crowded && self.former.is_none();
+        let size = match self.size {
+            0 => FIRST_SIZE,
+            size if rehash => size,
+            size => size * GROWTH,
+        };
+        let is_ready = self.next.as_ref().is_some_and(Unfinished::is_ready);
+        if self.len() >= self.size || (rehash && is_ready) {
+            self.change_index(size);
+        } else if rehash || (self.len() >= self.size / 2 && self.size < self.quota) {
+            self.next.get_or_insert_with(|| Unfinished::new(size)).prepare(WORDS);
         }
         self.move_some(MOVES);
+    }
+
+    fn change_index(&mut self, size: usize) {
+        self.move_some(usize::MAX);
+        let next = self.next.take().unwrap_or_else(|| Unfinished::new(size));
+        self.size = next.slots();
+        let (hashing, seed) = (self.hashing, self.seed);
+        self.former = self.index.replace(Keyed { index: next.finish(), hashing, seed });
+        self.to_move = 0..self.places.slots() as Slot;
     }
 
     fn move_some(&mut self, most: usize) {
         let (Some(former), Some(index)) = (&mut self.former, &mut self.index) else { return };
         for slot in self.to_move.by_ref().take(most) {
-            let hash = self.places.key(slot).map(|key| key.hash(self.seed));
-            if let Some(hash) = hash.filter(|hash| former.remove(*hash, slot)) {
+            let Some(key) = self.places.key(slot) else { continue };
+            if former.index.remove(former.hash(&key), slot) {
                 // The chance that there is no place is below 1e-15; such a flow is not found again, and swept.
-                index.insert(hash, slot);
+                index.index.insert(index.hash(&key), slot);
             }
         }
         if self.to_move.is_empty() {
@@ -202,9 +266,8 @@ impl Table {
     pub(super) fn remove(&mut self, slot: Slot) {
         self.unlink(slot);
         let Some(key) = self.places.key(slot) else { return };
-        let hash = key.hash(self.seed);
         let mut indexes = self.index.iter_mut().chain(&mut self.former);
-        indexes.any(|index| index.remove(hash, slot));
+        indexes.any(|keyed| keyed.index.remove(keyed.hash(&key), slot));
         self.places.free(slot);
     }
 
@@ -254,7 +317,7 @@ impl Table {
             }
         }
         if self.len() == 0 && self.index.is_some() && self.places.let_go(places / PLACES_A_CHUNK) {
-            *self = Self::new(self.seed, self.quota);
+            *self = Self::new(self.seed, self.fetch, self.quota);
         }
         freed
     }
@@ -284,33 +347,71 @@ mod tests {
         fn every_flow_is_found_at_its_place_while_the_index_grows(
             crowds in vec((0..8u32, any::<bool>(), 1..900u32), 1..16),
         ) {
-            let mut table = Table::new([1, 2], 1 << 20);
+            let mut table = Table::new([1, 2], |_| (), 1 << 20);
             let mut model = BTreeMap::new();
             for (crowd, comes, size) in crowds {
                 for n in (0..size).map(|n| crowd * 10_000 + n) {
-                    let hashed = table.hashed(key(n));
+                    let key = key(n);
                     if comes && !model.contains_key(&n) {
-                        prop_assert!(table.insert(&hashed, flow(), Millis(0)));
-                        model.insert(n, table.place(&hashed));
+                        prop_assert!(table.insert(&key, flow(), Millis(0)));
+                        model.insert(n, table.place(&key));
                     } else if !comes && let Some(place) = model.remove(&n) {
-                        prop_assert_eq!(table.place(&hashed), place);
+                        prop_assert_eq!(table.place(&key), place);
                         table.remove(place.unwrap());
                     }
                 }
                 prop_assert_eq!(table.len(), model.len());
                 for n in (0..8).flat_map(|crowd| (0..900).map(move |n| crowd * 10_000 + n)) {
                     let expected = model.get(&n).copied().flatten();
-                    prop_assert_eq!(table.place(&table.hashed(key(n))), expected);
+                    prop_assert_eq!(table.place(&key(n)), expected);
                 }
             }
         }
     }
 
+    /// Keys that a table of this seed hashes to neighbours, as somebody would choose them who knows it.
+    fn crowd(seed: Seed, homes: u64) -> impl Iterator<Item = Key> {
+        (0..).map(key).filter(move |key| key.hash(seed, Hashing::Quick) < u64::MAX / homes)
+    }
+
+    #[test]
+    fn keys_that_were_chosen_to_crowd_are_spread_by_the_strong_hash() {
+        let seed = [1, 2];
+        let mut table = Table::new(seed, |_| (), 1 << 20);
+        let keys: Vec<_> = crowd(seed, 512).take(20_000).collect();
+        let mut entered = Vec::new();
+        for key in &keys {
+            if table.insert(key, flow(), Millis(0)) {
+                entered.push(*key);
+            }
+            assert_eq!(table.len(), entered.len());
+        }
+        let hashing = table.index.as_ref().map(|keyed| keyed.hashing);
+        assert_eq!(hashing, Some(Hashing::Strong));
+        assert!(entered.len() > keys.len() * 9 / 10, "{} found a place", entered.len());
+        assert!(entered.iter().all(|key| table.place(key).is_some()));
+    }
+
+    #[test]
+    fn keys_that_nobody_chose_are_hashed_quickly() {
+        for seed in [[1, 2], [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]] {
+            let mut table = Table::new(seed, |_| (), 1 << 20);
+            for n in 0..200_000u64 {
+                let key = Key::of_parts(
+                    [0x0a00_0001_0a00_0002 + n / 60_000, ((n % 60_000) << 48) | 80 << 32 | 0x0411],
+                    [0; 3],
+                );
+                assert!(table.insert(&key, flow(), Millis(0)));
+            }
+            assert_eq!(table.hashing, Hashing::Quick);
+        }
+    }
+
     #[test]
     fn places_are_used_again_and_memory_of_an_emptied_table_goes_in_steps() {
-        let mut table = Table::new([1, 2], 1 << 20);
+        let mut table = Table::new([1, 2], |_| (), 1 << 20);
         let fill = |table: &mut Table| {
-            (0..20_000).for_each(|n| assert!(table.insert(&table.hashed(key(n)), flow(), Millis(0))));
+            (0..20_000).for_each(|n| assert!(table.insert(&key(n), flow(), Millis(0))));
         };
         fill(&mut table);
         let full = table.bytes();

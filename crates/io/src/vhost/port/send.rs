@@ -9,7 +9,9 @@
 
 use super::{Fault, Locked};
 use crate::{
-    BATCH_FRAMES, Batch, HEAD_BYTES, Sent, flow,
+    BATCH_FRAMES, Batch, HEAD_BYTES, Sent,
+    fetch::fetch_line,
+    flow,
     offload::{self, Taken},
     parts::piece,
     piece::{Piece, copy},
@@ -18,7 +20,7 @@ use crate::{
         device::{Device, Queue},
         features::Features,
         header,
-        ring::{Ring, fetch},
+        ring::Ring,
     },
 };
 use std::ptr::NonNull;
@@ -282,7 +284,7 @@ impl<'a> Buffers<'a> {
 fn fetch_rest(to: Piece, len: usize) {
     let end = (PLAIN.len() + len).min(to.len).min(FETCHED);
     for at in (PLAIN.len() + HEAD_BYTES..end).step_by(64) {
-        fetch(to.at.as_ptr().wrapping_add(at), true);
+        fetch_line(to.at.as_ptr().wrapping_add(at), true);
     }
 }
 
