@@ -2,6 +2,7 @@
 
 use crate::steps;
 use anyhow::{Result, bail};
+use lab::Kernel;
 use std::collections::BTreeSet;
 use std::process::Command;
 
@@ -98,7 +99,7 @@ const BENCH_XDP: &[Package] = &[
 /// For `cargo xtask test`.
 pub fn for_test() -> Result<()> {
     ensure(BUILD.iter().chain(LAB).chain(TESTS).chain(COUNT).chain(FUZZ), "test")?;
-    guest_kernel()
+    guest_kernels(&Kernel::ALL)
 }
 
 /// For `cargo xtask instructions`.
@@ -114,7 +115,7 @@ pub fn for_fuzz() -> Result<()> {
 /// For `cargo xtask demo`.
 pub fn for_demo() -> Result<()> {
     ensure(BUILD.iter().chain(LAB).chain(DEMO), "demo")?;
-    guest_kernel()
+    guest_kernels(&[Kernel::Release])
 }
 
 /// For `cargo xtask bench kernel`.
@@ -179,16 +180,18 @@ fn commands(missing: &[&Package]) -> String {
     format!("  sudo apt-get update\n  sudo apt-get install --no-install-recommends {}", names.join(" "))
 }
 
-/// Debian's cloud kernel for guests: its package is downloaded and unpacked into the target folder, not installed.
-fn guest_kernel() -> Result<()> {
-    steps::header("Guest kernel: linux-image-cloud-amd64, unpacked into target/lab, not installed");
-    let first = lab::guest::prepare();
-    if first.is_err() {
-        // Most likely apt has no lists yet, or old ones that name a kernel the mirror has no more.
-        steps::run(Command::new("apt-get").args(["-q", "update"]))?;
+/// Debian's cloud kernels for guests: their packages are downloaded and unpacked into the target folder, not installed.
+fn guest_kernels(kernels: &[Kernel]) -> Result<()> {
+    steps::header("Guest kernels: linux-image-cloud-amd64, unpacked into target/lab, not installed");
+    for &kernel in kernels {
+        let first = lab::guest::prepare(kernel);
+        if first.is_err() {
+            // Most likely apt has no lists yet, or old ones that name a kernel the mirror has no more.
+            steps::run(Command::new("apt-get").args(["-q", "update"]))?;
+        }
+        let image = first.or_else(|_| lab::guest::prepare(kernel))?;
+        eprintln!("{}", image.kernel.display());
     }
-    let image = first.or_else(|_| lab::guest::prepare())?;
-    eprintln!("{}", image.kernel.display());
     Ok(())
 }
 

@@ -11,6 +11,18 @@ use std::time::Duration;
 /// Stands for the switch itself where a port's name would be.
 pub const SWITCH: &str = "*";
 
+/// Whoever answers `vmswitch --json`, wherever vmswitchd runs.
+pub trait Answers {
+    /// What `vmswitch --json ARGS` prints, parsed; it has to succeed.
+    fn cli_json(&self, args: &[&str]) -> Result<Value>;
+}
+
+impl Answers for Daemon {
+    fn cli_json(&self, args: &[&str]) -> Result<Value> {
+        Daemon::cli_json(self, args)
+    }
+}
+
 /// (port or [`SWITCH`], counter) → count; drops are named `drops.REASON`.
 type Counts = BTreeMap<(String, String), u64>;
 
@@ -23,7 +35,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Waits until no counter moves for a while and frames are conserved, then takes the counters.
-    pub fn take(daemon: &Daemon, switch: &str) -> Result<Snapshot> {
+    pub fn take(daemon: &impl Answers, switch: &str) -> Result<Snapshot> {
         let mut last = Self::read(daemon, switch)?;
         wait_until("rest of all counters", Duration::from_secs(10), || {
             std::thread::sleep(Duration::from_millis(100));
@@ -37,7 +49,7 @@ impl Snapshot {
     }
 
     /// Takes the counters as they are, moving or not.
-    pub fn read(daemon: &Daemon, switch: &str) -> Result<Snapshot> {
+    pub fn read(daemon: &impl Answers, switch: &str) -> Result<Snapshot> {
         let shown = daemon.cli_json(&["switch", "show", switch])?;
         let mut counts = Counts::new();
         add(&mut counts, SWITCH, &shown["stats"])?;
@@ -56,14 +68,14 @@ impl Snapshot {
 
     /// Fails unless exactly these counters have moved by exactly this much since this snapshot was taken, and
     /// frames were conserved. Returns the snapshot afterwards.
-    pub fn expect_delta(&self, daemon: &Daemon, expected: &[(&str, &str, u64)]) -> Result<Snapshot> {
+    pub fn expect_delta(&self, daemon: &impl Answers, expected: &[(&str, &str, u64)]) -> Result<Snapshot> {
         let after = Self::take(daemon, &self.switch)?;
         compare(&self.moved_until(&after), expected)?;
         Ok(after)
     }
 
     /// The counters that have moved since this snapshot was taken, as (port or [`SWITCH`], counter, by how much).
-    pub fn moved(&self, daemon: &Daemon) -> Result<Vec<(String, String, u64)>> {
+    pub fn moved(&self, daemon: &impl Answers) -> Result<Vec<(String, String, u64)>> {
         let moved = self.moved_until(&Self::take(daemon, &self.switch)?).into_iter();
         moved.map(|((port, name), by)| Ok((port, name, u64::try_from(by)?))).collect()
     }

@@ -113,6 +113,37 @@ pub fn udp6(to: Endpoint<Ipv6Addr>, from: Endpoint<Ipv6Addr>, payload: &[u8]) ->
     ethernet(to.mac, from.mac, IPV6, &[header, udp].concat())
 }
 
+/// Every kind of frame that fits an MTU of 1500.
+pub fn of_every_kind(to: &str, from: &str) -> Vec<Vec<u8>> {
+    let (to, from) = (mac(to), mac(from));
+    let plain = |length| of_length(to, from, EXPERIMENT, length);
+    vec![
+        plain(60),
+        plain(1514),
+        plain(20),
+        tagged(&plain(60), 5, 100),
+        tagged(&plain(1514), 0, 4094),
+        tagged(&plain(60), 7, 0),
+        // The kernel allows four bytes more than the MTU for an 802.1Q tag only.
+        tagged_as(0x88a8, &plain(1510), 1, 200),
+        tagged_as(0x88a8, &tagged(&plain(60), 3, 7), 1, 200),
+        llc(to, from, &[0, 0, 0x0c, 0x20, 0, 1, 2]),
+        of_length(to, from, 0xfffe, 100),
+        greeting4(to, from),
+        greeting6(to, from),
+    ]
+}
+
+fn greeting4(to: Mac, from: Mac) -> Vec<u8> {
+    let at = |mac, n| Endpoint { mac, ip: Ipv4Addr::new(10, 77, 0, n), port: 7 };
+    udp4(at(to, 2), at(from, 1), b"over IPv4")
+}
+
+fn greeting6(to: Mac, from: Mac) -> Vec<u8> {
+    let at = |mac, n| Endpoint { mac, ip: Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, n), port: 7 };
+    udp6(at(to, 2), at(from, 1), b"over IPv6")
+}
+
 fn udp(to: u16, from: u16, addresses: &[u8], payload: &[u8]) -> Vec<u8> {
     let length = ((8 + payload.len()) as u16).to_be_bytes();
     let mut udp = [&from.to_be_bytes()[..], &to.to_be_bytes(), &length, &[0, 0], payload].concat();

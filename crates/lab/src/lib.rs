@@ -43,9 +43,9 @@ mod world;
 
 pub use binaries::Binaries;
 pub use capture::{Capture, Captured};
-pub use counters::{SWITCH, Snapshot};
+pub use counters::{Answers, SWITCH, Snapshot};
 pub use daemon::{Daemon, DaemonOptions, KillAt};
-pub use guest::{Guest, GuestOptions, Migrated, Monitor, Netdev, Nic, VhostUser};
+pub use guest::{Guest, GuestOptions, Kernel, Migrated, Monitor, Netdev, Nic, VhostUser};
 pub use namespace::{Namespace, Ping};
 pub use pinger::{Pinged, Pinger};
 pub use process::Process;

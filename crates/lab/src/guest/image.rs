@@ -1,22 +1,17 @@
-//! The kernel and the initramfs of the guest, made once and kept in the build's `target/lab`.
-//!
-//! The kernel is Debian's cloud kernel, taken out of its package without installing it: installing would make an
-//! initramfs for this machine and change what it boots.
+//! The initramfs of the guest, made once for each kernel and kept in the build's `target/lab`.
 
+use super::kernel::Kernel;
 use crate::binaries::cache_folder;
 use crate::run::text;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const META_PACKAGE: &str = "linux-image-cloud-amd64";
 const BUSYBOX: &str = "/bin/busybox";
 /// Programs of this machine that the guest gets, with their libraries.
 const PROGRAMS: [&str; 1] = ["/usr/bin/iperf3"];
-/// What the guest needs; what these need in turn is found out.
-const MODULES: [&str; 3] = ["virtio_pci", "virtio_net", "8021q"];
 
 /// What QEMU boots.
 #[derive(Debug, Clone)]
@@ -27,58 +22,41 @@ pub struct Image {
     pub initramfs: PathBuf,
 }
 
-/// Makes the image unless it is there. Downloads the kernel package if this machine has no such kernel.
-pub fn prepare() -> Result<Image> {
+/// Makes the image unless it is there. Downloads the kernel if it is not.
+pub fn prepare(kernel: Kernel) -> Result<Image> {
     let cache = cache_folder()?;
     // Tests in several processes may want it at once; the first one makes it.
     let lock = File::create(cache.join("lock"))?;
     lock.lock()?;
-    let (kernel, modules) = kernel(&cache)?;
-    let initramfs = initramfs(&cache, &modules)?;
-    Ok(Image { kernel, initramfs })
+    let (file, modules) = kernel.find(&cache)?;
+    let initramfs = initramfs(&cache, &modules, kernel.modules())?;
+    Ok(Image { kernel: file, initramfs })
 }
 
-/// The kernel and the folder of its modules: one that is installed, or else the package's content.
-fn kernel(cache: &Path) -> Result<(PathBuf, PathBuf)> {
-    if let Some(found) = kernel_under(Path::new("/"))? {
-        return Ok(found);
+impl Image {
+    /// The image with further programs of this machine in `bin`, with their libraries; its initramfs is in `folder`.
+    pub(super) fn with_programs(self, programs: &[PathBuf], folder: &Path) -> Result<Image> {
+        if programs.is_empty() {
+            return Ok(self);
+        }
+        let (root, further, initramfs) =
+            (folder.join("root"), folder.join("further"), folder.join("initramfs"));
+        fs::create_dir_all(root.join("bin"))?;
+        for program in programs {
+            add_program(program, &root)?;
+        }
+        pack(&root, &further)?;
+        fs::remove_dir_all(&root)?;
+        // The kernel unpacks archives that stand one behind the other (Documentation/driver-api/early-userspace).
+        fs::copy(&self.initramfs, &initramfs)?;
+        let mut whole = File::options().append(true).open(&initramfs)?;
+        std::io::copy(&mut File::open(&further)?, &mut whole)?;
+        fs::remove_file(further)?;
+        Ok(Image { initramfs, ..self })
     }
-    let unpacked = cache.join("kernel");
-    if let Some(found) = kernel_under(&unpacked)? {
-        return Ok(found);
-    }
-    download(cache, &unpacked)?;
-    kernel_under(&unpacked)?.with_context(|| format!("no kernel in what {META_PACKAGE} depends on"))
 }
 
-fn kernel_under(root: &Path) -> Result<Option<(PathBuf, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(root.join("boot")).into_iter().flatten() {
-        let name = entry?.file_name().into_string().unwrap_or_default();
-        let version = name.strip_prefix("vmlinuz-").filter(|v| v.ends_with("-cloud-amd64"));
-        let modules = version.map(|v| root.join("lib/modules").join(v)).filter(|m| m.is_dir());
-        found.extend(modules.map(|m| (root.join("boot").join(&name), m)));
-    }
-    Ok(found.into_iter().max())
-}
-
-fn download(cache: &Path, unpacked: &Path) -> Result<()> {
-    let depends = text(Command::new("apt-cache").args(["depends", "--important", META_PACKAGE]))?;
-    let package = depends.lines().find_map(|l| l.trim().strip_prefix("Depends: "));
-    let package =
-        package.with_context(|| format!("apt knows no {META_PACKAGE}: run `apt-get update` first"))?;
-    let work = tempfile::tempdir_in(cache)?;
-    text(Command::new("apt-get").args(["-q", "download", package]).current_dir(work.path()))?;
-    let Some(archive) = find(work.path(), &|name| name.ends_with(".deb"))? else {
-        bail!("apt-get downloaded no {package}")
-    };
-    let whole = work.path().join("whole");
-    text(Command::new("dpkg-deb").arg("--extract").args([&archive, &whole]))?;
-    // Renamed when complete: a download that was cut off leaves nothing that looks like a kernel.
-    fs::rename(&whole, unpacked).with_context(|| format!("cannot make {}", unpacked.display()))
-}
-
-fn initramfs(cache: &Path, modules: &Path) -> Result<PathBuf> {
+fn initramfs(cache: &Path, modules: &Path, wanted: &[&str]) -> Result<PathBuf> {
     let version =
         modules.file_name().and_then(|v| v.to_str()).context("a module folder is named by its version")?;
     let made = cache.join(format!("initramfs-{version}"));
@@ -87,12 +65,16 @@ fn initramfs(cache: &Path, modules: &Path) -> Result<PathBuf> {
     }
     let work = tempfile::tempdir_in(cache)?;
     let root = work.path().join("root");
-    fill(&root, modules)?;
+    fill(&root, modules, wanted)?;
     let archive = work.path().join("archive");
-    let pack = "find . | cpio --create --format=newc --owner=0:0 --quiet >\"$0\"";
-    text(Command::new("sh").args(["-c", pack]).arg(&archive).current_dir(&root))?;
+    pack(&root, &archive)?;
     fs::rename(&archive, &made)?;
     Ok(made)
+}
+
+fn pack(root: &Path, archive: &Path) -> Result<()> {
+    let pack = "find . | cpio --create --format=newc --owner=0:0 --quiet >\"$0\"";
+    text(Command::new("sh").args(["-c", pack]).arg(archive).current_dir(root)).map(drop)
 }
 
 /// The scripts in the initramfs are part of the program: one made by an older program may hold older ones.
@@ -101,7 +83,7 @@ fn is_newer(made: &Path, program: &Path) -> bool {
     matches!((time(made), time(program)), (Ok(made), Ok(program)) if made > program)
 }
 
-fn fill(root: &Path, modules: &Path) -> Result<()> {
+fn fill(root: &Path, modules: &Path, wanted: &[&str]) -> Result<()> {
     for folder in ["bin", "dev", "proc", "sys", "tmp", "lib/modules", "etc/udhcpc"] {
         fs::create_dir_all(root.join(folder))?;
     }
@@ -113,7 +95,7 @@ fn fill(root: &Path, modules: &Path) -> Result<()> {
     script(&root.join("init"), include_str!("init.sh"))?;
     script(&root.join("etc/udhcpc/default.script"), include_str!("dhcp.sh"))?;
     let mut order = Vec::new();
-    for module in MODULES {
+    for module in wanted {
         add_module(module, modules, &root.join("lib/modules"), &mut order)?;
     }
     fs::write(root.join("lib/modules/order"), order.join("\n"))?;
@@ -142,12 +124,13 @@ fn add_program(program: &Path, root: &Path) -> Result<()> {
 /// Copies a module after all that it depends on, in the order in which they have to be loaded.
 fn add_module(name: &str, from: &Path, to: &Path, order: &mut Vec<String>) -> Result<()> {
     let file = format!("{name}.ko");
-    if order.contains(&file) {
-        return Ok(());
-    }
     let stem = name.replace('-', "_");
     let is_it =
         |candidate: &str| candidate.split_once(".ko").is_some_and(|(n, _)| n.replace('-', "_") == stem);
+    let built_in = fs::read_to_string(from.join("modules.builtin"))?;
+    if order.contains(&file) || built_in.lines().any(|path| path.rsplit('/').next().is_some_and(is_it)) {
+        return Ok(());
+    }
     let path = find(from, &is_it)?.with_context(|| format!("no module {name} in {}", from.display()))?;
     let depends = text(Command::new("modinfo").args(["-F", "depends"]).arg(&path))?;
     for other in depends.trim().split(',').filter(|d| !d.is_empty()) {
@@ -169,7 +152,7 @@ fn copy_plain(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// A file below `folder` whose name is accepted.
-fn find(folder: &Path, accept: &dyn Fn(&str) -> bool) -> Result<Option<PathBuf>> {
+pub(super) fn find(folder: &Path, accept: &dyn Fn(&str) -> bool) -> Result<Option<PathBuf>> {
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {

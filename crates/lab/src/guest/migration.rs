@@ -37,7 +37,7 @@ impl Guest {
     /// commands from then on comes here.
     pub fn await_migration(namespace: &Namespace, options: &GuestOptions, from: &Path) -> Result<Guest> {
         let dir = crate::temp_dir()?;
-        let mut command = qemu(namespace, options, &image::prepare()?);
+        let mut command = qemu(namespace, options, &image::prepare(options.kernel)?);
         command.args(["-incoming", &uri(from)]);
         let (process, stdin, stdout) = Process::spawn_piped(&mut command, &dir.path().join("log"))?;
         let guest = Guest { console: Console::new(stdin, stdout), process, _huge_pages: None, _dir: dir };

@@ -6,6 +6,7 @@
 mod console;
 mod huge;
 mod image;
+mod kernel;
 mod migration;
 
 use crate::namespace::Namespace;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use console::Answer;
 pub use image::prepare;
+pub use kernel::Kernel;
 pub use migration::{Migrated, Monitor};
 
 /// Bytes that are repeated in what a guest sends.
@@ -31,6 +33,8 @@ const TRANSFER_LIMIT: Duration = Duration::from_secs(180);
 pub enum Netdev {
     /// A TAP interface that exists in the guest's namespace.
     Tap(String),
+    /// The same with several queues, for which the interface was made: its name, and how many.
+    MultiQueueTap(String, u16),
     /// A unix stream socket, which QEMU connects to.
     StreamClient(PathBuf),
     /// A unix stream socket, which QEMU listens on.
@@ -87,7 +91,8 @@ impl Netdev {
 
     fn argument(&self, id: &str) -> String {
         match self {
-            Netdev::Tap(name) => format!("tap,id={id},ifname={name},script=no,downscript=no,vhost=off"),
+            Netdev::Tap(name) => tap(id, name),
+            Netdev::MultiQueueTap(name, queues) => format!("{},queues={queues}", tap(id, name)),
             Netdev::StreamClient(path) => stream(id, "off", path),
             Netdev::StreamServer(path) => stream(id, "on", path),
             Netdev::Dgram { local, remote } => {
@@ -99,6 +104,10 @@ impl Netdev {
             Netdev::VhostUser(vhost) => vhost.argument(id),
         }
     }
+}
+
+fn tap(id: &str, name: &str) -> String {
+    format!("tap,id={id},ifname={name},script=no,downscript=no,vhost=off")
 }
 
 fn stream(id: &str, server: &str, path: &Path) -> String {
@@ -145,6 +154,10 @@ pub struct GuestOptions {
     pub huge_pages: bool,
     /// Further arguments of QEMU, for example those that `vmswitch port add` prints.
     pub arguments: Vec<String>,
+    /// Which kernel it boots.
+    pub kernel: Kernel,
+    /// Programs of this machine that it has besides.
+    pub programs: Vec<PathBuf>,
     /// Where its monitor listens, by which it can be moved: a [`Monitor`] connects there.
     pub monitor: Option<PathBuf>,
 }
@@ -152,7 +165,15 @@ pub struct GuestOptions {
 impl GuestOptions {
     /// A guest with these NICs.
     pub fn new(nics: Vec<Nic>) -> GuestOptions {
-        GuestOptions { nics, memory_mib: 384, huge_pages: false, arguments: Vec::new(), monitor: None }
+        GuestOptions {
+            nics,
+            memory_mib: 384,
+            huge_pages: false,
+            arguments: Vec::new(),
+            kernel: Kernel::default(),
+            programs: Vec::new(),
+            monitor: None,
+        }
     }
 
     /// Arguments for memory that another process can map, where a NIC asks for it.
@@ -185,8 +206,8 @@ pub struct Guest {
 impl Guest {
     /// Boots a guest inside the namespace and waits until it takes commands. All its interfaces are down.
     pub fn boot(namespace: &Namespace, options: &GuestOptions) -> Result<Guest> {
-        let image = image::prepare()?;
         let dir = crate::temp_dir()?;
+        let image = image::prepare(options.kernel)?.with_programs(&options.programs, dir.path())?;
         let huge_pages =
             options.huge_pages.then(|| huge::HugePages::allow(options.memory_mib)).transpose()?;
         let mut command = qemu(namespace, options, &image);

@@ -3,41 +3,9 @@
 use crate::lan::{Lan, NOBODY, OUTSIDE, TRUNK, VM1, VM2, frame};
 use crate::round::Round;
 use anyhow::Result;
-use lab::frames::{self, EXPERIMENT, Endpoint, Mac};
+use lab::frames::{self, EXPERIMENT, of_every_kind};
 use lab::{HOST_IPV4, NIC, NIC_MAC, WorldOptions, wait_until};
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
-
-/// Every kind of frame that fits an MTU of 1500.
-pub fn of_every_kind(to: &str, from: &str) -> Vec<Vec<u8>> {
-    let (to, from) = (frames::mac(to), frames::mac(from));
-    let of_length = |length| frames::of_length(to, from, EXPERIMENT, length);
-    vec![
-        of_length(60),
-        of_length(1514),
-        of_length(20),
-        frames::tagged(&of_length(60), 5, 100),
-        frames::tagged(&of_length(1514), 0, 4094),
-        frames::tagged(&of_length(60), 7, 0),
-        // The kernel allows four bytes more than the MTU for an 802.1Q tag only.
-        frames::tagged_as(0x88a8, &of_length(1510), 1, 200),
-        frames::tagged_as(0x88a8, &frames::tagged(&of_length(60), 3, 7), 1, 200),
-        frames::llc(to, from, &[0, 0, 0x0c, 0x20, 0, 1, 2]),
-        frames::of_length(to, from, 0xfffe, 100),
-        udp4(to, from),
-        udp6(to, from),
-    ]
-}
-
-fn udp4(to: Mac, from: Mac) -> Vec<u8> {
-    let at = |mac, n| Endpoint { mac, ip: Ipv4Addr::new(10, 77, 0, n), port: 7 };
-    frames::udp4(at(to, 2), at(from, 1), b"over IPv4")
-}
-
-fn udp6(to: Mac, from: Mac) -> Vec<u8> {
-    let at = |mac, n| Endpoint { mac, ip: Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, n), port: 7 };
-    frames::udp6(at(to, 2), at(from, 1), b"over IPv6")
-}
 
 /// A round in which each frame goes from one port to one other.
 pub fn one_way(from: &str, to: &str, frames: &[Vec<u8>]) -> Round {

@@ -2,9 +2,9 @@
 
 use crate::lan::{Lan, NOBODY, OUTSIDE, TRUNK, VM1, VM2, frame};
 use crate::round::Round;
-use crate::unmodified::{of_every_kind, one_way};
+use crate::unmodified::one_way;
 use anyhow::Result;
-use lab::frames::{self, EXPERIMENT};
+use lab::frames::{self, EXPERIMENT, of_every_kind};
 use lab::{Capture, NIC, NIC_MAC, WorldOptions};
 
 const BY_XDP: [&str; 2] = ["--io", "af-xdp"];
