@@ -59,7 +59,7 @@ use crate::{
 use hold::Hold;
 use names::Names;
 use news::News;
-use nic::Nic;
+use nic::{Facts, Nic};
 use parking_lot::Mutex;
 use program::Program;
 use queue::Queue;
@@ -165,7 +165,7 @@ pub struct XdpPort {
     refused: Vec<Refusal>,
     /// Those to receive from.
     queues: Vec<Queue>,
-    /// Those to send on. Of a share that has no queue, another's: that one locks it too.
+    /// Those to send on. Of a share that has no queue to send on, another's: that one locks it too.
     senders: Vec<Arc<Mutex<Sender>>>,
     /// Where the next receive begins, so that no queue starves behind another.
     next: usize,
@@ -196,6 +196,7 @@ impl XdpPort {
         }
         let promiscuous = packet::promiscuous(facts.index).map_err(setup("making it promiscuous"))?;
         let opened = ladder::climb_down(ifname, &mut nic, &facts, modes)?;
+        let facts = Facts { rx_queues: facts.rx_queues.map(|_| opened.queues.len() as u32), ..facts };
         let hold = Arc::new(Hold::new(opened.link, nic, facts.mtu, promiscuous));
         let mut ready = Ready::new().map_err(setup("making an epoll set"))?;
         ready.arm(&opened.queues).map_err(setup("waiting for frames"))?;
@@ -211,7 +212,7 @@ impl XdpPort {
             hold: Arc::clone(hold),
             mode,
             refused: Vec::new(),
-            senders: queues.iter().map(Queue::sender).collect(),
+            senders: queues.iter().filter_map(Queue::sender).collect(),
             queues,
             next: 0,
             watch: None,
@@ -309,11 +310,11 @@ impl XdpPort {
 }
 
 impl Port for XdpPort {
-    /// A share for which there is no queue left sends on another one's.
+    /// A share for which there is no queue left to send on sends on another one's.
     fn deal(&mut self, others: usize) -> Option<Vec<Box<dyn Port>>> {
         let shares = others + 1;
         let ready = self.ready_for(shares).ok()?;
-        let senders: Vec<_> = self.queues.iter().map(Queue::sender).collect();
+        let senders: Vec<_> = self.queues.iter().filter_map(Queue::sender).collect();
         let mut dealt: Vec<_> = (0..shares).map(|_| Vec::new()).collect();
         for (number, queue) in mem::take(&mut self.queues).into_iter().enumerate() {
             if number % shares != 0 {
@@ -323,7 +324,7 @@ impl Port for XdpPort {
         }
         let mut dealt = dealt.into_iter();
         self.queues = dealt.next().unwrap_or_default();
-        self.senders = self.queues.iter().map(Queue::sender).collect();
+        self.senders = self.queues.iter().filter_map(Queue::sender).collect();
         let others = dealt.zip(ready).zip(1..).map(|((queues, ready), number)| {
             let mut share = Self::share(&self.hold, self.mode, queues, ready);
             if share.senders.is_empty() {

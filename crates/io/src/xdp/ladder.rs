@@ -91,24 +91,57 @@ fn open(
     let several_chunks = takes_several_chunks(facts.mtu);
     let binding = Binding {
         ifindex: facts.index,
+        tx_queues: facts.tx_queues.unwrap_or(u32::MAX).min(facts.rx_queues.unwrap_or(u32::MAX)),
         zero_copy: mode == XdpMode::ZeroCopy,
         several_chunks,
         partial_checksums: !from_wire,
     };
     let setup = |action, error| Failed::from(setup_error(ifname, action, error));
-    let queues = open_queues(ifname, facts, binding)?;
+    let mut queues = open_queues(ifname, facts, binding)?;
     // Not before: a driver may set its NIC up anew for this, and the mode may not be to be had.
     if !nic.keep_vlan_tags() {
         return Err(XdpError::TakesTagsOut(ifname.to_owned()).into());
     }
-    let program = Program::load(queues.len() as u32, several_chunks)
-        .map_err(|e| setup("loading its XDP program", e))?;
-    for (queue, number) in queues.iter().zip(0..) {
-        program.serve(number, queue.as_fd()).map_err(|e| setup("giving the XDP program its sockets", e))?;
-    }
+    let most = facts.most_rx_queues.unwrap_or(0).max(queues.len() as u32);
+    let program = Program::load(most, several_chunks).map_err(|e| setup("loading its XDP program", e))?;
+    (0..).zip(&queues).try_for_each(|(number, queue)| serve(ifname, &program, number, queue))?;
     // Last: from now on frames come, and every queue has a socket to take them.
     let link = program.attach(facts.index, mode != XdpMode::GenericCopy);
-    Ok((link.map_err(|error| not_attached(ifname, facts, &error))?, queues))
+    let link = link.map_err(|error| not_attached(ifname, facts, &error))?;
+    open_further(ifname, nic, &program, binding, &mut queues)?;
+    Ok((link, queues))
+}
+
+fn serve(ifname: &str, program: &Program, number: u32, queue: &Queue) -> Result<(), XdpError> {
+    let served = program.serve(number, queue.as_fd());
+    served.map_err(|error| setup_error(ifname, "giving the XDP program its sockets", error))
+}
+
+/// Opens queues that the interface receives on only since it has the program: `virtio_net` takes up as many as there are CPUs,
+/// for programs to send on, if it has them to spare. It gives them up with the program, and then lets go of no memory that
+/// they receive into without a copy (`virtnet_xsk_pool_disable`).
+fn open_further(
+    ifname: &str,
+    nic: &Nic,
+    program: &Program,
+    binding: Binding,
+    queues: &mut Vec<Queue>,
+) -> Result<(), Failed> {
+    let before = queues.len() as u32;
+    let now = nic.facts().ok().and_then(|now| now.rx_queues).unwrap_or(before);
+    if now > before && binding.zero_copy {
+        return Err(Failed::Refused(format!(
+            "with a program its driver has {now} channels in place of {before}; give it as many as it can have \
+             (ethtool -L)"
+        )));
+    }
+    for number in before..now {
+        let opened = open_queue(number, binding);
+        let queue = opened.map_err(|error| not_opened(ifname, number, binding, error))?;
+        serve(ifname, program, number, &queue)?;
+        queues.push(queue);
+    }
+    Ok(())
 }
 
 fn open_queues(ifname: &str, facts: &Facts, binding: Binding) -> Result<Vec<Queue>, Failed> {
@@ -122,8 +155,7 @@ fn open_queues(ifname: &str, facts: &Facts, binding: Binding) -> Result<Vec<Queu
             {
                 break;
             }
-            Err(OpenError::Bind(error)) => return Err(not_bound(ifname, number, binding, &error)),
-            Err(OpenError::Setup(action, error)) => return Err(setup_error(ifname, action, error).into()),
+            Err(error) => return Err(not_opened(ifname, number, binding, error)),
         }
     }
     Ok(queues)
@@ -155,6 +187,13 @@ fn setup_error(ifname: &str, action: &'static str, error: io::Error) -> XdpError
     }
 }
 
+fn not_opened(ifname: &str, queue: u32, binding: Binding, error: OpenError) -> Failed {
+    match error {
+        OpenError::Bind(error) => not_bound(ifname, queue, binding, &error),
+        OpenError::Setup(action, error) => setup_error(ifname, action, error).into(),
+    }
+}
+
 fn not_bound(ifname: &str, queue: u32, binding: Binding, error: &io::Error) -> Failed {
     let (name, several) = (ifname.to_owned(), binding.several_chunks);
     match errno(error) {
@@ -169,6 +208,9 @@ fn not_bound(ifname: &str, queue: u32, binding: Binding, error: &io::Error) -> F
         }
         Some(Errno::INVAL) if several => Failed::Refused(format!(
             "frames of its MTU take several chunks of {CHUNK} bytes, which this kernel cannot (Linux 6.6 can)"
+        )),
+        _ if binding.zero_copy => Failed::Refused(format!(
+            "its driver refuses zero-copy with the NIC's present settings (binding to queue {queue}: {error})"
         )),
         _ => Failed::Refused(format!("binding to queue {queue}: {error}")),
     }

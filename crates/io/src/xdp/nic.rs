@@ -25,7 +25,10 @@ trait Ethtool: Copy {}
 #[repr(C)]
 struct Channels {
     command: u32,
-    max: [u32; 4],
+    max_rx: u32,
+    max_tx: u32,
+    max_other: u32,
+    max_combined: u32,
     rx: u32,
     tx: u32,
     other: u32,
@@ -59,6 +62,10 @@ pub(super) struct Facts {
     pub mtu: u32,
     /// Queues that it receives on, where it tells.
     pub rx_queues: Option<u32>,
+    /// On how many it can be told to, where it tells.
+    pub most_rx_queues: Option<u32>,
+    /// Queues that it sends on, where it tells.
+    pub tx_queues: Option<u32>,
 }
 
 /// What an interface is, as far as it matters to whether AF_XDP or AF_PACKET suits it.
@@ -126,8 +133,11 @@ impl Nic {
         let mtu = ask(Request::Mtu)?.mtu().unsigned_abs();
         let index = name_to_index(&self.control, &self.ifname)?;
         let channels = self.ethtool(Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() });
-        let rx_queues = channels.ok().map(|c| c.rx + c.combined).filter(|&queues| queues > 0);
-        Ok(Facts { index, up, mtu, rx_queues })
+        let channels = channels.ok().filter(|c| c.rx + c.combined > 0);
+        let rx_queues = channels.map(|c| c.rx + c.combined);
+        let most_rx_queues = channels.map(|c| c.max_rx + c.max_combined);
+        let tx_queues = channels.map(|c| c.tx + c.combined);
+        Ok(Facts { index, up, mtu, rx_queues, most_rx_queues, tx_queues })
     }
 
     /// True where frames do not come from a wire, and may have partial checksums.

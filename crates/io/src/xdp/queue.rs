@@ -34,6 +34,8 @@ const MAX_TX_SKB_BUDGET: libc::c_int = 9;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Binding {
     pub ifindex: u32,
+    /// Queues below this number are sent on too.
+    pub tx_queues: u32,
     pub zero_copy: bool,
     /// Frames may lie in several chunks.
     pub several_chunks: bool,
@@ -52,7 +54,7 @@ pub(super) struct Queue {
     held: Vec<u64>,
     partial_checksums: bool,
     /// Behind a lock of its own, for whoever has no queue to send on.
-    sender: Arc<Mutex<Sender>>,
+    sender: Option<Arc<Mutex<Sender>>>,
     /// Frames that were received and could not be handed over, and those the kernel told of.
     lost: u64,
     told: u64,
@@ -64,25 +66,23 @@ impl Queue {
         let step = |action| move |error: io::Error| OpenError::Setup(action, error);
         let umem = Arc::new(Umem::new().map_err(step("allocating memory for frames"))?);
         let receiver = create_receiver(&umem)?;
-        let sender = create_sender()?;
         let (mut fill, rx, done) = map_receiver(receiver.as_fd()).map_err(step("mapping its rings"))?;
-        let tx = map_sender(sender.as_fd()).map_err(step("mapping its rings"))?;
         Umem::rx_chunks().for_each(|chunk| fill.put(chunk));
         fill.publish();
         let copying = if binding.zero_copy { libc::XDP_ZEROCOPY } else { libc::XDP_COPY };
         let several = if binding.several_chunks { libc::XDP_USE_SG } else { 0 };
         let flags = copying | several | libc::XDP_USE_NEED_WAKEUP;
         bind(receiver.as_fd(), queue, binding.ifindex, flags, None).map_err(OpenError::Bind)?;
-        bind(sender.as_fd(), queue, binding.ifindex, libc::XDP_SHARED_UMEM, Some(receiver.as_fd()))
-            .map_err(OpenError::Bind)?;
-        let sender = Sender::new(sender, tx, done, Arc::clone(&umem), binding.several_chunks);
+        let sender = (queue < binding.tx_queues)
+            .then(|| open_sender(queue, binding, receiver.as_fd(), done, &umem))
+            .transpose()?;
         Ok(Self {
             fill,
             rx,
             umem,
             held: Vec::with_capacity(BATCH_FRAMES),
             partial_checksums: binding.partial_checksums,
-            sender: Arc::new(Mutex::new(sender)),
+            sender: sender.map(|sender| Arc::new(Mutex::new(sender))),
             lost: 0,
             told: 0,
             receiver,
@@ -90,8 +90,8 @@ impl Queue {
     }
 
     /// What sends on this queue.
-    pub(super) fn sender(&self) -> Arc<Mutex<Sender>> {
-        Arc::clone(&self.sender)
+    pub(super) fn sender(&self) -> Option<Arc<Mutex<Sender>>> {
+        self.sender.clone()
     }
 
     /// Appends frames to the batch; they stay where they are until [`Self::complete`]. Says how many there
@@ -235,6 +235,21 @@ fn create_receiver(umem: &Umem) -> Result<OwnedFd, OpenError> {
         set(socket.as_fd(), ring, &entries).map_err(step("making its rings"))?;
     }
     Ok(socket)
+}
+
+/// Binds a socket to a queue that sends from the receiver's memory.
+fn open_sender(
+    queue: u32,
+    binding: Binding,
+    receiver: BorrowedFd<'_>,
+    done: Consumer<u64>,
+    umem: &Arc<Umem>,
+) -> Result<Sender, OpenError> {
+    let socket = create_sender()?;
+    let tx = map_sender(socket.as_fd()).map_err(|error| OpenError::Setup("mapping its rings", error))?;
+    bind(socket.as_fd(), queue, binding.ifindex, libc::XDP_SHARED_UMEM, Some(receiver))
+        .map_err(OpenError::Bind)?;
+    Ok(Sender::new(socket, tx, done, Arc::clone(umem), binding.several_chunks))
 }
 
 fn create_sender() -> Result<OwnedFd, OpenError> {

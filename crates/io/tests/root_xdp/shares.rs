@@ -43,6 +43,23 @@ fn root_flows_leave_on_every_queue_and_each_in_order_on_one() {
 }
 
 #[test]
+fn root_flows_leave_only_on_queues_that_the_interface_sends_on() {
+    let _alone = alone();
+    let ns = namespace();
+    wide_cable(&ns, 4);
+    ns.exec("ethtool -L near tx 2");
+    let (near, mut far) = (open(&ns, "near").unwrap(), dealt(open(&ns, "far").unwrap(), 4));
+    assert_eq!(near.queues(), 4);
+    let frames: Vec<_> = (0..64).map(|source| udp(source, 0)).collect();
+    let (batch, which) = batch_of(&frames);
+    for share in &mut dealt(near, 4) {
+        assert_eq!(share.transmit(&batch, &which).unwrap().frames, 64);
+        let came: usize = far.iter_mut().map(|queue| by_source(&mut **queue).len()).sum();
+        assert_eq!(came, 64);
+    }
+}
+
+#[test]
 fn root_each_share_receives_from_its_own_queues_and_all_send() {
     let _alone = alone();
     let ns = namespace();
