@@ -50,12 +50,11 @@ impl Snapshot {
 
     /// Takes the counters as they are, moving or not.
     pub fn read(daemon: &impl Answers, switch: &str) -> Result<Snapshot> {
-        let shown = daemon.cli_json(&["switch", "show", switch])?;
+        let shown = daemon.cli_json(&["stats", switch])?;
         let mut counts = Counts::new();
         add(&mut counts, SWITCH, &shown["stats"])?;
         for port in shown["ports"].as_array().with_context(|| format!("no ports in {shown}"))? {
-            let name = port_name(port)?;
-            let port = daemon.cli_json(&["port", "show", &format!("{switch}/{name}")])?;
+            let name = port["name"].as_str().with_context(|| format!("{port} names no port"))?;
             add(&mut counts, name, &port["stats"])?;
         }
         Ok(Snapshot { switch: switch.to_owned(), counts })
@@ -116,10 +115,6 @@ impl Snapshot {
         };
         format!("{}\n{}\n{:#?}", line(true, "ports"), line(false, "switch"), self.counts)
     }
-}
-
-fn port_name(port: &Value) -> Result<&str> {
-    port.as_str().or_else(|| port["name"].as_str()).with_context(|| format!("{port} names no port"))
 }
 
 fn add(counts: &mut Counts, port: &str, stats: &Value) -> Result<()> {
