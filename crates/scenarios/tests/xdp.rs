@@ -5,6 +5,8 @@
 mod choice;
 #[path = "xdp/crash.rs"]
 mod crash;
+#[path = "xdp/machine.rs"]
+mod machine;
 #[path = "xdp/recovery.rs"]
 mod recovery;
 #[path = "failures/stage.rs"]
@@ -13,3 +15,5 @@ mod stage;
 mod state;
 #[path = "takeover/stream.rs"]
 mod stream;
+#[path = "xdp/zero_copy.rs"]
+mod zero_copy;

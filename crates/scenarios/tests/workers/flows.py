@@ -32,11 +32,11 @@ def source(address, flows, count):
     for out in outs:
         out.connect((address, PORT))
     for number in range(count):
-        for out in outs:
+        for place, out in enumerate(outs, number * flows + 1):
             out.send(number.to_bytes(4, "big") + bytes(28))
-        # Bursts that queues can take.
-        if number % 2:
-            time.sleep(0.002)
+            # Bursts that queues can take.
+            if place % 16 == 0:
+                time.sleep(0.002)
 
 mode, *arguments = sys.argv[1:]
 sink(float(*arguments)) if mode == "sink" else source(arguments[0], *map(int, arguments[1:]))
