@@ -11,7 +11,7 @@
 //! tag that the driver took out. So what a VM sends is cut and completed here, the driver is told to leave
 //! tags in, and checksums that the far end of a veth left open are found (`partial.rs`). Measured beside
 //! [`PacketSocket`](crate::PacketSocket) on a virtual machine with two CPUs, Linux 6.18, medians of
-//! alternating rounds (`examples/xdp_forward.rs`; no NIC with zero-copy was at hand):
+//! alternating rounds (`examples/xdp_forward.rs`; no NIC with zero-copy was at hand: it was tried under emulation only):
 //!
 //! | carried by one CPU                                      | AF_PACKET  | native     | generic copy |
 //! | ------------------------------------------------------- | ---------- | ---------- | ------------ |
