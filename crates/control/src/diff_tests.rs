@@ -11,15 +11,7 @@ fn port(text: &str, attach: Attachment) -> PortConfig {
 }
 
 fn switch(text: &str, kind: SwitchKind, ports: Vec<PortConfig>) -> SwitchConfig {
-    SwitchConfig {
-        name: name(text),
-        kind,
-        mac_table_size: 1024,
-        ageing_s: 300,
-        multicast: MulticastConfig::default(),
-        bandwidth: Default::default(),
-        ports,
-    }
+    SwitchConfig { ports, ..SwitchConfig::new(name(text), kind) }
 }
 
 fn valid(switches: Vec<SwitchConfig>) -> DesiredState {
@@ -49,7 +41,7 @@ fn removals_come_first_and_a_moved_attachment_is_removed_and_added() {
         "remove switch old",
         "remove port lan/b",
         "convert switch lan from internal to external",
-        "set switch lan to 1024 MAC table entries and 60 s of ageing",
+        "set switch lan to 65536 MAC table entries and 60 s of ageing",
         "add private switch new",
         "add tap port lan/b",
         "change the settings of port lan/c",

@@ -3,9 +3,8 @@
 
 use crate::mac_pool;
 use model::{
-    Attachment, ChangePort, ChangeSwitch, DEFAULT_AGEING_S, DEFAULT_MAC_TABLE_SIZE, DesiredState, IfName,
-    Invalid, IoChoice, MacAddr, Name, NameError, NewSwitch, NoSuchRule, PortConfig, SwitchConfig, SwitchKind,
-    ValidState, VhostRole, policy::multicast::MulticastConfig,
+    Attachment, ChangePort, ChangeSwitch, DesiredState, IfName, Invalid, IoChoice, MacAddr, Name, NameError,
+    NewSwitch, NoSuchRule, PortConfig, SwitchConfig, SwitchKind, ValidState, VhostRole,
 };
 use std::collections::BTreeSet;
 
@@ -74,15 +73,10 @@ impl Editor {
         if self.state.switches.iter().any(|s| s.name == new.name) {
             return Err(EditError::SwitchExists(new.name));
         }
-        let mut switch = SwitchConfig {
-            name: new.name,
-            kind: new.kind,
-            mac_table_size: new.mac_table_size.unwrap_or(DEFAULT_MAC_TABLE_SIZE),
-            ageing_s: new.ageing_s.unwrap_or(DEFAULT_AGEING_S),
-            multicast: MulticastConfig::default(),
-            bandwidth: Default::default(),
-            ports: new.uplinks.iter().map(uplink_port).collect::<Result<_, _>>()?,
-        };
+        let mut switch = SwitchConfig::new(new.name, new.kind);
+        switch.mac_table_size = new.mac_table_size.unwrap_or(switch.mac_table_size);
+        switch.ageing_s = new.ageing_s.unwrap_or(switch.ageing_s);
+        switch.ports = new.uplinks.iter().map(uplink_port).collect::<Result<_, _>>()?;
         new.multicast.apply(&mut switch.multicast);
         switch.bandwidth.change(new.bandwidth_mode, new.uplink_bandwidth);
         choose_io(&mut switch, new.io)?;

@@ -150,20 +150,8 @@ mod tests {
     use model::{ChangePort, ChangeSwitch, NewSwitch, SwitchKind, ValidState};
 
     fn external() -> ValidState {
-        let new = NewSwitch {
-            name: "lan".parse().unwrap(),
-            kind: SwitchKind::External,
-            uplinks: vec!["eth0".parse().unwrap()],
-            io: None,
-            host: None,
-            host_ifname: None,
-            mac_table_size: None,
-            ageing_s: None,
-            multicast: Default::default(),
-            bandwidth_mode: None,
-            uplink_bandwidth: None,
-            confirm_s: None,
-        };
+        let (name, nic) = ("lan".parse().unwrap(), "eth0".parse().unwrap());
+        let new = NewSwitch::new(name, SwitchKind::External, vec![nic]);
         let vm = PortConfig::new("vm".parse().unwrap(), Attachment::Tap("t0".parse().unwrap()));
         let state = Editor::new(&ValidState::default(), 1).add_switch(new).unwrap();
         Editor::new(&state, 1).add_port("lan", vm).unwrap()

@@ -251,16 +251,7 @@ mod tests {
     use model::{SwitchConfig, SwitchKind};
 
     fn state() -> ValidState {
-        let name = "lan".parse().unwrap();
-        let switch = SwitchConfig {
-            name,
-            kind: SwitchKind::Private,
-            mac_table_size: 64,
-            ageing_s: 300,
-            multicast: model::policy::multicast::MulticastConfig::default(),
-            bandwidth: Default::default(),
-            ports: vec![],
-        };
+        let switch = SwitchConfig::new("lan".parse().unwrap(), SwitchKind::Private);
         DesiredState { switches: vec![switch], ..Default::default() }.validate().unwrap()
     }
 

@@ -56,6 +56,27 @@ pub struct NewSwitch {
     pub confirm_s: Option<u64>,
 }
 
+impl NewSwitch {
+    /// What makes a switch with every setting at its default.
+    #[must_use]
+    pub fn new(name: Name, kind: SwitchKind, uplinks: Vec<IfName>) -> Self {
+        Self {
+            name,
+            kind,
+            uplinks,
+            host: None,
+            io: None,
+            host_ifname: None,
+            mac_table_size: None,
+            ageing_s: None,
+            multicast: ChangeMulticast::default(),
+            bandwidth_mode: None,
+            uplink_bandwidth: None,
+            confirm_s: None,
+        }
+    }
+}
+
 /// `PATCH /v1/switches/{switch}`: what to change; what is unset stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -100,6 +100,20 @@ pub struct SwitchConfig {
 }
 
 impl SwitchConfig {
+    /// A switch without ports and with every setting at its default.
+    #[must_use]
+    pub fn new(name: Name, kind: SwitchKind) -> Self {
+        Self {
+            name,
+            kind,
+            mac_table_size: DEFAULT_MAC_TABLE_SIZE,
+            ageing_s: DEFAULT_AGEING_S,
+            multicast: MulticastConfig::default(),
+            bandwidth: BandwidthConfig::default(),
+            ports: Vec::new(),
+        }
+    }
+
     /// The port of that name.
     #[must_use]
     pub fn port(&self, name: &str) -> Option<&PortConfig> {

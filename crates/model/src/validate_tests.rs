@@ -12,15 +12,7 @@ fn tap(port: &str) -> PortConfig {
     PortConfig::new(name(port), Attachment::Tap(ifname(port)))
 }
 fn switch(kind: SwitchKind, ports: Vec<PortConfig>) -> SwitchConfig {
-    SwitchConfig {
-        name: name("lan"),
-        kind,
-        mac_table_size: 1024,
-        ageing_s: 300,
-        multicast: MulticastConfig::default(),
-        bandwidth: Default::default(),
-        ports,
-    }
+    SwitchConfig { ports, ..SwitchConfig::new(name("lan"), kind) }
 }
 fn uplink(nic: &str) -> PortConfig {
     PortConfig::new(name(nic), Attachment::Uplink(ifname(nic)))

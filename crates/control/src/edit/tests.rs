@@ -1,25 +1,15 @@
 use super::*;
-use model::{VhostUser, policy::multicast::ChangeMulticast};
+use model::{
+    VhostUser,
+    policy::multicast::{ChangeMulticast, MulticastConfig},
+};
 
 fn name<T: std::str::FromStr<Err = NameError>>(text: &str) -> T {
     text.parse().unwrap()
 }
 
 fn new(kind: SwitchKind, uplinks: &[&str]) -> NewSwitch {
-    NewSwitch {
-        name: name("lan"),
-        kind,
-        uplinks: uplinks.iter().map(|nic| name(nic)).collect(),
-        io: None,
-        host: None,
-        host_ifname: None,
-        mac_table_size: None,
-        ageing_s: None,
-        multicast: Default::default(),
-        bandwidth_mode: None,
-        uplink_bandwidth: None,
-        confirm_s: None,
-    }
+    NewSwitch::new(name("lan"), kind, uplinks.iter().map(|nic| name(nic)).collect())
 }
 
 fn made(kind: SwitchKind, uplinks: &[&str]) -> ValidState {

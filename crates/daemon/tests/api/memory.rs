@@ -9,8 +9,7 @@ use engine::PortIndex;
 use model::{
     Attachment, ChangePort, ChangeSwitch, DesiredState, Event, ExplainFrame, ExplainedStep, Explanation,
     FlushMacs, MacEntry, MacKind, NewSwitch, Plan, PortConfig, PortState, PortStatus, SwitchConfig,
-    SwitchCounters, SwitchStatus, WorkerStatus,
-    policy::multicast::{MulticastConfig, MulticastStatus},
+    SwitchCounters, SwitchStatus, WorkerStatus, policy::multicast::MulticastStatus,
 };
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast;
@@ -153,16 +152,7 @@ impl Backend for Memory {
             let name = nic.as_str().parse().unwrap();
             PortConfig::new(name, Attachment::Uplink(nic.clone()))
         });
-        let (name, kind, ports) = (new.name, new.kind, ports.collect());
-        let switch = SwitchConfig {
-            name,
-            kind,
-            mac_table_size: 1024,
-            ageing_s: 300,
-            multicast: MulticastConfig::default(),
-            bandwidth: Default::default(),
-            ports,
-        };
+        let switch = SwitchConfig { ports: ports.collect(), ..SwitchConfig::new(new.name, new.kind) };
         self.edit(|state| {
             if state.switches.iter().any(|s| s.name == switch.name) {
                 return Err(Refused::new(

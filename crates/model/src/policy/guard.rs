@@ -147,15 +147,8 @@ mod tests {
     }
 
     fn refusal(ports: &[PortConfig]) -> Option<GuardError> {
-        let switch = SwitchConfig {
-            multicast: crate::policy::multicast::MulticastConfig::default(),
-            name: name("lan"),
-            kind: crate::SwitchKind::Private,
-            mac_table_size: 1024,
-            ageing_s: 300,
-            bandwidth: Default::default(),
-            ports: ports.to_vec(),
-        };
+        let switch = SwitchConfig::new(name("lan"), crate::SwitchKind::Private);
+        let switch = SwitchConfig { ports: ports.to_vec(), ..switch };
         switch.ports.iter().find_map(|port| check(&switch, port).err())
     }
 

@@ -11,15 +11,7 @@ fn lan(kind: SwitchKind, bandwidth: BandwidthConfig, vms: Vec<PortConfig>) -> De
     let uplink = PortConfig::new("eth0".parse().unwrap(), Attachment::Uplink("eth0".parse().unwrap()));
     let mut ports = if kind == SwitchKind::External { vec![uplink] } else { vec![] };
     ports.extend(vms);
-    let switch = SwitchConfig {
-        multicast: Default::default(),
-        name: "lan".parse().unwrap(),
-        kind,
-        mac_table_size: 1024,
-        ageing_s: 300,
-        bandwidth,
-        ports,
-    };
+    let switch = SwitchConfig { bandwidth, ports, ..SwitchConfig::new("lan".parse().unwrap(), kind) };
     DesiredState { switches: vec![switch], ..DesiredState::default() }
 }
 
