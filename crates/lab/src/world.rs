@@ -9,7 +9,7 @@
 
 use crate::namespace::Namespace;
 use crate::run::text;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -107,6 +107,19 @@ impl World {
         )?;
         self.phys.ip(&format!("link set {port} master sw up"))?;
         end.ip(&format!("link set {interface} up")).map(drop)
+    }
+
+    /// Fails unless the host's stack is off its NIC: no address, no answer to ARP, and nothing that comes in reaches it.
+    pub fn expect_silent_nic(&self) -> Result<()> {
+        let shown = self.host.ip(&format!("addr show dev {NIC}"))?;
+        ensure!(
+            !shown.contains("inet") && ["PROMISC", "NOARP", ",UP"].iter().all(|flag| shown.contains(flag)),
+            "{shown}"
+        );
+        ensure!(self.host.sysctl(&format!("net/ipv6/conf/{NIC}/disable_ipv6"))? == "1", "IPv6 is on");
+        let filters = self.host.exec(&["tc", "filter", "show", "dev", NIC, "ingress"])?;
+        ensure!(filters.contains("bpf"), "the NIC's ingress is open");
+        Ok(())
     }
 
     /// What the physical switch has learned: MAC address → port. Its own addresses are not in it.

@@ -47,6 +47,12 @@ impl Stage {
         self.daemon.cli_json(&["port", "show", &format!("lan/{port}")])
     }
 
+    pub fn expect_up(&self, port: &str) -> Result<()> {
+        let shown = self.port(port)?;
+        ensure!(shown["state"] == "up", "{shown}");
+        Ok(())
+    }
+
     /// Waits until a port is up.
     pub fn wait_up(&self, port: &str) -> Result<()> {
         let waited =
@@ -76,6 +82,38 @@ impl Stage {
             both("tx_bytes", sent * ECHO),
         ];
         before.expect_delta(&self.daemon, moved.as_flattened()).map(drop)
+    }
+
+    /// The NIC is switched off, and on again after what happens `meanwhile`.
+    pub fn switch_nic_off_and_on(&self, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.undisturbed_by(|| {
+            self.world.host.ip(&format!("link set {NIC} down"))?;
+            self.wait_down(NIC, "switched off")?;
+            meanwhile()?;
+            self.world.host.ip(&format!("link set {NIC} up"))?;
+            self.wait_up(NIC)
+        })
+    }
+
+    /// The NIC's cable is cut at its far end, and mended.
+    pub fn cut_and_mend_cable(&self) -> Result<()> {
+        self.undisturbed_by(|| {
+            self.world.phys.ip("link set p1 down")?;
+            self.wait_down(NIC, "no carrier")?;
+            self.world.phys.ip("link set p1 up")?;
+            self.wait_up(NIC)
+        })
+    }
+
+    /// The NIC is pulled out, and put in again after what happens `meanwhile`.
+    pub fn pull_nic_out_and_put_it_in(&self, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.undisturbed_by(|| {
+            self.world.unplug(NIC)?;
+            self.wait_down(NIC, "not there")?;
+            meanwhile()?;
+            self.world.plug(NIC, NIC_MAC, "p1")?;
+            self.wait_up(NIC)
+        })
     }
 
     /// Runs `failure` while the VMs ping each other; not an echo is lost. Returns how many there were.

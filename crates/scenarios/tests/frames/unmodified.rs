@@ -31,10 +31,10 @@ fn root_a_frame_comes_in_unmodified() -> Result<()> {
     lan.finish()
 }
 
-#[test]
-fn root_a_jumbo_frame_passes_unmodified_where_the_mtu_allows() -> Result<()> {
+/// Jumbo frames pass an uplink that is made with these further arguments.
+pub fn jumbo_frames_pass(arguments: &[&str]) -> Result<()> {
     let options = WorldOptions { mtu: 9000, host_addresses: false, ..WorldOptions::default() };
-    let mut lan = Lan::in_world(&options, &["--external", NIC])?;
+    let mut lan = Lan::in_world(&options, &[&["--external", NIC], arguments].concat())?;
     lan.watch_uplink()?;
     lan.vm("vm1", VM1, TRUNK)?;
     let jumbo = |to, from| {
@@ -44,6 +44,11 @@ fn root_a_jumbo_frame_passes_unmodified_where_the_mtu_allows() -> Result<()> {
     lan.run(one_way("vm1", NIC, &jumbo(NOBODY, VM1)))?;
     lan.run(one_way(NIC, "vm1", &jumbo(VM1, OUTSIDE)))?;
     lan.finish()
+}
+
+#[test]
+fn root_a_jumbo_frame_passes_unmodified_where_the_mtu_allows() -> Result<()> {
+    jumbo_frames_pass(&[])
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use crate::lan::{Lan, NOBODY, OUTSIDE, TRUNK, VM1, VM2, frame};
 use crate::round::Round;
-use crate::unmodified::one_way;
+use crate::unmodified::{jumbo_frames_pass, one_way};
 use anyhow::Result;
 use lab::frames::{self, EXPERIMENT, of_every_kind};
-use lab::{Capture, NIC, NIC_MAC, WorldOptions};
+use lab::{Capture, NIC, NIC_MAC};
 
 const BY_XDP: [&str; 2] = ["--io", "af-xdp"];
 const ALL: &str = "ff:ff:ff:ff:ff:ff";
@@ -35,17 +35,7 @@ fn root_frames_pass_an_af_xdp_uplink_unmodified_and_are_all_counted() -> Result<
 
 #[test]
 fn root_jumbo_frames_pass_an_af_xdp_uplink_unmodified() -> Result<()> {
-    let options = WorldOptions { mtu: 9000, host_addresses: false, ..WorldOptions::default() };
-    let mut lan = Lan::in_world(&options, &[&["--external", NIC], &BY_XDP[..]].concat())?;
-    lan.watch_uplink()?;
-    lan.vm("vm1", VM1, TRUNK)?;
-    let jumbo = |to, from| {
-        let frame = frames::of_length(frames::mac(to), frames::mac(from), EXPERIMENT, 9014);
-        [frames::tagged(&frame, 2, 100), frame]
-    };
-    lan.run(one_way("vm1", NIC, &jumbo(NOBODY, VM1)))?;
-    lan.run(one_way(NIC, "vm1", &jumbo(VM1, OUTSIDE)))?;
-    lan.finish()
+    jumbo_frames_pass(&BY_XDP)
 }
 
 #[test]

@@ -30,12 +30,9 @@ fn takes_vlan_tags_out(host: &Namespace) -> Result<bool> {
 fn root_an_af_xdp_nic_that_is_switched_off_and_on_disturbs_nobody_else() -> Result<()> {
     let stage = by_xdp()?;
     for _ in 0..2 {
-        stage.undisturbed_by(|| {
-            stage.world.host.ip(&format!("link set {NIC} down"))?;
-            stage.wait_down(NIC, "switched off")?;
+        stage.switch_nic_off_and_on(|| {
             ensure!(stage.port(NIC)?.get("io").is_none(), "a NIC that is off is said to pass frames");
-            stage.world.host.ip(&format!("link set {NIC} up"))?;
-            stage.wait_up(NIC)
+            Ok(())
         })?;
         expect_xdp(&stage.daemon)?;
         stage.expect_reach()?;
@@ -46,12 +43,7 @@ fn root_an_af_xdp_nic_that_is_switched_off_and_on_disturbs_nobody_else() -> Resu
 #[test]
 fn root_an_af_xdp_nic_whose_cable_is_cut_and_mended_goes_on() -> Result<()> {
     let stage = by_xdp()?;
-    stage.undisturbed_by(|| {
-        stage.world.phys.ip("link set p1 down")?;
-        stage.wait_down(NIC, "no carrier")?;
-        stage.world.phys.ip("link set p1 up")?;
-        stage.wait_up(NIC)
-    })?;
+    stage.cut_and_mend_cable()?;
     expect_xdp(&stage.daemon)?;
     stage.expect_reach()?;
     stage.end()
@@ -61,12 +53,7 @@ fn root_an_af_xdp_nic_whose_cable_is_cut_and_mended_goes_on() -> Result<()> {
 fn root_an_af_xdp_nic_that_is_pulled_out_and_put_in_again() -> Result<()> {
     let stage = by_xdp()?;
     for _ in 0..2 {
-        stage.undisturbed_by(|| {
-            stage.world.unplug(NIC)?;
-            stage.wait_down(NIC, "not there")?;
-            stage.world.plug(NIC, NIC_MAC, "p1")?;
-            stage.wait_up(NIC)
-        })?;
+        stage.pull_nic_out_and_put_it_in(|| stage.expect_up("host"))?;
         stage.expect_reach()?;
         expect_xdp(&stage.daemon)?;
     }

@@ -240,22 +240,8 @@ fn root_a_packet_socket_cannot_make_its_sender_wait_and_what_is_lost_is_told() -
     vm.add_address("eth0", "10.0.0.2/24")?;
     let mac = vm.mac("eth0")?;
     let dir = lab::temp_dir()?;
-    let flood = [
-        "mausezahn",
-        "far",
-        "-q",
-        "-c",
-        "20000",
-        "-p",
-        "1400",
-        "-b",
-        &mac,
-        "-B",
-        "10.0.0.2",
-        "-t",
-        "udp",
-        "dp=9",
-    ];
+    let flood = format!("mausezahn far -q -c 20000 -p 1400 -b {mac} -B 10.0.0.2 -t udp dp=9");
+    let flood: Vec<_> = flood.split_whitespace().collect();
     cable.spawn(&flood, &dir.path().join("flood"))?.wait(Duration::from_secs(30))?;
     daemon.cli_ok(&["port", "set", "lab/wire", "--max-bandwidth", "none"])?;
     wait_until("all that was kept", Duration::from_secs(30), || {

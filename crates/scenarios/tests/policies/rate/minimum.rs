@@ -56,24 +56,9 @@ impl Site {
 
     /// Datagrams to the far machine, which nobody answers, with a delay between any two.
     fn flood(&self, vm: usize, delay: &str) -> Result<Process> {
-        let argv = [
-            "mausezahn",
-            "eth0",
-            "-q",
-            "-c",
-            "0",
-            "-d",
-            delay,
-            "-p",
-            "1400",
-            "-b",
-            FAR_MAC,
-            "-B",
-            "10.9.0.99",
-            "-t",
-            "udp",
-            "sp=9,dp=9",
-        ];
+        let line =
+            format!("mausezahn eth0 -q -c 0 -d {delay} -p 1400 -b {FAR_MAC} -B 10.9.0.99 -t udp sp=9,dp=9");
+        let argv: Vec<_> = line.split_whitespace().collect();
         self.vms[vm - 1].spawn(&argv, &self.dir.path().join(format!("flood{vm}")))
     }
 

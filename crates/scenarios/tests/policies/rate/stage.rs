@@ -63,28 +63,10 @@ impl Stage {
     pub fn send(&self, from: usize, to: usize, to_port: &str, delay: &str) -> Result<Process> {
         let mac = self.vms[to - 1].mac("eth0")?;
         // Nobody has that address, so nobody answers.
-        let (from_ip, to_ip) = (format!("10.0.0.{from}"), "10.0.0.99");
-        let udp = format!("sp=9,dp={to_port}");
-        let argv = [
-            "mausezahn",
-            "eth0",
-            "-q",
-            "-c",
-            "0",
-            "-d",
-            delay,
-            "-p",
-            "1400",
-            "-b",
-            &mac,
-            "-A",
-            &from_ip,
-            "-B",
-            to_ip,
-            "-t",
-            "udp",
-            &udp,
-        ];
+        let line = format!(
+            "mausezahn eth0 -q -c 0 -d {delay} -p 1400 -b {mac} -B 10.0.0.99 -t udp sp=9,dp={to_port}"
+        );
+        let argv: Vec<_> = line.split_whitespace().collect();
         self.vms[from - 1].spawn(&argv, &self.dir.path().join("flood"))
     }
 

@@ -8,24 +8,8 @@ use std::time::Duration;
 
 /// Frames of 60 bytes and more, at once.
 fn send(stage: &Stage, to: &str, count: u64) -> Result<()> {
-    let count = count.to_string();
-    let argv = [
-        "mausezahn",
-        "eth0",
-        "-q",
-        "-c",
-        &count,
-        "-p",
-        "100",
-        "-b",
-        to,
-        "-B",
-        "10.0.0.99",
-        "-t",
-        "udp",
-        "dp=9",
-    ];
-    stage.vms[0].exec(&argv).map(drop)
+    let line = format!("mausezahn eth0 -q -c {count} -p 100 -b {to} -B 10.0.0.99 -t udp dp=9");
+    stage.vms[0].exec(&line.split_whitespace().collect::<Vec<_>>()).map(drop)
 }
 
 #[test]
