@@ -61,7 +61,10 @@ Examples:
   vmswitch switch set lan --multicast-snooping on --querier on
   vmswitch switch set lan --bandwidth-mode weight --uplink-bandwidth 1G
   vmswitch switch set lan --internal   # gives the NIC back to the host
-  vmswitch switch set lan --host off   # takes the host's vNICs away")]
+  vmswitch switch set lan --host off   # takes the host's vNICs away
+
+Without a vNIC the host does not reach the network by that NIC. The addresses and routes of the vNIC that stands in for the NIC are kept: \
+--host on puts them on a new one, and removing the switch puts them back on the NIC. VMs notice nothing of either.")]
     Set(SetArgs),
     /// Keep a switch that was added or changed with --confirm
     #[command(after_help = "\

@@ -6,15 +6,17 @@
 //! | phase on disk | what recovery does | ends |
 //! | --- | --- | --- |
 //! | binding | undoes all steps of the bind, last first | free |
-//! | bound | runs the bind's steps again if the host vNIC is gone, else rejoins the NIC | bound |
+//! | bound | rejoins the NIC, and makes the host vNIC again if that is gone | bound |
+//! | adding the host | takes the host vNIC away that was being made | bound, without it |
 //! | giving back | runs all steps of the give-back again | free |
 //!
 //! A bind that was interrupted is undone, not completed: whoever asked for it got no answer, and the desired state on disk
-//! does not hold the switch yet. A journal of an earlier boot is void: the kernel has forgotten everything it speaks of.
+//! does not hold the switch yet. So is a host vNIC that was being added. One that was being taken away is there whole, or is
+//! made again, with all that was on it: that is in the journal by then ([`Journal::keep`]). A journal of an earlier boot is void: the kernel has forgotten everything it speaks of.
 
-use crate::action::{Action, undo_all};
+use crate::action::{Action, HostVnic, undo_all};
 use crate::facts::Facts;
-use crate::takeover::{BindRequest, plan_give_back, plan_rejoin};
+use crate::takeover::{BindRequest, kept, make_host, plan_give_back, plan_rejoin};
 use serde::{Deserialize, Serialize};
 
 /// The format of the journal that this program reads and writes.
@@ -32,11 +34,11 @@ pub struct Journal {
     pub phase: Phase,
     /// What was asked for.
     pub request: BindRequest,
-    /// What was found before anything was done.
+    /// What was found before anything was done, or what was kept when the host vNIC was taken away.
     pub original: Facts,
     /// When that was, in seconds since 1970.
     pub found_at_s: u64,
-    /// The steps of the bind.
+    /// The steps of the bind, to be undone should it not end.
     pub bind: Vec<Action>,
 }
 
@@ -48,6 +50,11 @@ pub enum Phase {
     Binding,
     /// All steps of the bind have run.
     Bound,
+    /// All steps of the bind have run, without a host vNIC, and steps that make one may have.
+    AddingHost {
+        /// The host vNIC.
+        vnic: HostVnic,
+    },
     /// Steps of the give-back may have run.
     GivingBack {
         /// The steps.
@@ -107,7 +114,15 @@ impl Journal {
         possible(plan_give_back(&self.request, facts, &self.original_aged(now_s)), facts)
     }
 
-    fn original_aged(&self, now_s: u64) -> Facts {
+    /// Remembers what is on the host vNIC now. The caller writes that down before the host vNIC is taken away.
+    pub fn keep(&mut self, facts: &Facts, now_s: u64) {
+        self.original = kept(&self.request, facts, &self.original_aged(now_s));
+        self.found_at_s = now_s;
+    }
+
+    /// What was found, with the lifetimes that are left.
+    #[must_use]
+    pub fn original_aged(&self, now_s: u64) -> Facts {
         let seconds = seconds_between(self.found_at_s, now_s);
         let settings = self.original.settings.iter().map(|(dev, s)| (dev.clone(), s.aged(seconds))).collect();
         Facts { links: self.original.links.clone(), settings }
@@ -133,16 +148,19 @@ pub fn recover(journal: &Journal, now: &Now<'_>) -> Recovery {
         Phase::Binding => (aged(&undo_all(&journal.bind), journal.found_at_s, now.time_s), Outcome::Free),
         Phase::GivingBack { actions, since_s } => (aged(actions, *since_s, now.time_s), Outcome::Free),
         Phase::Bound => (stay_bound(journal, now), Outcome::Bound),
+        Phase::AddingHost { vnic } => (vec![Action::RemoveHostVnic(vnic.clone())], Outcome::Bound),
     };
     Recovery { actions: possible(actions, now.facts), outcome }
 }
 
-/// The host vNIC outlives the daemon. Should somebody have removed it, the bind's steps make it again.
+/// The host vNIC outlives the daemon. Should somebody have removed it, it is made again.
 fn stay_bound(journal: &Journal, now: &Now<'_>) -> Vec<Action> {
-    match &journal.request.host_vnic {
-        Some(vnic) if now.facts.link(vnic).is_none() => aged(&journal.bind, journal.found_at_s, now.time_s),
-        _ => plan_rejoin(&journal.request.nic, now.facts),
+    let request = &journal.request;
+    let mut actions = plan_rejoin(&request.nic, now.facts);
+    if request.host_vnic.as_ref().is_some_and(|vnic| now.facts.link(vnic).is_none()) {
+        actions.extend(make_host(request, now.facts, &journal.original_aged(now.time_s)));
     }
+    actions
 }
 
 /// Leaves out steps on interfaces that do not exist, unless an earlier step makes them.

@@ -87,15 +87,45 @@ fn a_host_vnic_that_is_gone_is_made_again() {
     let bound = journal(Phase::Bound);
     let (steps, outcome) = recovered(&bound, "boot 1", 5000, &facts(&["eth0"]));
     assert_eq!(outcome, Outcome::Bound);
-    assert_eq!(steps.len(), bound.bind.len(), "{steps:?}");
+    assert_eq!(steps[0], "keep frames that come in by eth0 from the host's stack", "the NIC comes first");
+    let made = ["make the host vNIC lan with MAC 02:00:00:00:00:01 and MTU 1500", "set lan up"];
+    assert_eq!(steps[steps.len() - 2..], made);
     let (steps, _) = recovered(&bound, "boot 1", 5000, &facts(&["eth0", "lan"]));
     assert!(!steps.iter().any(|s| s.contains("lan")), "{steps:?}");
+}
+
+fn adding() -> Phase {
+    Phase::AddingHost { vnic: HostVnic { ifname: name("lan"), mac: MacAddr::default(), mtu: 1500 } }
+}
+
+#[test]
+fn a_host_vnic_that_was_being_added_is_taken_away() {
+    let mut journal = journal(adding());
+    journal.request.host_vnic = None;
+    let at = |links| recovered(&journal, "boot 1", 5000, &facts(links));
+    assert_eq!(at(&["eth0", "lan"]), (vec!["remove the host vNIC lan".into()], Outcome::Bound));
+    assert_eq!(at(&["eth0"]), (vec![], Outcome::Bound));
+}
+
+#[test]
+fn what_is_on_a_host_vnic_is_kept_and_made_again_with_the_time_that_is_left() {
+    let mut journal = journal(Phase::Bound);
+    let settings = crate::facts::Settings { addresses: vec![lease(1000)], ..Default::default() };
+    let mut facts = facts(&["eth0", "lan"]);
+    facts.settings.insert(name("lan"), settings);
+    journal.keep(&facts, 6000);
+    facts.links.pop();
+    let (steps, _) = recovered(&journal, "boot 1", 6100, &facts);
+    assert!(steps.contains(&"give lan the address 192.0.2.1/24 (valid for 900 s)".into()), "{steps:?}");
+    journal.request.host_vnic = None;
+    let steps: Vec<_> = journal.give_back(&facts, 6200).iter().map(ToString::to_string).collect();
+    assert!(steps.contains(&"give eth0 the address 192.0.2.1/24 (valid for 800 s)".into()), "{steps:?}");
 }
 
 #[test]
 fn a_journal_survives_the_disk() {
     let actions = journal(Phase::Binding).bind;
-    for phase in [Phase::Binding, Phase::Bound, Phase::GivingBack { actions, since_s: 7 }] {
+    for phase in [Phase::Binding, Phase::Bound, adding(), Phase::GivingBack { actions, since_s: 7 }] {
         let journal = journal(phase);
         let text = serde_json::to_string(&journal).unwrap();
         assert_eq!(serde_json::from_str::<Journal>(&text).unwrap(), journal);

@@ -3,13 +3,14 @@
 //! Uplink and host vNIC of an external switch are not made one by one: the take-over makes both, and moves what the host
 //! has on the NIC to the host vNIC in between. So they are left out of the changes, and a switch whose uplink or host vNIC
 //! is another one afterwards is given back first and bound anew last. Between the two, the ports of VMs stay as they are.
+//! Where the host only loses its vNIC, or only gets one, the NIC stays the switch's, and frames pass it all the while.
 
 use crate::{
     diff::{Change, changes},
     edit::takes_nic_mac,
 };
 use model::{Attachment, DesiredState, IfName, Name, PortConfig, SwitchConfig};
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,10 +22,24 @@ pub enum Step {
         /// What was bound.
         binding: Binding,
     },
+    /// Take the host vNIC away that stands in for the NIC, and keep what is on it.
+    RemoveHost {
+        /// The switch.
+        switch: Name,
+        /// What was bound.
+        binding: Binding,
+    },
     /// Change something that has nothing to do with the NIC.
     Change(Change),
     /// Take the NIC over.
     Bind {
+        /// The switch.
+        switch: Name,
+        /// What is to be bound.
+        binding: Binding,
+    },
+    /// Make a host vNIC that stands in for a NIC which is bound already, with what was kept for it.
+    AddHost {
         /// The switch.
         switch: Name,
         /// What is to be bound.
@@ -53,10 +68,24 @@ impl Binding {
         Some(Self { nic: switch.uplink()?.clone(), uplink: uplink.clone(), host })
     }
 
+    /// The port of the host vNIC.
+    #[must_use]
+    pub fn host_port(&self) -> Option<&PortConfig> {
+        self.host.as_ref().map(|(_, port)| port)
+    }
+
+    fn vnic(&self) -> Option<&IfName> {
+        self.host.as_ref().map(|(ifname, _)| ifname)
+    }
+
     /// True where taking over the one is taking over the other: policies may differ.
     fn same_interfaces(&self, other: &Self) -> bool {
-        let vnic = |binding: &Self| binding.host.as_ref().map(|(ifname, _)| ifname.clone());
-        self.nic == other.nic && vnic(self) == vnic(other)
+        self.nic == other.nic && self.vnic() == other.vnic()
+    }
+
+    /// True where one of the two has a host vNIC and the other has none.
+    fn differs_by_host(&self, other: &Self) -> bool {
+        self.nic == other.nic && self.host.is_some() != other.host.is_some()
     }
 }
 
@@ -64,58 +93,90 @@ impl Binding {
 #[must_use]
 pub fn reconcile(old: &DesiredState, new: &DesiredState) -> Vec<Step> {
     let (before, after) = (bindings(old), bindings(new));
-    let gone = missing_from(&before, &after);
-    let come = missing_from(&after, &before);
+    let gone = missing_from(
+        &before,
+        &after,
+        |switch, binding| Step::GiveBack { switch, binding },
+        |switch, binding| Step::RemoveHost { switch, binding },
+    );
+    let come = missing_from(
+        &after,
+        &before,
+        |switch, binding| Step::Bind { switch, binding },
+        |switch, binding| Step::AddHost { switch, binding },
+    );
     let (early, mut late): (Vec<_>, Vec<_>) = changes(&without(old, &gone), &without(new, &come))
         .into_iter()
         .partition(|change| !matches!(change, Change::AddPort { .. } | Change::ChangePort { .. }));
     // A port that is added is let into the data path at once, with the policies of the others as they are by then.
     late.sort_by_key(|change| matches!(change, Change::AddPort { .. }));
-    let mut steps: Vec<_> =
-        gone.into_iter().map(|(switch, binding)| Step::GiveBack { switch, binding }).collect();
+    let mut steps = gone;
     steps.extend(early.into_iter().map(Step::Change));
-    steps.extend(come.into_iter().map(|(switch, binding)| Step::Bind { switch, binding }));
+    steps.extend(come);
     steps.extend(late.into_iter().map(Step::Change));
     steps
 }
 
-fn bindings(state: &DesiredState) -> Vec<(Name, Binding)> {
+fn bindings(state: &DesiredState) -> BTreeMap<Name, Binding> {
     state.switches.iter().filter_map(|s| Some((s.name.clone(), Binding::of(s)?))).collect()
 }
 
-fn missing_from(these: &[(Name, Binding)], those: &[(Name, Binding)]) -> Vec<(Name, Binding)> {
-    let stays = |(name, binding): &&(Name, Binding)| {
-        those.iter().any(|(other, theirs)| name == other && binding.same_interfaces(theirs))
+/// What of `these` is not in `those`: the whole binding, or its host vNIC only.
+fn missing_from(
+    these: &BTreeMap<Name, Binding>,
+    those: &BTreeMap<Name, Binding>,
+    whole: impl Fn(Name, Binding) -> Step,
+    host: impl Fn(Name, Binding) -> Step,
+) -> Vec<Step> {
+    let missing = |(switch, binding): (&Name, &Binding)| match those.get(switch) {
+        Some(theirs) if theirs.same_interfaces(binding) => None,
+        Some(theirs) if theirs.differs_by_host(binding) => {
+            binding.host.is_some().then(|| host(switch.clone(), binding.clone()))
+        }
+        _ => Some(whole(switch.clone(), binding.clone())),
     };
-    these.iter().filter(|b| !stays(b)).cloned().collect()
+    these.iter().filter_map(missing).collect()
 }
 
-/// `state` without the ports of those bindings: they come and go with the take-over.
-fn without<'a>(state: &'a DesiredState, bindings: &[(Name, Binding)]) -> Cow<'a, DesiredState> {
-    if bindings.is_empty() {
+/// `state` without the ports that come and go with those steps.
+fn without<'a>(state: &'a DesiredState, steps: &[Step]) -> Cow<'a, DesiredState> {
+    if steps.is_empty() {
         return Cow::Borrowed(state);
     }
     let mut state = state.clone();
-    for switch in &mut state.switches {
-        let Some((_, binding)) = bindings.iter().find(|(name, _)| name == &switch.name) else { continue };
-        let host = binding.host.as_ref().map(|(_, port)| port);
-        switch.ports.retain(|p| p != &binding.uplink && Some(p) != host);
+    for (switch, ports) in steps.iter().filter_map(Step::bound_ports) {
+        for found in state.switches.iter_mut().filter(|s| &s.name == switch) {
+            found.ports.retain(|p| !ports.contains(&p));
+        }
     }
     Cow::Owned(state)
 }
 
 impl Step {
+    /// The ports that a step on a NIC makes or takes away, and their switch.
+    fn bound_ports(&self) -> Option<(&Name, Vec<&PortConfig>)> {
+        match self {
+            Self::Change(_) => None,
+            Self::GiveBack { switch, binding } | Self::Bind { switch, binding } => {
+                Some((switch, binding.host_port().into_iter().chain([&binding.uplink]).collect()))
+            }
+            Self::RemoveHost { switch, binding } | Self::AddHost { switch, binding } => {
+                Some((switch, binding.host_port().into_iter().collect()))
+            }
+        }
+    }
+
     /// Makes the step in a desired state: what was reached when it had been run.
     pub fn apply(&self, state: &mut DesiredState) {
         match self {
             Self::Change(change) => change.apply(state),
-            Self::GiveBack { switch, binding } => {
-                *state = without(state, &[(switch.clone(), binding.clone())]).into_owned();
+            Self::GiveBack { .. } | Self::RemoveHost { .. } => {
+                *state = without(state, std::slice::from_ref(self)).into_owned();
             }
-            Self::Bind { switch, binding } => {
-                let host = binding.host.as_ref().map(|(_, port)| port);
+            Self::Bind { .. } | Self::AddHost { .. } => {
+                let Some((switch, ports)) = self.bound_ports() else { return };
                 for found in state.switches.iter_mut().filter(|s| &s.name == switch) {
-                    found.ports.extend(host.into_iter().chain([&binding.uplink]).cloned());
+                    found.ports.extend(ports.iter().copied().cloned());
                 }
             }
         }
@@ -127,6 +188,12 @@ impl fmt::Display for Step {
         match self {
             Self::GiveBack { switch, binding } => {
                 write!(f, "give {} back from switch {switch} to the host", binding.nic)
+            }
+            Self::RemoveHost { switch, .. } => {
+                write!(f, "take the host vNIC of switch {switch} away, and keep what is on it")
+            }
+            Self::AddHost { switch, .. } => {
+                write!(f, "make a host vNIC on switch {switch}, with what was kept for it")
             }
             Self::Change(change) => write!(f, "{change}"),
             Self::Bind { switch, binding } => match &binding.host {
@@ -176,13 +243,28 @@ mod tests {
     }
 
     #[test]
-    fn leaving_the_host_out_binds_anew_and_leaves_the_vms_alone() {
-        let old = external();
+    fn a_host_that_leaves_and_comes_back_leaves_nic_and_vms_alone() {
+        let with = external();
         let change = ChangeSwitch { host: Some(false), ..Default::default() };
-        let new = Editor::new(&old, 1).change_switch("lan", &change).unwrap();
-        let steps = sentences(&old, &new);
-        assert_eq!(steps.len(), 2, "{steps:#?}");
-        assert!(steps[0].starts_with("give") && steps[1].ends_with("without the host"));
+        let without = Editor::new(&with, 1).change_switch("lan", &change).unwrap();
+        let off = ["take the host vNIC of switch lan away, and keep what is on it"];
+        assert_eq!(sentences(&with, &without), off);
+        let on = ["make a host vNIC on switch lan, with what was kept for it"];
+        assert_eq!(sentences(&without, &with), on);
+        for (old, new) in [(&with, &without), (&without, &with)] {
+            let mut reached = old.desired().clone();
+            reconcile(old.desired(), new.desired()).iter().for_each(|step| step.apply(&mut reached));
+            assert_eq!(reconcile(&reached, new.desired()), []);
+        }
+    }
+
+    #[test]
+    fn another_host_vnic_is_bound_anew() {
+        let (old, mut new) = (external(), external().desired().clone());
+        let host = new.switches[0].ports.iter_mut().find(|port| port.name.as_str() == "host").unwrap();
+        host.attach = Attachment::Host("other".parse().unwrap());
+        let steps: Vec<_> = reconcile(old.desired(), &new).iter().map(ToString::to_string).collect();
+        assert!(steps[0].starts_with("give eth0 back") && steps[1].contains("host vNIC other"), "{steps:#?}");
     }
 
     #[test]

@@ -50,6 +50,12 @@ pub enum Refusal {
 /// The NIC, if it can be an uplink.
 pub(crate) fn check_bind<'a>(request: &BindRequest, facts: &'a Facts) -> Result<&'a Link, Refusal> {
     let link = check_interface(&request.nic, request.taken.get(&request.nic), facts)?;
+    check_host(request, link, facts)?;
+    Ok(link)
+}
+
+/// Refuses a host vNIC that cannot be made in place of the NIC.
+pub(crate) fn check_host(request: &BindRequest, link: &Link, facts: &Facts) -> Result<(), Refusal> {
     if let Some(vnic) = &request.host_vnic {
         check_host_name(vnic, &request.nic, facts)?;
     }
@@ -57,7 +63,7 @@ pub(crate) fn check_bind<'a>(request: &BindRequest, facts: &'a Facts) -> Result<
         Some(mtu) if mtu > link.mtu => {
             Err(Refusal::MtuAboveNic { nic: link.name.clone(), mtu, limit: link.mtu })
         }
-        _ => Ok(link),
+        _ => Ok(()),
     }
 }
 

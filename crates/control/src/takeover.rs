@@ -17,6 +17,9 @@
 //!
 //! Giving back is the same with the roles changed, from what is on the host vNIC at that moment.
 //!
+//! A host vNIC that is taken away while the NIC stays bound takes the host's addresses with it: a host without a vNIC has no
+//! stack on that NIC. They are kept ([`kept`]) for the vNIC that it is given again, or for the NIC when that is given back.
+//!
 //! What cannot be moved, because it belongs to a process: sockets bound to the NIC itself (`SO_BINDTODEVICE`, packet
 //! sockets: DHCP clients), multicast memberships joined on it, and connections between link-local IPv6 addresses, which
 //! carry its number. Temporary IPv6 addresses arrive as ordinary ones that run out at the same time.
@@ -82,6 +85,70 @@ pub fn plan_bind(request: &BindRequest, facts: &Facts) -> Result<Plan, Refusal> 
     Ok(Plan { actions, warnings: warnings(&link.name, host, &settings) })
 }
 
+/// How to give the host a vNIC on a NIC that is bound without one. `original` are the facts that it was bound on, or what
+/// [`kept`] made of them, aged.
+///
+/// # Errors
+/// The first reason for which it cannot be made.
+pub fn plan_add_host(request: &BindRequest, facts: &Facts, original: &Facts) -> Result<Vec<Action>, Refusal> {
+    let Some(link) = facts.link(&request.nic).or_else(|| original.link(&request.nic)) else {
+        return Err(Refusal::NoInterface(request.nic.clone()));
+    };
+    refusal::check_host(request, link, facts)?;
+    Ok(make_host(request, facts, original))
+}
+
+/// Makes the host vNIC, at once with all that belongs on it: nothing of that is anywhere else.
+#[must_use]
+pub fn make_host(request: &BindRequest, facts: &Facts, original: &Facts) -> Vec<Action> {
+    let nic = &request.nic;
+    let link = facts.link(nic).or_else(|| original.link(nic));
+    let Some((ifname, link)) = request.host_vnic.as_ref().zip(link) else { return vec![] };
+    let settings = original.settings.get(nic).cloned().unwrap_or_default();
+    let mut actions = vec![Action::CreateHostVnic(host_vnic(ifname, request, link))];
+    actions.extend(prepare(ifname, &settings));
+    actions.extend(transfer(&moved(&settings, nic, ifname), ifname));
+    actions.extend(automatism(ifname, &settings, Direction::Bind));
+    actions
+}
+
+/// How to take the host vNIC away from a NIC that stays bound; what is on it goes with it.
+#[must_use]
+pub fn plan_remove_host(request: &BindRequest, facts: &Facts) -> Plan {
+    let Some((vnic, now)) = host(request, facts) else { return Plan::default() };
+    let warnings = lost(&vnic.name, now).into_iter().collect();
+    Plan { actions: vec![remove_host(vnic)], warnings }
+}
+
+fn remove_host(vnic: &Link) -> Action {
+    let (ifname, mac, mtu) = (vnic.name.clone(), vnic.mac.unwrap_or_default(), vnic.mtu);
+    Action::RemoveHostVnic(HostVnic { ifname, mac, mtu })
+}
+
+/// The host vNIC and what is on it, if there is one.
+fn host<'a>(request: &BindRequest, facts: &'a Facts) -> Option<(&'a Link, &'a Settings)> {
+    let vnic = request.host_vnic.as_ref()?;
+    facts.link(vnic).zip(facts.settings.get(vnic))
+}
+
+/// What the NIC would have if it were given back now: what is on the host vNIC, if `facts` hold its settings, and else
+/// what the NIC had. `original` are the facts that the bind was planned on, aged.
+#[must_use]
+pub fn kept(request: &BindRequest, facts: &Facts, original: &Facts) -> Facts {
+    let mut kept = original.clone();
+    let Some((vnic, now)) = host(request, facts) else { return kept };
+    let mut settings = moved(now, &vnic.name, &request.nic);
+    // Those of the host vNIC may be off only because the NIC's identity is another (see `automatism`).
+    let before = original.settings.get(&request.nic).map_or(&[][..], |before| &before.sysctls);
+    settings.sysctls.retain(|s| !is_automatism(&s.key));
+    settings.sysctls.extend(before.iter().filter(|s| is_automatism(&s.key)).cloned());
+    for nic in kept.links.iter_mut().filter(|link| link.name == request.nic) {
+        nic.up = stays_up(vnic, &settings, nic.up);
+    }
+    kept.settings.insert(request.nic.clone(), settings);
+    kept
+}
+
 /// The largest MTU that the kernel gives a TAP (64 KiB less an Ethernet header); a veth's can be larger.
 const TAP_MTU_MAX: u32 = 65_521;
 
@@ -126,18 +193,15 @@ fn changed(dev: &IfName, settings: &Settings, key: &str, value: &str) -> Option<
     Some(sysctl(dev, Family::Ipv6, key, value, Some(was)))
 }
 
-/// How to put everything back on the NIC: what is on the host vNIC now, if `facts` hold its settings, and else what the
-/// NIC had. `original` are the facts that the bind was planned on, aged.
+/// How to put everything on the NIC that is [`kept`] for it. `original` are the facts that the bind was planned on, aged.
 #[must_use]
 pub fn plan_give_back(request: &BindRequest, facts: &Facts, original: &Facts) -> Vec<Action> {
     let nic = &request.nic;
     let before = original.settings.get(nic).cloned().unwrap_or_default();
-    let host = request.host_vnic.as_ref().and_then(|v| facts.link(v).zip(facts.settings.get(v)));
-    let settings = match host {
-        Some((vnic, now)) => moved(now, &vnic.name, nic),
-        None => before.clone(),
-    };
-    let was = original.link(nic);
+    let kept = kept(request, facts, original);
+    let settings = kept.settings.get(nic).cloned().unwrap_or_default();
+    let was = kept.link(nic);
+    let host = host(request, facts);
     let mut actions = wake(nic, &before, &settings, was);
     actions.extend(transfer(&settings, nic));
     actions.push(Action::AttachIngress { dev: nic.clone() });
@@ -145,11 +209,8 @@ pub fn plan_give_back(request: &BindRequest, facts: &Facts, original: &Facts) ->
         actions.extend(take_away(now, &vnic.name));
     }
     actions.push(Action::DisconnectUplink { nic: nic.clone() });
-    if let Some((vnic, _)) = host {
-        let (ifname, mac, mtu) = (vnic.name.clone(), vnic.mac.unwrap_or_default(), vnic.mtu);
-        actions.push(Action::RemoveHostVnic(HostVnic { ifname, mac, mtu }));
-    }
-    actions.extend(rest(nic, &before, host.map(|h| h.0), &settings, was));
+    actions.extend(host.map(|(vnic, _)| remove_host(vnic)));
+    actions.extend(rest(nic, &settings, was));
     actions
 }
 
@@ -170,26 +231,19 @@ fn wake(nic: &IfName, before: &Settings, settings: &Settings, was: Option<&Link>
 }
 
 /// Restores what the bind changed and the host vNIC knows nothing of.
-fn rest(
-    nic: &IfName,
-    before: &Settings,
-    vnic: Option<&Link>,
-    settings: &Settings,
-    was: Option<&Link>,
-) -> Vec<Action> {
-    let mut actions = automatism(nic, before, Direction::GiveBack);
+fn rest(nic: &IfName, settings: &Settings, was: Option<&Link>) -> Vec<Action> {
+    let mut actions = automatism(nic, settings, Direction::GiveBack);
     let set = |flag, on| Action::SetFlag { dev: nic.clone(), flag, on, was: Some(true) };
     actions.push(set(Flag::Promisc, was.is_some_and(|l| l.promisc)));
-    actions.push(set(Flag::Up, stays_up(vnic, settings, was)));
+    actions.push(set(Flag::Up, was.is_none_or(|l| l.up)));
     actions
 }
 
 /// A NIC that was down before, and whose host vNIC nobody used, goes down again; a host vNIC that was set down says that
 /// the NIC shall be down.
-fn stays_up(vnic: Option<&Link>, settings: &Settings, was: Option<&Link>) -> bool {
-    let was_up = was.is_none_or(|l| l.up);
+fn stays_up(vnic: &Link, settings: &Settings, was_up: bool) -> bool {
     let used = settings.addresses.iter().any(|a| !is_link_local(a));
-    vnic.map_or(was_up, |v| v.up && (was_up || used))
+    vnic.up && (was_up || used)
 }
 
 fn is_link_local(address: &Address) -> bool {
@@ -229,11 +283,17 @@ fn warnings(nic: &IfName, host: Option<&IfName>, settings: &Settings) -> Vec<Str
         .iter()
         .map(|rule| format!("the policy rule '{rule}' names {nic} and is left as it is: change it by hand"))
         .collect();
-    if host.is_none() && !settings.addresses.is_empty() {
-        let list: Vec<_> = settings.addresses.iter().map(|a| format!("{}/{}", a.ip, a.prefix_len)).collect();
-        warnings.push(format!("the host loses {} on {nic} until the switch is removed", list.join(", ")));
+    if host.is_none() {
+        warnings.extend(lost(nic, settings));
     }
     warnings
+}
+
+/// What the host has to do without, as a sentence.
+fn lost(dev: &IfName, settings: &Settings) -> Option<String> {
+    let list: Vec<_> = settings.addresses.iter().map(|a| format!("{}/{}", a.ip, a.prefix_len)).collect();
+    let list = Some(list.join(", ")).filter(|list| !list.is_empty())?;
+    Some(format!("the host loses {list} on {dev} until it has a vNIC there again, or the switch is removed"))
 }
 
 #[cfg(test)]

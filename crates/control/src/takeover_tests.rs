@@ -143,10 +143,7 @@ fn a_static_host_keeps_both_ways_until_the_new_one_stands() {
 #[test]
 fn the_give_back_is_the_same_with_roles_changed() {
     let original = facts(static_settings());
-    let mut now = original.clone();
-    now.links.push(link(4, "lan"));
-    let on_vnic = moved(&static_settings(), &name("eth0"), &name("lan"));
-    now.settings.insert(name("lan"), on_vnic);
+    let now = with_vnic(&original, static_settings());
     let steps = sentences(&plan_give_back(&request(Some("lan")), &now, &original));
     let at =
         |sentence: &str| steps.iter().position(|s| s == sentence).unwrap_or_else(|| panic!("{sentence}"));
@@ -169,6 +166,52 @@ fn the_give_back_is_the_same_with_roles_changed() {
     let places: Vec<_> = order.map(at).to_vec();
     assert!(places.is_sorted(), "{steps:#?}");
     assert_eq!((steps[0].as_str(), steps.last().unwrap().as_str()), ("set eth0 up", "set eth0 up"));
+}
+
+#[test]
+fn a_host_vnic_that_is_added_gets_what_was_kept() {
+    let original = facts(static_settings());
+    let steps = plan_add_host(&request(Some("lan")), &facts(Settings::default()), &original).unwrap();
+    let wanted = [
+        "make the host vNIC lan with MAC 02:00:00:00:00:02 and MTU 1500",
+        "set ipv6 addr_gen_mode of lan to 1",
+        "set ipv6 accept_ra of lan to 0",
+        "set ipv4 rp_filter of lan to 2",
+        "set ipv6 disable_ipv6 of lan to 0",
+        "set lan up",
+        "give lan the address 192.0.2.10/24",
+        "give lan the address 2001:db8::10/64",
+        "give lan the neighbour 192.0.2.1 at 02:00:00:00:09:09",
+        "add the route 2001:db8::/64 dev lan metric 256",
+        "add the route 192.0.2.0/24 dev lan",
+        "add the route default via 192.0.2.1 dev lan",
+        "set ipv6 addr_gen_mode of lan to 0",
+        "set ipv6 accept_ra of lan to 1",
+    ];
+    assert_eq!(sentences(&steps), wanted);
+    let refused = plan_add_host(&request(Some("eth1")), &original, &original);
+    assert_eq!(refused, Err(Refusal::NameInUse(name("eth1"))));
+}
+
+#[test]
+fn a_nic_whose_host_vnic_was_used_or_set_down_is_remembered_so() {
+    let up_again = |was_up: bool, vnic_up: bool, settings: Settings| {
+        let mut original = facts(settings.clone());
+        original.links[0].up = was_up;
+        let mut now = with_vnic(&original, settings);
+        now.links.last_mut().unwrap().up = vnic_up;
+        kept(&request(Some("lan")), &now, &original).link(&name("eth0")).unwrap().up
+    };
+    assert!(up_again(true, true, Settings::default()) && up_again(false, true, static_settings()));
+    assert!(!up_again(false, true, Settings::default()) && !up_again(true, false, static_settings()));
+}
+
+/// Those facts, and a host vNIC with these settings in the NIC's place.
+fn with_vnic(original: &Facts, settings: Settings) -> Facts {
+    let mut facts = original.clone();
+    facts.links.push(link(4, "lan"));
+    facts.settings.insert(name("lan"), moved(&settings, &name("eth0"), &name("lan")));
+    facts
 }
 
 #[test]
@@ -229,7 +272,7 @@ fn no_host_takes_the_addresses_away_and_says_so() {
         plan.warnings,
         [
             "the policy rule '1000: iif eth0' names eth0 and is left as it is: change it by hand",
-            "the host loses 192.0.2.10/24, 2001:db8::10/64 on eth0 until the switch is removed",
+            "the host loses 192.0.2.10/24, 2001:db8::10/64 on eth0 until it has a vNIC there again, or the switch is removed",
         ]
     );
 }
@@ -442,6 +485,23 @@ proptest! {
         prop_assert_eq!(&vnic.addresses, &settings.addresses);
         prop_assert_eq!(bound.routes.len(), settings.routes.len());
         prop_assert!(bound.routes.iter().all(|r| r.hops.iter().all(|h| h.dev == name("lan"))));
+    }
+
+    #[test]
+    fn a_host_that_leaves_comes_back_with_everything(settings in any_settings()) {
+        let (request, original) = (request(Some("lan")), facts(settings.clone()));
+        let before = Simulated::of(&original);
+        let bound = before.clone().run_all(&plan_bind(&request, &original).unwrap().actions);
+        let now = with_vnic(&original, settings);
+        let kept = kept(&request, &now, &original);
+        let alone = bound.clone().run_all(&plan_remove_host(&request, &now).actions);
+        prop_assert!(alone.routes.is_empty() && !alone.interfaces.contains_key("lan"));
+        prop_assert!(alone.interfaces["eth0"] == bound.interfaces["eth0"], "the NIC is left alone");
+        let again = alone.clone().run_all(&plan_add_host(&request, &original, &kept).unwrap());
+        prop_assert_eq!(again.sorted(), bound.sorted());
+        let without = BindRequest { host_vnic: None, ..request };
+        let free = alone.run_all(&plan_give_back(&without, &original, &kept));
+        prop_assert_eq!(free.sorted(), before.sorted());
     }
 
     #[test]

@@ -4,13 +4,12 @@
 use super::{Core, live::LivePort, refuse::refused};
 use crate::{api::Refused, events::now_s, store::Kind};
 use control::{
-    action::{Action, HostVnic, undo_all},
-    facts::Link,
-    journal::{Journal, Now, Outcome, Phase, recover},
+    action::{Action, undo_all},
+    facts::Facts,
+    journal::{Journal, Now, Outcome, Phase, Recovery, recover},
     reconcile::Binding,
-    takeover::{BindRequest, plan_bind},
+    takeover::{BindRequest, Plan, plan_bind},
 };
-use io::{Tap, TapConfig};
 use model::{IfName, Name, PortConfig, PortState};
 use netlink::Applied;
 use std::collections::BTreeMap;
@@ -21,7 +20,7 @@ impl Core {
     /// What fails is undone, the journal included. At start it is left for later instead, with the reason on the ports.
     pub fn bind(&mut self, switch: &Name, binding: &Binding) -> Result<(), Refused> {
         self.place_binding(switch, binding)?;
-        let done = match self.store.load::<Journal>(Kind::Takeover, switch.as_str())? {
+        let done = match self.journal(switch)? {
             Some(journal) if journal.phase == Phase::Bound => self.resume(switch, binding, &journal),
             _ => self.take_over(switch, binding),
         };
@@ -41,7 +40,7 @@ impl Core {
 
     /// Gives the NIC back to the host, with what is on the host vNIC now.
     pub fn give_back(&mut self, switch: &Name, binding: &Binding) -> Result<(), Refused> {
-        if let Some(mut journal) = self.store.load::<Journal>(Kind::Takeover, switch.as_str())? {
+        if let Some(mut journal) = self.journal(switch)? {
             let facts = self.host.facts(&interfaces(&journal.request))?;
             let (actions, since_s) = (journal.give_back(&facts, now_s()), now_s());
             journal.phase = Phase::GivingBack { actions: actions.clone(), since_s };
@@ -57,23 +56,17 @@ impl Core {
     pub fn bind_sentences(&mut self, switch: &Name, binding: &Binding) -> Result<Vec<String>, Refused> {
         let request = self.bind_request(switch, binding);
         let facts = self.host.facts(&[&binding.nic])?;
-        let plan = plan_bind(&request, &facts)?;
-        let actions = plan.actions.iter().map(|action| format!("  {action}"));
-        Ok(actions.chain(plan.warnings.iter().map(|warning| format!("  note: {warning}"))).collect())
+        Ok(sentences(&plan_bind(&request, &facts)?))
     }
 
     /// Recovers what a former run of the daemon left: a take-over that did not end, or one that is not `wanted` as it
     /// is, is undone. One that is wanted stays, for [`Core::bind`] to take up.
     pub fn recover_journal(&mut self, switch: &Name, wanted: Option<&Binding>) -> Result<(), Refused> {
-        let Some(mut journal) = self.store.load::<Journal>(Kind::Takeover, switch.as_str())? else {
-            return Ok(());
-        };
+        let Some(mut journal) = self.journal(switch)? else { return Ok(()) };
         let request = wanted.map(|binding| self.bind_request(switch, binding));
         let wanted = request
             .is_some_and(|r| (&r.nic, &r.host_vnic) == (&journal.request.nic, &journal.request.host_vnic));
-        let facts = self.host.facts(&interfaces(&journal.request))?;
-        let now = Now { boot_id: self.host.boot_id(), time_s: now_s(), facts: &facts };
-        let recovery = recover(&journal, &now);
+        let (facts, recovery) = self.recovery(&journal)?;
         let actions = match recovery.outcome {
             Outcome::Bound if wanted => return Ok(()),
             Outcome::Free => recovery.actions,
@@ -87,6 +80,23 @@ impl Core {
         tracing::warn!(%switch, steps = actions.len(), "putting the host back after an interrupted take-over");
         self.run_back(switch, &actions);
         Ok(self.store.remove(Kind::Takeover, switch.as_str())?)
+    }
+
+    /// The journal of a switch's take-over, where there is one. What was left of adding a host vNIC is undone.
+    pub fn journal(&mut self, switch: &Name) -> Result<Option<Journal>, Refused> {
+        let Some(mut journal) = self.store.load::<Journal>(Kind::Takeover, switch.as_str())? else {
+            return Ok(None);
+        };
+        self.undo_adding_host(switch, &mut journal)?;
+        Ok(Some(journal))
+    }
+
+    /// What is to be done about a journal at this moment, and the facts that say so.
+    pub fn recovery(&mut self, journal: &Journal) -> Result<(Facts, Recovery), Refused> {
+        let facts = self.host.facts(&interfaces(&journal.request))?;
+        let now = Now { boot_id: self.host.boot_id(), time_s: now_s(), facts: &facts };
+        let recovery = recover(journal, &now);
+        Ok((facts, recovery))
     }
 
     fn take_over(&mut self, switch: &Name, binding: &Binding) -> Result<(), Refused> {
@@ -115,10 +125,8 @@ impl Core {
 
     /// Takes up what a former run of the daemon had taken over: the NIC still is, and the host vNIC still has the
     /// addresses; only the descriptors are gone.
-    fn resume(&mut self, switch: &Name, binding: &Binding, journal: &Journal) -> Result<(), Refused> {
-        let facts = self.host.facts(&interfaces(&journal.request))?;
-        let now = Now { boot_id: self.host.boot_id(), time_s: now_s(), facts: &facts };
-        let recovery = recover(journal, &now);
+    pub fn resume(&mut self, switch: &Name, binding: &Binding, journal: &Journal) -> Result<(), Refused> {
+        let (facts, recovery) = self.recovery(journal)?;
         let made_anew = recovery.actions.iter().any(|a| matches!(a, Action::CreateHostVnic(_)));
         if let (false, Some((vnic, port))) = (made_anew, &binding.host) {
             self.take_up_host_vnic(switch, port, facts.link(vnic))?;
@@ -126,49 +134,30 @@ impl Core {
         self.run_all(switch, &recovery.actions)
     }
 
-    fn take_up_host_vnic(
-        &mut self,
-        switch: &Name,
-        port: &PortConfig,
-        link: Option<&Link>,
-    ) -> Result<(), Refused> {
-        let attached = self.live(switch)?.ports.get(&port.name).is_some_and(|p| p.attached);
-        let (false, Some(link)) = (attached, link) else { return Ok(()) };
-        let keep = TapConfig {
-            up: false,
-            persist: true,
-            queues: port.queues(),
-            mtu: port.mtu,
-            ..TapConfig::new(link.name.as_str())
-        };
-        self.set_hardware(switch, &port.name, link.mac, port.mtu.unwrap_or(link.mtu))?;
-        self.attach(switch, &port.name, Box::new(Tap::open(&keep)?))
-    }
-
     /// The take-over that a port belongs to: the uplink's, and that of the host vNIC which stands in for the NIC.
     pub fn binding_of(&self, switch: &Name, port: &Name) -> Option<Binding> {
         let binding = self.state.switch(switch.as_str()).and_then(Binding::of)?;
-        let host = binding.host.as_ref().map(|(_, host)| &host.name);
+        let host = binding.host_port().map(|host| &host.name);
         (&binding.uplink.name == port || host == Some(port)).then_some(binding)
     }
 
     /// Connects uplink and host vNIC again where the NIC was away or somebody removed the host vNIC, or takes over what
     /// could not be taken over before.
     pub fn rejoin(&mut self, switch: &Name, binding: &Binding) -> Result<(), Refused> {
-        match self.store.load::<Journal>(Kind::Takeover, switch.as_str())? {
+        match self.journal(switch)? {
             Some(journal) => self.resume(switch, binding, &journal),
             None => self.take_over(switch, binding),
         }
     }
 
     /// Runs take-over steps in their order, up to the first that fails.
-    fn run_all(&mut self, switch: &Name, actions: &[Action]) -> Result<(), Refused> {
+    pub fn run_all(&mut self, switch: &Name, actions: &[Action]) -> Result<(), Refused> {
         actions.iter().try_for_each(|action| self.run_one(switch, action))
     }
 
     /// Runs the steps of a way back. Where one fails the rest is run all the same: one route less is better than a host
     /// without a network.
-    fn run_back(&mut self, switch: &Name, actions: &[Action]) {
+    pub fn run_back(&mut self, switch: &Name, actions: &[Action]) {
         for action in actions {
             if let Err(error) = self.run_one(switch, action) {
                 tracing::error!(%switch, %action, %error, "a step of a give-back failed; the rest is done all the same");
@@ -219,24 +208,7 @@ impl Core {
         }
     }
 
-    fn create_host_vnic(&mut self, switch: &Name, vnic: &HostVnic) -> Result<(), Refused> {
-        let Some(port) = self.find(switch, |p| p.config.attach.host_interface() == Some(&vnic.ifname)) else {
-            return Ok(());
-        };
-        let queues = self.live(switch)?.ports.get(&port).map_or(1, |p| p.config.queues());
-        let config = TapConfig {
-            mac: Some(vnic.mac),
-            mtu: Some(vnic.mtu),
-            persist: true,
-            up: false,
-            queues,
-            ..TapConfig::new(vnic.ifname.as_str())
-        };
-        self.set_hardware(switch, &port, Some(vnic.mac), vnic.mtu)?;
-        self.attach(switch, &port, Box::new(Tap::open(&config)?))
-    }
-
-    fn bind_request(&self, switch: &Name, binding: &Binding) -> BindRequest {
+    pub fn bind_request(&self, switch: &Name, binding: &Binding) -> BindRequest {
         let taken = self.taken_interfaces().into_iter();
         let own = |ifname: &IfName| {
             ifname == &binding.nic || binding.host.as_ref().is_some_and(|(vnic, _)| vnic == ifname)
@@ -245,7 +217,7 @@ impl Core {
             switch: switch.clone(),
             nic: binding.nic.clone(),
             host_vnic: binding.host.as_ref().map(|(vnic, _)| vnic.clone()),
-            mtu: binding.host.as_ref().and_then(|(_, port)| port.mtu),
+            mtu: binding.host_port().and_then(|port| port.mtu),
             taken: taken.filter(|(ifname, _)| !own(ifname)).collect(),
         }
     }
@@ -264,18 +236,21 @@ impl Core {
     }
 
     fn place_binding(&mut self, switch: &Name, binding: &Binding) -> Result<(), Refused> {
-        let live = self.live(switch)?;
-        for port in [Some(&binding.uplink), binding.host.as_ref().map(|(_, port)| port)].into_iter().flatten()
-        {
-            live.place(port, None, port.mtu.unwrap_or(super::ports::DEFAULT_MTU));
+        for port in binding.host_port().into_iter().chain([&binding.uplink]) {
+            self.place_bound(switch, port)?;
         }
+        Ok(())
+    }
+
+    /// Makes a place for the uplink or for the host vNIC; what they are like is known when they are opened.
+    pub fn place_bound(&mut self, switch: &Name, port: &PortConfig) -> Result<(), Refused> {
+        self.live(switch)?.place(port, None, port.mtu.unwrap_or(super::ports::DEFAULT_MTU));
         self.publish(switch);
         Ok(())
     }
 
     fn displace_binding(&mut self, switch: &Name, binding: &Binding) {
-        for port in [Some(&binding.uplink), binding.host.as_ref().map(|(_, port)| port)].into_iter().flatten()
-        {
+        for port in binding.host_port().into_iter().chain([&binding.uplink]) {
             self.displace(switch, &port.name);
         }
     }
@@ -287,6 +262,12 @@ impl Core {
     }
 }
 
-fn interfaces(request: &BindRequest) -> Vec<&IfName> {
+/// A plan as a dry run prints it, under the step that it belongs to.
+pub fn sentences(plan: &Plan) -> Vec<String> {
+    let actions = plan.actions.iter().map(|action| format!("  {action}"));
+    actions.chain(plan.warnings.iter().map(|warning| format!("  note: {warning}"))).collect()
+}
+
+pub fn interfaces(request: &BindRequest) -> Vec<&IfName> {
     [Some(&request.nic), request.host_vnic.as_ref()].into_iter().flatten().collect()
 }

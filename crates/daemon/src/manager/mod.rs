@@ -7,6 +7,7 @@
 mod answers;
 mod bind;
 mod explain;
+mod host_vnic;
 mod interfaces;
 mod leases;
 mod live;
@@ -165,6 +166,8 @@ impl Core {
         match step {
             Step::GiveBack { switch, binding } => self.give_back(switch, binding),
             Step::Bind { switch, binding } => self.bind(switch, binding),
+            Step::RemoveHost { switch, binding } => self.remove_host(switch, binding),
+            Step::AddHost { switch, binding } => self.add_host(switch, binding),
             Step::Change(Change::AddSwitch(config)) => self.add_switch(config),
             Step::Change(Change::RemoveSwitch { switch }) => self.remove_switch(switch),
             Step::Change(Change::ChangeSwitch { switch, mac_table_size, ageing_s }) => {
@@ -223,7 +226,10 @@ impl Core {
 
     fn tell(&self, step: &Step) {
         self.events.tell(match step.clone() {
-            Step::GiveBack { switch, .. } | Step::Bind { switch, .. } => EventKind::SwitchChanged { switch },
+            Step::GiveBack { switch, .. }
+            | Step::Bind { switch, .. }
+            | Step::RemoveHost { switch, .. }
+            | Step::AddHost { switch, .. } => EventKind::SwitchChanged { switch },
             Step::Change(change) => match change {
                 Change::AddSwitch(config) => EventKind::SwitchAdded { switch: config.name },
                 Change::RemoveSwitch { switch } => EventKind::SwitchRemoved { switch },
@@ -248,14 +254,17 @@ impl Core {
 
     /// The plan for `next`, the steps of each take-over under its own.
     fn plan(&mut self, next: &ValidState) -> Result<Plan, Refused> {
-        let mut steps = Vec::new();
+        let mut sentences = Vec::new();
         for step in reconcile(self.state.desired(), next.desired()) {
-            steps.push(step.to_string());
-            if let Step::Bind { switch, binding } = &step {
-                steps.extend(self.bind_sentences(switch, binding)?);
-            }
+            sentences.push(step.to_string());
+            sentences.extend(match &step {
+                Step::Bind { switch, binding } => self.bind_sentences(switch, binding)?,
+                Step::AddHost { switch, binding } => self.host_sentences(switch, Some(binding))?,
+                Step::RemoveHost { switch, .. } => self.host_sentences(switch, None)?,
+                Step::GiveBack { .. } | Step::Change(_) => vec![],
+            });
         }
-        Ok(Plan { steps })
+        Ok(Plan { steps: sentences })
     }
 }
 

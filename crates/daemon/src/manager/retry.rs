@@ -6,6 +6,7 @@
 
 use super::{Core, live::LivePort};
 use crate::api::Refused;
+use control::reconcile::Binding;
 use model::{Attachment, Name};
 use std::time::{Duration, Instant};
 
@@ -59,7 +60,7 @@ impl Core {
     pub fn note_opened(&mut self, switch: &Name, port: &Name, opened: &Result<(), Refused>) {
         let binding = self.binding_of(switch, port);
         let Ok(live) = self.live(switch) else { return };
-        let host = binding.as_ref().and_then(|binding| binding.host.as_ref()).map(|(_, host)| &host.name);
+        let host = binding.as_ref().and_then(Binding::host_port).map(|host| &host.name);
         let uplink = binding.as_ref().map(|binding| &binding.uplink.name);
         let concerned = |name: &Name| name == port || Some(name) == host || Some(name) == uplink;
         for (_, found) in live.ports.iter_mut().filter(|(name, _)| concerned(name)) {

@@ -103,6 +103,23 @@ fn root_a_dry_run_prints_the_plan_and_changes_nothing() -> Result<()> {
 }
 
 #[test]
+fn root_a_file_takes_the_host_off_a_switch_and_says_what_it_loses_and_gets_back() -> Result<()> {
+    let stage = Stage::new()?;
+    stage.daemon.cli_ok(&["switch", "add", "lan", "--external", "nic0"])?;
+    let with = file(&stage.daemon.cli_ok(&["export"])?)?;
+    stage.daemon.cli_ok(&["switch", "set", "lan", "--host", "off"])?;
+    let without = file(&stage.daemon.cli_ok(&["export"])?)?;
+    let on = stage.daemon.cli_ok(&["apply", &with.path()])?;
+    says(&on, &["1. make a host vNIC on switch lan", "give lan the address 10.9.0.1/24"])?;
+    stage.world.host.ping(lab::FAR_IPV4)?;
+    let off = stage.daemon.cli_ok(&["apply", &without.path()])?;
+    says(&off, &["1. take the host vNIC of switch lan away", "note: the host loses 10.9.0.1/24"])?;
+    stage.daemon.cli_ok(&["switch", "remove", "lan"])?;
+    stage.world.host.ping(lab::FAR_IPV4)?;
+    stage.finish()
+}
+
+#[test]
 fn root_what_export_prints_is_nothing_to_do_for_apply_and_outlives_a_restart() -> Result<()> {
     let (mut stage, web) = (Stage::new()?, Namespace::new("web")?);
     web.disable_ipv6()?;

@@ -1,6 +1,6 @@
 //! What nobody confirms is put back.
 
-use crate::state::{Before, PATIENCE};
+use crate::state::{Before, PATIENCE, expect_hostless};
 use anyhow::{Context, Result, ensure};
 use lab::{Daemon, NIC, World, wait_until};
 use std::time::{Duration, SystemTime};
@@ -100,6 +100,16 @@ fn root_a_conversion_that_nobody_confirms_is_put_back() -> Result<()> {
     before.expect_bound(&world, &daemon)?;
     daemon.cli_ok(&["switch", "remove", "lan"])?;
     before.expect_gone(&world, &daemon)
+}
+
+#[test]
+fn root_a_host_without_its_vnic_gets_it_back_unless_somebody_confirms() -> Result<()> {
+    let (world, before, daemon) = stage()?;
+    daemon.cli_ok(&ADD[..5])?;
+    daemon.cli_ok(&["switch", "set", "lan", "--host", "off", "--confirm", "2s"])?;
+    expect_hostless(&world, &daemon)?;
+    wait_for_roll_back(&daemon)?;
+    before.expect_bound(&world, &daemon)
 }
 
 #[test]

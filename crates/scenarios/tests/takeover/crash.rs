@@ -1,11 +1,11 @@
-//! vmswitchd is killed at every system call by which a take-over, a give-back or a conversion changes the world, and
-//! started again: the host is then in one of two whole states, never in between.
+//! vmswitchd is killed at every system call by which a take-over, a give-back, a conversion, or a host vNIC that comes or goes
+//! changes the world, and started again: the host is then in one of the whole states, never in between.
 //!
 //! Which calls those are is not guessed: strace records one undisturbed run, and each call in it that changes something
 //! is a place to die at in a run of its own.
 
 use crate::confirm::{deadline, wait_until_past};
-use crate::state::Before;
+use crate::state::{Before, expect_hostless};
 use anyhow::{Context, Result, ensure};
 use lab::{Call, Daemon, Fate, KillAt, Place, Strace, World};
 use std::collections::BTreeSet;
@@ -15,9 +15,22 @@ const REMOVE: &[&str] = &["switch", "remove", "lan"];
 const TO_INTERNAL: &[&str] = &["switch", "set", "lan", "--internal"];
 const TO_EXTERNAL: &[&str] = &["switch", "set", "lan", "--external", "nic0"];
 
+const HOST_OFF: &[&str] = &["switch", "set", "lan", "--host", "off"];
+const HOST_ON: &[&str] = &["switch", "set", "lan", "--host", "on"];
+
 /// What changes the kernel's network settings or files.
 const CALLS: &[&str] =
     &["sendto", "sendmsg", "ioctl", "write", "rename", "renameat2", "unlink", "unlinkat", "fsync"];
+
+/// What the switch is, if it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    External,
+    /// External, without a host vNIC.
+    Hostless,
+    Internal,
+    Gone,
+}
 
 /// A world, its host's daemon, and what the host had on its NIC before.
 struct Stage {
@@ -38,39 +51,64 @@ impl Stage {
         Ok(Stage { world, daemon, before })
     }
 
-    fn kind(&self) -> Result<Option<String>> {
+    fn form(&self) -> Result<Form> {
         let switches = self.daemon.cli_json(&["switch", "list"])?;
-        Ok(switches[0]["kind"].as_str().map(str::to_owned))
+        let has_host = switches[0]["ports"].as_array().is_some_and(|ports| ports.iter().any(|p| p == "host"));
+        Ok(match switches[0]["kind"].as_str() {
+            Some("external") if has_host => Form::External,
+            Some("external") => Form::Hostless,
+            Some(_) => Form::Internal,
+            None => Form::Gone,
+        })
     }
 
-    /// The host is in one of the whole states, and the switch's kind says in which.
+    /// The host is in one of the whole states, and the switch's form says in which.
     fn expect_whole(&self) -> Result<()> {
-        match self.kind()?.as_deref() {
-            Some("external") => self.before.expect_bound(&self.world, &self.daemon),
-            Some("internal") => {
+        match self.form()? {
+            Form::External => self.before.expect_bound(&self.world, &self.daemon),
+            Form::Hostless => expect_hostless(&self.world, &self.daemon),
+            Form::Internal => {
                 let host = self.daemon.cli_json(&["port", "show", "lan/host"])?;
                 ensure!(host["state"] == "up", "{host}");
                 self.before.expect_free(&self.world)
             }
-            _ => self.before.expect_gone(&self.world, &self.daemon),
+            Form::Gone => self.before.expect_gone(&self.world, &self.daemon),
         }
     }
 
-    /// Brings the switch to the given kind in the ordinary way.
-    fn bring_to(&self, kind: Option<&str>) -> Result<()> {
-        let now = self.kind()?;
-        if now.as_deref() == kind {
+    /// Brings the switch to a form in the ordinary way. What was kept of a host without a vNIC has to be there again, also after
+    /// many a crash, so that is not made anew.
+    fn bring_to(&self, form: Form) -> Result<()> {
+        let now = self.form()?;
+        if now == form {
             return Ok(());
         }
-        if now.is_some() {
-            self.daemon.cli_ok(REMOVE)?;
-            self.before.expect_gone(&self.world, &self.daemon)?;
+        match (now, form) {
+            (Form::Hostless, Form::External) => return self.daemon.cli_ok(HOST_ON).map(drop),
+            (Form::External, Form::Hostless) => return self.daemon.cli_ok(HOST_OFF).map(drop),
+            (Form::Gone, _) => {}
+            _ => {
+                self.daemon.cli_ok(REMOVE)?;
+                self.before.expect_gone(&self.world, &self.daemon)?;
+            }
         }
-        match kind {
-            Some("external") => self.daemon.cli_ok(ADD).map(drop),
-            Some(_) => self.daemon.cli_ok(&["switch", "add", "lan", "--internal"]).map(drop),
-            None => Ok(()),
+        match form {
+            Form::External => self.daemon.cli_ok(ADD).map(drop),
+            Form::Hostless => {
+                self.daemon.cli_ok(ADD)?;
+                self.daemon.cli_ok(HOST_OFF).map(drop)
+            }
+            Form::Internal => self.daemon.cli_ok(&["switch", "add", "lan", "--internal"]).map(drop),
+            Form::Gone => Ok(()),
         }
+    }
+
+    /// After all of it, host and switch are as they should be.
+    fn end(&self) -> Result<()> {
+        self.bring_to(Form::External)?;
+        self.expect_whole()?;
+        self.bring_to(Form::Gone)?;
+        self.expect_whole()
     }
 
     /// The calls of an undisturbed run that change something.
@@ -117,13 +155,13 @@ fn changes_something(call: &Call, daemon: &Daemon) -> bool {
     }
 }
 
-/// Dies at every place of a command that starts with the switch being of kind `from`.
-fn die_everywhere(from: Option<&str>, command: &[&str]) -> Result<()> {
+/// Dies at every place of a command that starts with the switch being of form `from`.
+fn die_everywhere(from: Form, command: &[&str], least: usize) -> Result<()> {
     let mut stage = Stage::new()?;
     stage.bring_to(from)?;
     let places = stage.record(command)?;
     stage.expect_whole()?;
-    ensure!(places.len() > 20, "too few places to die at: {places:?}");
+    ensure!(places.len() > least, "too few places to die at: {places:?}");
     for place in &places {
         let at = || format!("killed at {place:?}; log:\n{}", stage_log(&stage));
         stage.bring_to(from).with_context(at)?;
@@ -134,10 +172,7 @@ fn die_everywhere(from: Option<&str>, command: &[&str]) -> Result<()> {
         died.with_context(|| format!("killed at {place:?}; log:\n{}", stage_log(&stage)))?;
     }
     println!("{command:?}: killed at {} places", places.len());
-    stage.bring_to(Some("external"))?;
-    stage.expect_whole()?;
-    stage.bring_to(None)?;
-    stage.before.expect_gone(&stage.world, &stage.daemon)
+    stage.end()
 }
 
 fn stage_log(stage: &Stage) -> String {
@@ -148,26 +183,36 @@ fn stage_log(stage: &Stage) -> String {
 
 #[test]
 fn root_a_take_over_that_is_killed_at_any_step_ends_whole() -> Result<()> {
-    die_everywhere(None, ADD)
+    die_everywhere(Form::Gone, ADD, 20)
 }
 
 #[test]
 fn root_a_give_back_that_is_killed_at_any_step_ends_whole() -> Result<()> {
-    die_everywhere(Some("external"), REMOVE)
+    die_everywhere(Form::External, REMOVE, 20)
 }
 
 #[test]
 fn root_a_conversion_to_internal_that_is_killed_at_any_step_ends_whole() -> Result<()> {
-    die_everywhere(Some("external"), TO_INTERNAL)
+    die_everywhere(Form::External, TO_INTERNAL, 20)
 }
 
 #[test]
 fn root_a_conversion_to_external_that_is_killed_at_any_step_ends_whole() -> Result<()> {
-    die_everywhere(Some("internal"), TO_EXTERNAL)
+    die_everywhere(Form::Internal, TO_EXTERNAL, 20)
+}
+
+#[test]
+fn root_a_host_vnic_that_goes_is_there_or_not_wherever_that_is_killed() -> Result<()> {
+    die_everywhere(Form::External, HOST_OFF, 10)
+}
+
+#[test]
+fn root_a_host_vnic_that_comes_is_there_or_not_wherever_that_is_killed() -> Result<()> {
+    die_everywhere(Form::Hostless, HOST_ON, 20)
 }
 
 /// Dies in the middle of a command, and in each start that recovers from that.
-fn die_again(from: Option<&str>, command: &[&str]) -> Result<()> {
+fn die_again(from: Form, command: &[&str]) -> Result<()> {
     let mut stage = Stage::new()?;
     stage.bring_to(from)?;
     let places: Vec<_> = stage.record(command)?.into_iter().filter(|place| place.name == "sendto").collect();
@@ -178,18 +223,22 @@ fn die_again(from: Option<&str>, command: &[&str]) -> Result<()> {
     println!("{command:?}: killed at {place:?} and {killed} times while recovering");
     ensure!(killed > 10, "killed only {killed} times");
     stage.expect_whole().with_context(|| stage_log(&stage))?;
-    stage.bring_to(None)?;
-    stage.before.expect_gone(&stage.world, &stage.daemon)
+    stage.end()
 }
 
 #[test]
 fn root_a_recovery_of_a_take_over_that_is_killed_again_and_again_ends_whole() -> Result<()> {
-    die_again(None, ADD)
+    die_again(Form::Gone, ADD)
 }
 
 #[test]
 fn root_a_recovery_of_a_give_back_that_is_killed_again_and_again_ends_whole() -> Result<()> {
-    die_again(Some("external"), REMOVE)
+    die_again(Form::External, REMOVE)
+}
+
+#[test]
+fn root_a_recovery_of_a_host_vnic_that_came_is_killed_again_and_again_and_ends_whole() -> Result<()> {
+    die_again(Form::Hostless, HOST_ON)
 }
 
 #[test]
@@ -217,31 +266,47 @@ fn failure_of(call: &str) -> &'static str {
     }
 }
 
-#[test]
-fn root_a_take_over_in_which_any_step_fails_is_refused_and_undone() -> Result<()> {
+/// Each step of a command fails, in a run of its own. The command is refused, and all is as before.
+fn fail_everywhere(from: Form, command: &[&str]) -> Result<()> {
     let mut stage = Stage::new()?;
-    let places = stage.record(ADD)?;
-    stage.bring_to(None)?;
+    stage.bring_to(from)?;
+    let places = stage.record(command)?;
     for place in &places {
+        stage.bring_to(from)?;
         let call = place.name.as_str();
         let strace = Strace::inject(stage.daemon.id()?, place, Fate::Fail(failure_of(call)))?;
-        let done = stage.daemon.cli(ADD)?;
+        let done = stage.daemon.cli(command)?;
         strace.detach()?;
-        let mut undone = match done.code() {
-            1 => stage.before.expect_gone(&stage.world, &stage.daemon),
+        let mut undone = match (done.code(), stage.form()?) {
+            (1, form) if form == from => stage.expect_whole(),
             // A TAP may have fewer offloads.
-            0 if call == "ioctl" => stage.expect_whole().and_then(|()| stage.bring_to(None)),
-            other => Err(anyhow::anyhow!("exit status {other}: {}{}", done.stdout, done.stderr)),
+            (0, _) if call == "ioctl" => stage.expect_whole(),
+            (other, form) => {
+                Err(anyhow::anyhow!("exit status {other}, {form:?}: {}{}", done.stdout, done.stderr))
+            }
         };
         if undone.is_ok() && matches!(call, "fsync" | "rename" | "write") {
             stage.daemon.restart()?;
-            undone = stage.before.expect_gone(&stage.world, &stage.daemon).context("after a restart");
+            undone = stage.expect_whole().context("after a restart");
+            ensure!(stage.form()? == from, "{:?} after a restart", stage.form()?);
         }
         undone.with_context(|| format!("{place:?} failed; log:\n{}", stage_log(&stage)))?;
     }
-    println!("{} calls failed, one at a time", places.len());
-    stage.bring_to(Some("external"))?;
-    stage.expect_whole()?;
-    stage.bring_to(None)?;
-    stage.before.expect_gone(&stage.world, &stage.daemon)
+    println!("{command:?}: {} calls failed, one at a time", places.len());
+    stage.end()
+}
+
+#[test]
+fn root_a_take_over_in_which_any_step_fails_is_refused_and_undone() -> Result<()> {
+    fail_everywhere(Form::Gone, ADD)
+}
+
+#[test]
+fn root_a_host_vnic_that_cannot_go_at_any_step_stays() -> Result<()> {
+    fail_everywhere(Form::External, HOST_OFF)
+}
+
+#[test]
+fn root_a_host_vnic_that_cannot_come_at_any_step_is_undone() -> Result<()> {
+    fail_everywhere(Form::Hostless, HOST_ON)
 }

@@ -1,6 +1,6 @@
 //! What the host has on its NIC goes to the host vNIC and back, and its connections live on.
 
-use crate::state::{Before, settings};
+use crate::state::{Before, expect_hostless, settings};
 use crate::stream::Stream;
 use anyhow::{Result, ensure};
 use lab::{Daemon, FAR_IPV4, HOST_IPV6, NIC, Snapshot, World};
@@ -67,6 +67,33 @@ fn root_everything_the_host_has_on_its_nic_is_on_the_host_vnic_and_comes_back() 
     daemon.cli_ok(&["switch", "remove", "lan"])?;
     before.expect_gone(&world, &daemon)?;
     daemon.stop()
+}
+
+#[test]
+fn root_a_host_vnic_that_is_made_again_has_what_was_on_it_and_else_the_nic_gets_it() -> Result<()> {
+    let world = busy_world()?;
+    let (before, daemon) = (Before::of(&world.host)?, Daemon::start(&world.host)?);
+    let set_host = |on| daemon.cli_ok(&["switch", "set", "lan", "--host", on]).map(drop);
+    daemon.cli_ok(&["switch", "add", "lan", "--external", NIC])?;
+    for _ in 0..2 {
+        set_host("off")?;
+        expect_hostless(&world, &daemon)?;
+        set_host("on")?;
+        before.expect_bound(&world, &daemon)?;
+    }
+    world.host.ip("addr add 10.9.0.200/24 dev lan")?;
+    let then = settings(&world.host, "lan")?;
+    set_host("off")?;
+    set_host("on")?;
+    ensure!(
+        settings(&world.host, "lan")? == then,
+        "{:#?}\nbut was\n{then:#?}",
+        settings(&world.host, "lan")?
+    );
+    world.host.ip("addr del 10.9.0.200/24 dev lan")?;
+    set_host("off")?;
+    daemon.cli_ok(&["switch", "remove", "lan"])?;
+    before.expect_gone(&world, &daemon)
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! vmswitchd ends and starts again: everything is taken up where it was.
 
 use crate::confirm::{deadline, wait_until_past};
-use crate::state::{Before, PATIENCE, reboot, settings};
+use crate::state::{Before, PATIENCE, expect_hostless, reboot, settings};
 use crate::stream::Stream;
 use anyhow::{Result, ensure};
 use lab::{Daemon, FAR_IPV4, NIC, Namespace, Snapshot, World};
@@ -54,6 +54,21 @@ fn root_a_host_vnic_that_somebody_removed_meanwhile_is_made_again() -> Result<()
     daemon.stop()?;
     world.host.ip("link del lan")?;
     daemon.launch()?;
+    before.expect_bound(&world, &daemon)?;
+    daemon.cli_ok(&["switch", "remove", "lan"])?;
+    before.expect_gone(&world, &daemon)
+}
+
+#[test]
+fn root_what_was_on_a_host_vnic_that_is_off_is_kept_through_a_crash() -> Result<()> {
+    let world = World::new()?;
+    let (before, mut daemon) = (Before::of(&world.host)?, Daemon::start(&world.host)?);
+    daemon.cli_ok(&["switch", "add", "lan", "--external", NIC])?;
+    daemon.cli_ok(&["switch", "set", "lan", "--host", "off"])?;
+    daemon.kill9()?;
+    daemon.launch()?;
+    expect_hostless(&world, &daemon)?;
+    daemon.cli_ok(&["switch", "set", "lan", "--host", "on"])?;
     before.expect_bound(&world, &daemon)?;
     daemon.cli_ok(&["switch", "remove", "lan"])?;
     before.expect_gone(&world, &daemon)

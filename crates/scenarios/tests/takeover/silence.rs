@@ -29,7 +29,7 @@ fn root_questions_for_the_hosts_address_are_answered_exactly_once() -> Result<()
     let world = World::new()?;
     let daemon = Daemon::start(&world.host)?;
     daemon.cli_ok(&["switch", "add", "lan", "--external", NIC])?;
-    expect_silent(&world.host)?;
+    expect_silent(&world)?;
     let capture = Capture::start(&world.far, "eth0")?;
     let mut sender = RawSender::open(&world.far, "eth0")?;
     sender.send(&arp_request(mac(FAR_MAC), FAR_IPV4.parse()?, HOST_IPV4.parse()?))?;
@@ -118,7 +118,7 @@ fn root_a_router_configures_the_host_vnic_and_not_the_nic() -> Result<()> {
     let waited =
         wait_until("advertised address", PATIENCE * 2, || Ok(!advertised(&world, "lan")?.is_empty()));
     waited.with_context(|| format!("dnsmasq: {}", router.log()))?;
-    expect_silent(&world.host)?;
+    expect_silent(&world)?;
     drop(router);
     ensure!(world.host.ip("-6 route show default dev lan")?.contains("proto ra"), "no default route");
     Snapshot::take(&daemon, "lan")?;

@@ -1,4 +1,4 @@
-//! The whole state of the host, as iproute2 sees it, and the two that it may be in.
+//! The whole state of the host, as iproute2 sees it, and those that it may be in.
 
 use anyhow::{Context, Result, ensure};
 use lab::{Daemon, FAR_IPV4, FAR_IPV6, NIC, Namespace, World};
@@ -22,7 +22,7 @@ impl Before {
 
     /// The NIC is the switch's, and the host has everything on its vNIC.
     pub fn expect_bound(&self, world: &World, daemon: &Daemon) -> Result<()> {
-        expect_silent(&world.host)?;
+        expect_silent(world)?;
         same("settings on the host vNIC", &self.settings, &settings(&world.host, "lan")?)?;
         expect_reach(world)?;
         ensure!(daemon.cli_json(&["switch", "show", "lan"])?["uplinks"][0] == NIC, "lan has no uplink");
@@ -58,13 +58,17 @@ impl Before {
 }
 
 /// The host's stack is off the NIC.
-pub fn expect_silent(host: &Namespace) -> Result<()> {
-    same("settings on the NIC", &[], &settings(host, NIC)?)?;
-    let flags = flags(host, NIC)?;
-    let set = |flag: &str| flags.contains(&format!("\"{flag}\""));
-    ensure!(set("UP") && set("NOARP") && set("PROMISC"), "flags of the NIC: {flags}");
-    ensure!(host.sysctl(&format!("net/ipv6/conf/{NIC}/disable_ipv6"))? == "1", "IPv6 is on");
-    ensure!(filters(host)?.contains("bpf"), "the NIC's ingress is open");
+pub fn expect_silent(world: &World) -> Result<()> {
+    same("settings on the NIC", &[], &settings(&world.host, NIC)?)?;
+    world.expect_silent_nic()
+}
+
+/// The NIC is the switch's, and the host is not there.
+pub fn expect_hostless(world: &World, daemon: &Daemon) -> Result<()> {
+    expect_silent(world)?;
+    ensure!(world.host.interfaces()? == [NIC], "left: {:?}", world.host.interfaces()?);
+    let shown = daemon.cli_json(&["port", "show", "lan/nic0"])?;
+    ensure!(shown["state"] == "up", "{shown}");
     Ok(())
 }
 
