@@ -166,6 +166,22 @@ impl Step {
         }
     }
 
+    /// The host vNIC that is gone after the step, so that its name is free for another. `old` is the state before all steps.
+    #[must_use]
+    pub fn freed<'a>(&'a self, old: &'a DesiredState) -> Option<&'a IfName> {
+        match self {
+            Self::GiveBack { binding, .. } | Self::RemoveHost { binding, .. } => binding.vnic(),
+            Self::Change(Change::RemovePort { switch, port }) => {
+                let switch = old.switches.iter().find(|s| &s.name == switch)?;
+                match &switch.port(port.as_str())?.attach {
+                    Attachment::Host(ifname) => Some(ifname),
+                    _ => None,
+                }
+            }
+            Self::Change(_) | Self::Bind { .. } | Self::AddHost { .. } => None,
+        }
+    }
+
     /// Makes the step in a desired state: what was reached when it had been run.
     pub fn apply(&self, state: &mut DesiredState) {
         match self {

@@ -52,10 +52,16 @@ impl Core {
         Ok(())
     }
 
-    /// The sentences of a take-over, for a dry run.
-    pub fn bind_sentences(&mut self, switch: &Name, binding: &Binding) -> Result<Vec<String>, Refused> {
+    /// The sentences of a take-over, for a dry run. Host vNICs that are `freed` will be gone by then.
+    pub fn bind_sentences(
+        &mut self,
+        switch: &Name,
+        binding: &Binding,
+        freed: &[IfName],
+    ) -> Result<Vec<String>, Refused> {
         let request = self.bind_request(switch, binding);
-        let facts = self.host.facts(&[&binding.nic])?;
+        let mut facts = self.host.facts(&[&binding.nic])?;
+        facts.links.retain(|link| !freed.contains(&link.name));
         Ok(sentences(&plan_bind(&request, &facts)?))
     }
 

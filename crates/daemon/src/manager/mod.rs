@@ -254,11 +254,14 @@ impl Core {
 
     /// The plan for `next`, the steps of each take-over under its own.
     fn plan(&mut self, next: &ValidState) -> Result<Plan, Refused> {
+        let old = self.state.desired();
+        let steps = reconcile(old, next.desired());
+        let freed: Vec<_> = steps.iter().filter_map(|step| step.freed(old)).cloned().collect();
         let mut sentences = Vec::new();
-        for step in reconcile(self.state.desired(), next.desired()) {
+        for step in steps {
             sentences.push(step.to_string());
             sentences.extend(match &step {
-                Step::Bind { switch, binding } => self.bind_sentences(switch, binding)?,
+                Step::Bind { switch, binding } => self.bind_sentences(switch, binding, &freed)?,
                 Step::AddHost { switch, binding } => self.host_sentences(switch, Some(binding))?,
                 Step::RemoveHost { switch, .. } => self.host_sentences(switch, None)?,
                 Step::GiveBack { .. } | Step::Change(_) => vec![],

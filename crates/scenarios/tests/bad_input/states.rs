@@ -103,6 +103,24 @@ fn root_a_dry_run_prints_the_plan_and_changes_nothing() -> Result<()> {
 }
 
 #[test]
+fn root_a_file_converts_a_switch_whose_host_vnic_keeps_its_name() -> Result<()> {
+    let stage = Stage::new()?;
+    stage.daemon.cli_ok(&["switch", "add", "lan", "--internal"])?;
+    let internal = file(&stage.daemon.cli_ok(&["export"])?)?;
+    stage.daemon.cli_ok(&["switch", "set", "lan", "--external", "nic0"])?;
+    let external = file(&stage.daemon.cli_ok(&["export"])?)?;
+    for (to, kind) in [(&internal, "internal"), (&external, "external"), (&internal, "internal")] {
+        let dry = stage.daemon.cli_ok(&["apply", &to.path(), "--dry-run"])?;
+        let done = stage.daemon.cli_ok(&["apply", &to.path()])?;
+        assert_eq!(dry.replace("This would be done:", "Done:"), done);
+        assert_eq!(stage.daemon.cli_json(&["switch", "show", "lan"])?["kind"], kind);
+        stage.world.host.ping(lab::FAR_IPV4)?;
+    }
+    stage.daemon.cli_ok(&["switch", "remove", "lan"])?;
+    stage.finish()
+}
+
+#[test]
 fn root_a_file_takes_the_host_off_a_switch_and_says_what_it_loses_and_gets_back() -> Result<()> {
     let stage = Stage::new()?;
     stage.daemon.cli_ok(&["switch", "add", "lan", "--external", "nic0"])?;
