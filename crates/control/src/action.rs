@@ -38,6 +38,15 @@ pub enum Action {
         /// As it was, where undoing it matters.
         was: Option<bool>,
     },
+    /// An interface has an MTU.
+    SetMtu {
+        /// The interface.
+        dev: IfName,
+        /// As it shall be.
+        mtu: u32,
+        /// As it was.
+        was: u32,
+    },
     /// A sysctl of an interface has a value.
     SetSysctl {
         /// The interface.
@@ -129,6 +138,7 @@ impl Action {
             Self::ConnectUplink { nic } => Self::DisconnectUplink { nic },
             Self::DisconnectUplink { nic } => Self::ConnectUplink { nic },
             Self::SetFlag { dev, flag, on, was } => Self::SetFlag { dev, flag, on: was?, was: Some(on) },
+            Self::SetMtu { dev, mtu, was } => Self::SetMtu { dev, mtu: was, was: mtu },
             Self::SetSysctl { dev, family, key, value, was } => {
                 Self::SetSysctl { dev, family, key, value: was?, was: Some(value) }
             }
@@ -161,6 +171,7 @@ impl Action {
             Self::CreateHostVnic(vnic) | Self::RemoveHostVnic(vnic) => vec![&vnic.ifname],
             Self::ConnectUplink { nic } | Self::DisconnectUplink { nic } => vec![nic],
             Self::SetFlag { dev, .. }
+            | Self::SetMtu { dev, .. }
             | Self::SetSysctl { dev, .. }
             | Self::AddAddress { dev, .. }
             | Self::RemoveAddress { dev, .. }
@@ -189,6 +200,7 @@ impl fmt::Display for Action {
             Self::ConnectUplink { nic } => write!(f, "forward between {nic} and the switch"),
             Self::DisconnectUplink { nic } => write!(f, "stop forwarding between {nic} and the switch"),
             Self::SetFlag { dev, flag, on, .. } => f.write_str(&flag_sentence(dev, *flag, *on)),
+            Self::SetMtu { dev, mtu, .. } => write!(f, "set the MTU of {dev} to {mtu}"),
             Self::SetSysctl { dev, family, key, value, .. } => {
                 write!(f, "set {family} {key} of {dev} to {value}")
             }

@@ -10,16 +10,22 @@ use crate::takeover::sysctl;
 use model::IfName;
 use std::net::IpAddr;
 
-/// How to make an interface a port. `facts` must hold its settings; `taken` names the port that it is already.
+/// How to make an interface a port. `facts` must hold its settings; `taken` names the port that it is already, and `mtu` is
+/// what the interface is to have while it is a port, where that is not its owner's to say.
 ///
 /// # Errors
 /// The first reason for which it cannot be one.
-pub fn plan_attach(dev: &IfName, taken: Option<&String>, facts: &Facts) -> Result<Vec<Action>, Refusal> {
+pub fn plan_attach(
+    dev: &IfName,
+    taken: Option<&String>,
+    mtu: Option<u32>,
+    facts: &Facts,
+) -> Result<Vec<Action>, Refusal> {
     let link = check_interface(dev, taken, facts)?;
     if let Some(address) = used_address(dev, facts) {
         return Err(Refusal::HasAddress { dev: dev.clone(), address: address.to_string() });
     }
-    Ok(detach_steps(link, facts))
+    Ok(detach_steps(link, mtu, facts))
 }
 
 /// How to give an interface back to the host's stack: `attached` is what [`plan_attach`] gave.
@@ -34,9 +40,10 @@ fn used_address<'a>(dev: &IfName, facts: &'a Facts) -> Option<&'a Address> {
     facts.settings.get(dev)?.addresses.iter().find(|a| !is_own(&a.ip))
 }
 
-fn detach_steps(link: &Link, facts: &Facts) -> Vec<Action> {
+fn detach_steps(link: &Link, mtu: Option<u32>, facts: &Facts) -> Vec<Action> {
     let dev = link.name.clone();
     let mut actions = vec![Action::DetachIngress { dev: dev.clone() }];
+    actions.extend(mtu.map(|mtu| Action::SetMtu { dev: dev.clone(), mtu, was: link.mtu }));
     let disabled = facts.settings.get(&dev).and_then(|s| s.sysctl(Family::Ipv6, "disable_ipv6"));
     if let Some(was) = disabled {
         actions.push(sysctl(&dev, Family::Ipv6, "disable_ipv6", "1", Some(was)));
@@ -69,10 +76,11 @@ mod tests {
     #[test]
     fn the_hosts_stack_is_kept_off_and_let_on_again() {
         let dev = "tap0".parse().unwrap();
-        let attached = plan_attach(&dev, None, &facts("fe80::1")).unwrap();
+        let attached = plan_attach(&dev, None, Some(9000), &facts("fe80::1")).unwrap();
         let sentences = |actions: &[Action]| actions.iter().map(ToString::to_string).collect::<Vec<_>>();
         let wanted = [
             "keep frames that come in by tap0 from the host's stack",
+            "set the MTU of tap0 to 9000",
             "set ipv6 disable_ipv6 of tap0 to 1",
             "set tap0 up",
         ];
@@ -80,6 +88,7 @@ mod tests {
         let wanted = [
             "set tap0 down",
             "set ipv6 disable_ipv6 of tap0 to 0",
+            "set the MTU of tap0 to 1500",
             "let frames that come in by tap0 reach the host's stack",
         ];
         assert_eq!(sentences(&plan_detach(&attached)), wanted);
@@ -88,9 +97,12 @@ mod tests {
     #[test]
     fn an_interface_in_use_is_refused() {
         let dev: IfName = "tap0".parse().unwrap();
-        let refused = plan_attach(&dev, None, &facts("2001:db8::1")).unwrap_err();
+        let refused = plan_attach(&dev, None, None, &facts("2001:db8::1")).unwrap_err();
         assert!(refused.to_string().starts_with("'tap0' has the address 2001:db8::1/64"), "{refused}");
         let taken = "port 'a' of switch 'lan'".to_owned();
-        assert!(matches!(plan_attach(&dev, Some(&taken), &facts("fe80::1")), Err(Refusal::Taken { .. })));
+        assert!(matches!(
+            plan_attach(&dev, Some(&taken), None, &facts("fe80::1")),
+            Err(Refusal::Taken { .. })
+        ));
     }
 }

@@ -38,6 +38,7 @@ pub fn apply(netlink: &mut Netlink, action: &Action) -> Result<Applied, ApplyErr
         | Action::ConnectUplink { .. }
         | Action::DisconnectUplink { .. } => return Ok(Applied::Callers),
         Action::SetFlag { dev, flag, on, .. } => netlink.set_flag(dev, *flag, *on),
+        Action::SetMtu { dev, mtu, .. } => netlink.set_mtu(dev, *mtu),
         Action::SetSysctl { dev, family, key, value, .. } => sysctl::write(*family, dev, key, value),
         Action::AddAddress { dev, address } => netlink.add_address(dev, address),
         Action::RemoveAddress { dev, address } => if_there(netlink.remove_address(dev, address)),

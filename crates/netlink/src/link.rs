@@ -81,15 +81,6 @@ impl Netlink {
         self.request(&format!("set the MTU of {dev} to {mtu}"), message, 0)
     }
 
-    /// Sets the MAC.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn set_mac(&mut self, dev: &IfName, mac: MacAddr) -> Result<(), NetlinkError> {
-        let message = link_message(RTM_NEWLINK, self.index_of(dev)?, 0, 0).put(IFLA_ADDRESS, &mac.0);
-        self.request(&format!("set the MAC of {dev} to {mac}"), message, 0)
-    }
-
     /// Removes an interface; it is no error if there is none.
     ///
     /// # Errors

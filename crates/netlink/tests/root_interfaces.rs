@@ -36,10 +36,9 @@ fn root_changes_of_a_link() {
         host.ip("tuntap add dev t0 mode tap");
         let dev = name("t0");
         host.netlink.set_mtu(&dev, 1300).expect("mtu");
-        host.netlink.set_mac(&dev, "02:00:00:00:00:08".parse().expect("a MAC")).expect("mac");
         host.netlink.set_flag(&dev, Flag::Up, true).expect("up");
         let now = link(host, "t0");
-        assert_eq!((now.mtu, now.mac, now.up), (1300, "02:00:00:00:00:08".parse().ok(), true));
+        assert_eq!((now.mtu, now.up), (1300, true));
         host.netlink.delete_link(&dev).expect("deleted");
         host.netlink.delete_link(&dev).expect("deleted already");
         assert!(host.netlink.links().expect("links").index(&dev).is_err());
@@ -95,7 +94,7 @@ fn root_a_netdev_port_is_kept_off_the_hosts_stack_and_given_back() {
         host.ip("link set v1 up");
         let (before, flags) = (host.state("v0"), host.flags("v0"));
         let facts = host.facts(&["v0"]);
-        let attached = plan_attach(&name("v0"), None, &facts).expect("it can be a port");
+        let attached = plan_attach(&name("v0"), None, None, &facts).expect("it can be a port");
         host.apply(&attached);
         assert!(host.netlink.is_ingress_detached(&name("v0")).expect("filters"));
         assert_eq!(host.state("v0"), Vec::<String>::new());

@@ -16,6 +16,8 @@ mod invalid;
 mod kinds;
 #[path = "frames/lan.rs"]
 mod lan;
+#[path = "frames/mtu.rs"]
+mod mtu;
 #[path = "frames/round.rs"]
 mod round;
 #[path = "frames/table.rs"]

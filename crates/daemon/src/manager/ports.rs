@@ -93,9 +93,7 @@ impl Core {
                 self.change_back(switch, former);
                 return Err(error);
             }
-        } else if former.0.io != config.io
-            && let Err(error) = self.choose_io(switch, &config.name)
-        {
+        } else if let Err(error) = self.change_open(switch, &former.0, former.2) {
             let port = self.port(switch, &config.name)?;
             port.configure(former.0);
             (port.mac, port.mtu) = (former.1, former.2);
@@ -105,6 +103,16 @@ impl Core {
         self.port(switch, &config.name)?.retry = Retry::default();
         self.unpublished.insert(switch.clone());
         Ok(())
+    }
+
+    /// Changes what can be changed while a port is open. One that is not is opened as it should be.
+    fn change_open(&mut self, switch: &Name, former: &PortConfig, was: u32) -> Result<(), Refused> {
+        let port = self.port(switch, &former.name)?;
+        let (io, mtu) = (port.config.io, port.mtu);
+        if let (true, Attachment::Tap(dev)) = (port.attached && mtu != was, &former.attach) {
+            self.host.apply(&Action::SetMtu { dev: dev.clone(), mtu, was })?;
+        }
+        if io == former.io { Ok(()) } else { self.choose_io(switch, &former.name) }
     }
 
     /// Opens a port again as it was, since it cannot be opened as it should be.
@@ -183,7 +191,8 @@ impl Core {
         }
     }
 
-    /// Keeps the host's stack off an interface and opens it; one that is not there is made as `make` says.
+    /// Keeps the host's stack off an interface and opens it; one that is not there is made as `make` says. A VMM is told the
+    /// port's MTU, so its TAP has that too, also one that was there before.
     fn take_interface(
         &mut self,
         switch: &Name,
@@ -200,7 +209,7 @@ impl Core {
             drop(Tap::open(tap)?);
             facts = self.host.facts(&[ifname])?;
         }
-        let actions = plan_attach(ifname, None, &facts)?;
+        let actions = plan_attach(ifname, None, make.and_then(|tap| tap.mtu), &facts)?;
         if attached.actions.is_empty() {
             attached.actions = actions.clone();
         }
