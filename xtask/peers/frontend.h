@@ -3,7 +3,7 @@
  * features, and says where its rings are. Also the memory itself: one file, in huge pages, as guests have it.
  */
 #include <errno.h>
-#include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "die.h"
 
 enum request {
 	GET_FEATURES = 1,
@@ -62,16 +63,6 @@ struct message {
 } __attribute__((packed));
 
 #define BODY offsetof(struct message, body)
-
-static void die(const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	vfprintf(stderr, format, arguments);
-	va_end(arguments);
-	exit(1);
-}
 
 static struct memory share_memory(size_t len)
 {

@@ -5,12 +5,10 @@
  *           [--verify 0.5] [--both-ways] [--macs 1] [--burst 32] [--rate FRAMES-A-SECOND] [--flows 1] [--tcp]
  *           [--fresh] [--watch]
  *
- * vNIC 0 sends to 1, 2 to 3 and so on; with --both-ways 1 sends to 0, too. One thread does all of it: in each
- * turn it sends a burst from every sender, as far as there is room in its ring, and takes up to two from every
- * receiver, so that no backlog stays. Nothing is lost on this side. Frames are of UDP, or of TCP, in as many flows
- * as wanted (flows.h); with --fresh each of them begins a flow: so --flows is to be more than are sent, and those of
- * TCP are SYNs. With --watch and two flows it prints when the second one is gone and when it passes again, as nanoseconds
- * of CLOCK_MONOTONIC, and leaves its CPU to others between two bursts.
+ * What it does with them is in generator.h. It sends a burst as far as there is room in its ring. Frames are of UDP, or of
+ * TCP, in as many flows as wanted (flows.h); with --fresh each of them begins a flow: so --flows is to be more than are sent,
+ * and those of TCP are SYNs. With --watch and two flows it prints when the second one is gone and when it passes again, as
+ * nanoseconds of CLOCK_MONOTONIC, and leaves its CPU to others between two bursts.
  *
  * Phases:
  *   greeting   one frame at a time, until every vNIC has heard from its peer: all is connected and learnt;
@@ -18,43 +16,25 @@
  *              or the handshake of each;
  *   measuring  after a warm-up that is not counted. Every frame carries its sender and a number, so that rate, loss,
  *              and frames that are misdelivered, reordered or duplicated are told; and the time. How long it took
- *              is noted of all frames where a rate is asked for, else of one in each burst (not of TCP). Bytes of a frame that do not
- *              differ from those that lay there before are not written again, and those behind the number not read: for
+ *              is noted of all frames where a rate is asked for, else of one in each burst (not of TCP). Bytes of a frame
+ *              that do not differ from those that lay there before are not written again, and those behind the number not read: for
  *              then the generator would be measured;
  *   verifying  as fast as that goes, with every byte of every frame written and checked.
  *
  * Sizes count the FCS, as is usual. Segments are for vnicgen.
- *
- * The result is a line of JSON. What limits it: `idle` is the share of time of turns in which no frame was
- * there to be taken, nor room to send one; `blocked` is the share of bursts that a ring had not enough room for;
- * `ceiling_mpps` is the rate of those turns in which it sent full bursts and took as much, so what this program
- * could do with a switch that never makes it wait (0 if there were none). `kernel` is the share of time of system
- * calls, of which it makes none but to notify a switch that wants it. `waited` is the share of time in which
- * something else ran on this CPU: on a machine with other work the figures are worth nothing.
  */
 #define _GNU_SOURCE
-#include <getopt.h>
-#include <inttypes.h>
 #include <sched.h>
-#include <signal.h>
 #include <time.h>
-#include <x86intrin.h>
 #include "flows.h"
 #include "frontend.h"
-#include "latency.h"
-#include "numbers.h"
+#include "generator.h"
 #include "pattern.h"
 #include "rings.h"
-#include "thread.h"
 #include "watch.h"
 
-#define MAX_VNICS 16
 #define MAX_BURST 256u
 #define MAGIC 0x76u
-#define FCS 4
-#define LARGEST_FRAME 9018u
-#define SILENCE_MS 200
-#define GREETING_LIMIT_S 10
 #define OPENING_LIMIT_S 1
 #define PAUSE_US 100
 #define AHEAD 8u /* buffers that are fetched before they are looked at */
@@ -66,47 +46,20 @@ struct stamp {
 	uint64_t tsc;
 } __attribute__((packed));
 
-struct counts {
-	uint64_t sent, arrived, taken, bursts, blocked;
-	uint64_t foreign, misdelivered, reordered, duplicated, corrupt;
-};
-
 struct vnic {
 	uint8_t mac[ADDRESS];
 	const char *socket;
 	char header[LONGEST_HEADER]; /* of the frames it sends */
-	uint32_t next, first; /* numbers: of the next frame, and of the first that counts */
-	unsigned source; /* which of its addresses is next */
 	struct walk walk; /* where it is among its flows */
 	struct ring receive, send;
-	struct counts counts;
-	struct numbers numbers; /* of the frames that it got */
 };
 
-static unsigned size = 64, burst = 32, macs = 1, flows = 1, cpu = 1;
-static double seconds = 2, warmup = 0.5, verify = 0.5;
-static uint64_t rate;
-static int both_ways, is_packed, is_tcp, is_fresh, is_watching;
+static unsigned flows = 1, cpu = 1;
+static int is_packed, is_tcp, is_fresh, is_watching;
 static int is_carrying; /* all that goes before is done */
 
-static volatile sig_atomic_t stop;
-static unsigned vnics, frame_len;
 static unsigned stamp_at, payload_at; /* in a frame */
 static struct vnic vnic[MAX_VNICS];
-static uint64_t hz; /* cycles a second */
-static uint64_t idle_cycles, full_cycles, full_turns;
-
-static void on_signal(int number)
-{
-	(void)number;
-	stop = 1;
-}
-
-static int sends(unsigned v) { return both_ways || v % 2 == 0; }
-
-static unsigned senders(void) { return both_ways ? vnics : vnics / 2; }
-
-static int receives(unsigned v) { return sends(v ^ 1); }
 
 /* --- the bytes of frames --- */
 
@@ -152,13 +105,11 @@ static inline void put_flow(char *frame, unsigned from, const struct walk *walk)
 static inline void write_frame(struct vnic *me, unsigned from, uint64_t now, int whole)
 {
 	char *frame = frame_of(&me->send, me->send.written);
-	uint32_t number = me->next++;
+	uint32_t number = traffic[from].next++;
 
 	put_stamp(frame, from, number, now);
-	if (macs > 1) {
-		put_source((uint8_t *)frame + ADDRESS, from, me->source);
-		me->source = me->source + 1 == macs ? 0 : me->source + 1;
-	}
+	if (macs > 1)
+		put_source((uint8_t *)frame + ADDRESS, from, next_source(&traffic[from]));
 	if (flows > 1) {
 		put_flow(frame, from, &me->walk);
 		walk_on(&me->walk, flows);
@@ -167,7 +118,7 @@ static inline void write_frame(struct vnic *me, unsigned from, uint64_t now, int
 		fill((uint8_t *)frame + payload_at, frame_len - payload_at, 0, pattern_of(from, number));
 }
 
-/* Sends up to `n` frames; returns how many there was room for. */
+/* A frame is made where there is room for it, so none is ever unsent. */
 static unsigned send_burst(unsigned v, unsigned n, uint64_t now, int whole)
 {
 	struct vnic *me = &vnic[v];
@@ -180,9 +131,9 @@ static unsigned send_burst(unsigned v, unsigned n, uint64_t now, int whole)
 	}
 	show(&me->send);
 	tell_of(&me->send);
-	me->counts.sent += sent;
-	me->counts.bursts++;
-	me->counts.blocked += sent < n;
+	traffic[v].counts.sent += sent;
+	traffic[v].counts.bursts++;
+	traffic[v].counts.blocked += sent < n;
 	return sent;
 }
 
@@ -206,25 +157,20 @@ static inline void take_frame(struct vnic *me, unsigned v, const char *frame, ui
 			      int timed, int whole)
 {
 	const struct stamp *stamp = (const void *)(frame + stamp_at);
+	struct traffic *mine = &traffic[v];
 	uint16_t buffers;
-	enum arrival arrival;
 
 	memcpy(&buffers, frame - 2, sizeof buffers);
 	if (len < VNET_HEADER + payload_at || stamp->magic != MAGIC) {
-		me->counts.foreign++;
+		mine->counts.foreign++;
 		return;
 	}
 	if (stamp->from != (v ^ 1) || memcmp(frame, me->mac, ADDRESS)) {
-		me->counts.misdelivered++;
+		mine->counts.misdelivered++;
 		return;
 	}
-	arrival = take_number(&me->numbers, stamp->number, macs * flows);
-	me->counts.duplicated += arrival == DUPLICATED;
-	me->counts.reordered += arrival == REORDERED;
-	me->counts.arrived += arrival != DUPLICATED && (int32_t)(stamp->number - me->first) >= 0;
-	/* A straggler of the phase before was not written whole. */
-	whole = whole && (int32_t)(stamp->number - me->first) >= 0;
-	me->counts.corrupt +=
+	whole = count_frame(mine, stamp->number, macs * flows, whole);
+	mine->counts.corrupt +=
 		len != VNET_HEADER + frame_len || buffers != 1 || (whole && !whole_intact(frame, stamp));
 	if (timed)
 		note_latency(now - stamp->tsc);
@@ -264,11 +210,9 @@ static unsigned take_burst(unsigned v, int whole)
 	}
 	show(ring);
 	tell_of(ring);
-	me->counts.taken += n;
+	traffic[v].counts.taken += n;
 	return n;
 }
-
-/* --- phases --- */
 
 static unsigned take_turn(int whole)
 {
@@ -282,117 +226,28 @@ static unsigned take_turn(int whole)
 	return n;
 }
 
-/* Sends and takes until `end`. */
-static void run_until(uint64_t end, int whole)
-{
-	uint64_t pause = rate && !whole ? hz * burst / rate : 0, due = __rdtsc();
-
-	while (!stop) {
-		uint64_t now = __rdtsc();
-		unsigned sent = 0, taken;
-		if (now >= end)
-			return;
-		if (!pause || now >= due) {
-			due = now > due + hz / 100 ? now + pause : due + pause;
-			for (unsigned v = 0; v < vnics; v++)
-				if (sends(v))
-					sent += send_burst(v, burst, now, whole);
-		}
-		taken = take_turn(whole);
-		if (!sent && !taken && is_watching)
-			usleep(PAUSE_US);
-		if (!sent && !taken)
-			idle_cycles += __rdtsc() - now;
-		if (sent == burst * senders() && taken >= sent) {
-			full_cycles += __rdtsc() - now;
-			full_turns++;
-		}
-	}
-}
-
-static struct counts sum(void)
-{
-	struct counts all = {0};
-
-	for (unsigned v = 0; v < vnics; v++) {
-		const uint64_t *one = (void *)&vnic[v].counts;
-		for (unsigned i = 0; i < sizeof all / sizeof *one; i++)
-			((uint64_t *)&all)[i] += one[i];
-	}
-	return all;
-}
-
-/* Takes until all have arrived, or nothing has come for so long that the rest is lost. */
-static void drain(int whole)
-{
-	uint64_t heard = __rdtsc();
-
-	while (!stop && __rdtsc() - heard < hz / 1000 * SILENCE_MS) {
-		struct counts all = sum();
-		if (take_turn(whole))
-			heard = __rdtsc();
-		else if (all.arrived == all.sent)
-			return;
-	}
-}
-
-/* What is counted begins here: numbers sent from now on are expected, and nothing was seen of anything. */
-static void begin_counting(void)
-{
-	for (unsigned v = 0; v < vnics; v++) {
-		struct vnic *to = &vnic[v ^ 1];
-		to->first = vnic[v].next;
-		vnic[v].counts.sent = vnic[v].counts.bursts = vnic[v].counts.blocked = 0;
-		to->counts.arrived = to->counts.taken = 0;
-	}
-	memset(latency, 0, sizeof latency);
-	idle_cycles = full_cycles = full_turns = 0;
-}
-
-static int all_have_heard(void)
-{
-	for (unsigned v = 0; v < vnics; v++)
-		if (receives(v) && !vnic[v].counts.arrived)
-			return 0;
-	return 1;
-}
+/* --- what goes before --- */
 
 /* Both sides of a pair speak, whichever sends later: a switch learns from what it hears. */
-static void greet(void)
+static void greet_all(void)
 {
-	uint64_t limit = __rdtsc() + GREETING_LIMIT_S * hz;
-	int both = both_ways;
-
-	both_ways = 1;
 	for (unsigned v = 0; v < vnics; v++)
 		prepare(v, GREETING);
-	while (!stop && !all_have_heard()) {
-		if (__rdtsc() > limit)
-			die("a vNIC has heard nothing from its peer for %d s\n", GREETING_LIMIT_S);
-		for (unsigned v = 0; v < vnics; v++)
-			send_burst(v, 1, __rdtsc(), 0);
-		usleep(5000);
-		take_turn(0);
-	}
-	drain(0);
-	both_ways = both;
-	/* Greetings may be flooded, and lost while ports come up. */
-	for (unsigned v = 0; v < vnics; v++)
-		vnic[v].counts = (struct counts){0};
+	greet(1);
 }
 
 /* A frame of each of these flows, none of which may get lost. */
 static void send_of_each(unsigned v, uint32_t first, unsigned n)
 {
 	struct vnic *me = &vnic[v];
-	const struct counts *there = &vnic[v ^ 1].counts;
+	const struct counts *there = &traffic[v ^ 1].counts;
 	uint64_t expected = there->arrived + n, limit = __rdtsc() + OPENING_LIMIT_S * hz;
 
 	while (free_to_send(&me->send, n) < n)
 		;
 	for (unsigned i = 0; i < n; i++) {
 		char *frame = frame_of(&me->send, me->send.written);
-		put_stamp(frame, v, me->next++, __rdtsc());
+		put_stamp(frame, v, traffic[v].next++, __rdtsc());
 		put_ports(frame, v, first + i);
 		write_next(&me->send, VNET_HEADER + frame_len);
 	}
@@ -426,57 +281,9 @@ static void open_all_flows(void)
 		open_flows(v);
 	for (unsigned v = 0; v < vnics; v++) {
 		prepare(v, is_tcp && is_fresh ? OPENING : CARRYING);
-		vnic[v].walk = walk_to(vnic[v].next, flows);
+		vnic[v].walk = walk_to(traffic[v].next, flows);
 	}
 	is_carrying = 1;
-}
-
-/* --- the result --- */
-
-/* Prints what was measured; the braces are closed by `report_verified`. */
-static void measure(void)
-{
-	struct counts timed, all;
-	double idle, ceiling, loss, waited, kernel;
-
-	run_until(__rdtsc() + warmup * hz, 0);
-	begin_counting();
-	waited = waited_for_cpu();
-	kernel = kernel_seconds();
-	run_until(__rdtsc() + seconds * hz, 0);
-	waited = (waited_for_cpu() - waited) / seconds;
-	kernel = (kernel_seconds() - kernel) / seconds;
-	timed = sum();
-	idle = idle_cycles / (seconds * hz);
-	ceiling = full_cycles ? (double)full_turns * burst * senders() * hz / full_cycles / 1e6 : 0;
-	drain(0);
-	all = sum();
-	loss = 1 - (double)all.arrived / (all.sent ? all.sent : 1);
-	printf("{\"size\":%u,\"seconds\":%g,\"tx_mpps\":%.4f,\"rx_mpps\":%.4f,\"rx_gbps\":%.3f,\"loss\":%.8f,",
-	       size, seconds, timed.sent / 1e6 / seconds, timed.taken / 1e6 / seconds,
-	       timed.taken / 1e9 / seconds * frame_len * 8, loss);
-	printf("\"p50_us\":%.2f,\"p99_us\":%.2f,\"idle\":%.4f,\"blocked\":%.4f,\"ceiling_mpps\":%.4f,"
-	       "\"waited\":%.4f,\"kernel\":%.4f,",
-	       quantile(.5), quantile(.99), idle, (double)timed.blocked / (timed.bursts ? timed.bursts : 1),
-	       ceiling, waited, kernel);
-}
-
-static void report_verified(void)
-{
-	struct counts all;
-
-	begin_counting();
-	run_until(__rdtsc() + verify * hz, 1);
-	drain(1);
-	all = sum();
-	if (stop)
-		die("interrupted\n");
-	printf("\"verified\":%" PRIu64 ",\"verified_of\":%" PRIu64 ",\"corrupt\":%" PRIu64
-	       ",\"misdelivered\":%" PRIu64 ",\"reordered\":%" PRIu64 ",\"duplicated\":%" PRIu64
-	       ",\"foreign\":%" PRIu64 "}\n",
-	       all.arrived, all.sent, all.corrupt, all.misdelivered, all.reordered, all.duplicated,
-	       all.foreign);
-	fflush(stdout);
 }
 
 /* --- setting up --- */
@@ -497,22 +304,12 @@ static void add_vnic(const char *option)
 static void read_options(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"size", 1, 0, 's'},   {"seconds", 1, 0, 't'}, {"warmup", 1, 0, 'w'}, {"verify", 1, 0, 'v'},
-		{"both-ways", 0, 0, 'b'}, {"macs", 1, 0, 'm'}, {"burst", 1, 0, 'n'},  {"rate", 1, 0, 'r'},
-		{"packed", 0, 0, 'p'}, {"cpu", 1, 0, 'c'},     {"vnic", 1, 0, 'i'},   {"flows", 1, 0, 'f'},
-		{"tcp", 0, 0, 'T'},    {"fresh", 0, 0, 'F'},   {"watch", 0, 0, 'W'},  {0}};
+		COMMON_OPTIONS, {"packed", 0, 0, 'p'}, {"cpu", 1, 0, 'c'}, {"vnic", 1, 0, 'i'}, {"flows", 1, 0, 'f'},
+		{"tcp", 0, 0, 'T'}, {"fresh", 0, 0, 'F'}, {"watch", 0, 0, 'W'}, {0}};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, 0)) != -1)
 		switch (option) {
-		case 's': size = atoi(optarg); break;
-		case 't': seconds = atof(optarg); break;
-		case 'w': warmup = atof(optarg); break;
-		case 'v': verify = atof(optarg); break;
-		case 'b': both_ways = 1; break;
-		case 'm': macs = atoi(optarg); break;
-		case 'n': burst = atoi(optarg); break;
-		case 'r': rate = strtoull(optarg, 0, 10); break;
 		case 'p': is_packed = 1; break;
 		case 'c': cpu = atoi(optarg); break;
 		case 'i': add_vnic(optarg); break;
@@ -520,17 +317,15 @@ static void read_options(int argc, char **argv)
 		case 'T': is_tcp = 1; break;
 		case 'F': is_fresh = 1; break;
 		case 'W': is_watching = 1; break;
-		default: die("the options are at the head of ringgen.c\n");
+		default: take_option(option);
 		}
-	if (size < 64 || size > LARGEST_FRAME || burst < 1 || burst > MAX_BURST || macs < 1 || seconds <= 0)
-		die("--size is 64 to %u, --burst 1 to %u, --macs at least 1, --seconds above 0\n", LARGEST_FRAME,
-		    MAX_BURST);
+	check_options(LARGEST_FRAME, MAX_BURST);
+	check_vnics();
 	if (flows < 1 || flows > MOST_FLOWS || (flows > 1 && macs > 1) || (is_tcp && (both_ways || rate)))
 		die("--flows is 1 to %u, and not with --macs; --tcp goes one way, as fast as it can\n", MOST_FLOWS);
 	if (is_watching && (flows != 2 || !rate))
 		die("--watch takes two flows and a rate\n");
-	if (vnics < 2 || vnics % 2)
-		die("%u vNICs: it takes an even number, 2 to %d\n", vnics, MAX_VNICS);
+	pause_us = is_watching ? PAUSE_US : 0;
 }
 
 static void run_on(unsigned number)
@@ -572,8 +367,6 @@ static void open_vnic(unsigned v, struct memory *memory, uint32_t room)
 	connect_ring(&me->send, link, 1);
 	tell_state(link, SET_VRING_ENABLE, 0, 1);
 	tell_state(link, SET_VRING_ENABLE, 1, 1);
-	me->next = 1;
-	me->source = 1 % macs;
 }
 
 static void open_all(void)
@@ -592,12 +385,9 @@ int main(int argc, char **argv)
 	frame_len = size - FCS;
 	stamp_at = is_tcp ? TCP_PAYLOAD_AT : UDP_PAYLOAD_AT;
 	payload_at = stamp_at + (is_tcp ? SEGMENT : sizeof(struct stamp));
-	hz = cycles_a_second();
-	set_latency_clock(hz);
-	signal(SIGINT, on_signal);
-	signal(SIGTERM, on_signal);
+	begin_traffic(cycles_a_second());
 	open_all();
-	greet();
+	greet_all();
 	open_all_flows();
 	measure();
 	report_verified();

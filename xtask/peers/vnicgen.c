@@ -5,9 +5,7 @@
  *           [--verify 0.5] [--both-ways] [--macs 1] [--burst 32] [--rate FRAMES-A-SECOND]
  *   vnicgen --lcores 0@1,1@0 [EAL options] -- --copy --size 65536 --seconds 2
  *
- * vNIC 0 sends to 1, 2 to 3 and so on; with --both-ways 1 sends to 0, too. One thread does all of it: in each
- * turn it sends a burst from every sender and takes up to two from every receiver, so that no backlog stays. What
- * a sender could not send for want of room in its ring is sent in the next turn; nothing is lost on this side.
+ * What it does with them is in generator.h. What a sender could not send for want of room in its ring is sent in the next turn.
  *
  * Phases:
  *   greeting   one frame at a time, until every vNIC has heard from its peer: all is connected and learnt;
@@ -21,22 +19,9 @@
  *
  * --copy measures memcpy in place of a switch: lcore 1 copies between the same buffers, from the same pool,
  * with as much in flight as fits rings of 1024.
- *
- * The result is a line of JSON. What limits it: `idle` is the share of time of turns in which no frame was
- * there to be taken, nor room to send one; `blocked` is the share of bursts that a ring had not enough room for;
- * `ceiling_mpps` is the rate of those turns in which it sent full bursts and took as much, so what this program
- * could do with a switch that never makes it wait (0 if there were none). `kernel` is the share of time of system
- * calls, of which it makes none but to notify a switch that wants it. `waited` is the share of time in which
- * something else ran on this CPU: on a machine with other work the figures are worth nothing.
  */
 #define _GNU_SOURCE
-#include <getopt.h>
-#include <inttypes.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_ethdev.h>
@@ -46,23 +31,16 @@
 #include <rte_mbuf.h>
 #include <rte_tcp.h>
 #include <rte_udp.h>
-#include "numbers.h"
+#include "generator.h"
 #include "pattern.h"
-#include "thread.h"
 
-#define MAX_VNICS 16
 #define MAX_BURST 32
 #define MAX_TAKEN (2 * MAX_BURST)
 #define MAX_PIECES 17
 #define RING 1024
 #define MAGIC 0x76737747u
-#define FCS 4
-#define LARGEST_FRAME 9018
 #define SEGMENT_PIECE 4096 /* bytes of a buffer for segments: a page, as guests have */
 #define TCP_PAYLOAD 1448
-#define LATENCY_BUCKETS 65536 /* of a quarter microsecond */
-#define SILENCE_MS 200
-#define GREETING_LIMIT_S 10
 #define JOBS (RING * SEGMENT_PIECE / 65536)
 
 /* Behind Ethernet, IPv4 and UDP (42 bytes) the 18 that are left of the smallest frame. */
@@ -73,20 +51,11 @@ struct stamp {
 	uint64_t tsc;
 } __attribute__((packed));
 
-struct counts {
-	uint64_t sent, arrived, taken, bursts, blocked;
-	uint64_t foreign, misdelivered, reordered, duplicated, corrupt;
-};
-
 struct vnic {
 	struct rte_ether_addr mac;
 	char header[64]; /* of the frames it sends */
-	uint32_t next, first; /* numbers: of the next frame, and of the first that counts */
-	unsigned source; /* which of its addresses is next */
 	struct rte_mbuf *waiting[MAX_BURST];
-	unsigned waits, sent_of_waiting;
-	struct numbers numbers; /* of the frames that it got */
-	struct counts counts;
+	unsigned waits; /* of which so many are unsent, the last ones */
 };
 
 /* Something to copy: given by the generator, done by the copying lcore, collected by the generator. */
@@ -94,37 +63,18 @@ struct job {
 	struct rte_mbuf *from, *to;
 };
 
-static unsigned size = 64, burst = 32, macs = 1;
-static double seconds = 2, warmup = 0.5, verify = 0.5;
-static uint64_t rate;
-static int both_ways, copying;
+static int copying;
 
-static volatile sig_atomic_t stop;
-static unsigned vnics, frame_len, header_len, payload_at, pieces;
+static unsigned header_len, payload_at, pieces;
 static struct vnic vnic[MAX_VNICS];
 static struct rte_mempool *pool;
-static uint32_t latency[LATENCY_BUCKETS];
-static uint64_t hz, quarter_us; /* of time: cycles a second, and quarter microseconds a cycle, times 2^32 */
-static uint64_t idle_cycles, full_cycles, full_turns;
 
 static struct job jobs[JOBS];
 static _Alignas(64) _Atomic unsigned jobs_given;
 static _Alignas(64) _Atomic unsigned jobs_done;
 static unsigned jobs_collected;
 
-static void on_signal(int number)
-{
-	(void)number;
-	stop = 1;
-}
-
 static int is_segment(void) { return size > LARGEST_FRAME; }
-
-static int sends(unsigned v) { return both_ways || v % 2 == 0; }
-
-static unsigned senders(void) { return both_ways ? vnics : vnics / 2; }
-
-static int receives(unsigned v) { return sends(v ^ 1); }
 
 /* --- the bytes of frames --- */
 
@@ -215,7 +165,7 @@ static void write_frame(struct rte_mbuf *m, unsigned from, uint64_t now, int who
 	struct vnic *me = &vnic[from];
 	struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, void *);
 	struct stamp *stamp = rte_pktmbuf_mtod_offset(m, void *, header_len);
-	uint32_t number = me->next++;
+	uint32_t number = traffic[from].next++;
 
 	if (is_segment()) {
 		memcpy(eth, me->header, 54);
@@ -224,10 +174,8 @@ static void write_frame(struct rte_mbuf *m, unsigned from, uint64_t now, int who
 		memcpy(eth, me->header, 42);
 	}
 	*stamp = (struct stamp){MAGIC, from, number, now};
-	if (macs > 1) {
-		eth->src_addr = source_mac(from, me->source);
-		me->source = me->source + 1 == macs ? 0 : me->source + 1;
-	}
+	if (macs > 1)
+		eth->src_addr = source_mac(from, next_source(&traffic[from]));
 	if (whole)
 		fill_payload(m, payload_at, pattern_of(from, number));
 }
@@ -245,8 +193,7 @@ static int make_frames(unsigned from, unsigned n, uint64_t now, int whole)
 		chain(all, i);
 		write_frame(me->waiting[i], from, now, whole);
 	}
-	me->waits = n;
-	me->sent_of_waiting = 0;
+	me->waits = traffic[from].unsent = n;
 	return 1;
 }
 
@@ -268,21 +215,21 @@ static unsigned give_jobs(struct rte_mbuf **m, unsigned n)
 /* Sends what waits; returns how many frames went. */
 static unsigned send_waiting(unsigned v)
 {
-	struct vnic *me = &vnic[v];
-	struct rte_mbuf **m = me->waiting + me->sent_of_waiting;
-	unsigned n = me->waits - me->sent_of_waiting;
+	struct traffic *mine = &traffic[v];
+	unsigned n = mine->unsent;
+	struct rte_mbuf **m = vnic[v].waiting + vnic[v].waits - n;
 	unsigned sent = copying ? give_jobs(m, n) : rte_eth_tx_burst(v, 0, m, n);
 
-	me->sent_of_waiting += sent;
-	me->counts.sent += sent;
-	me->counts.bursts++;
-	me->counts.blocked += sent < n;
+	mine->unsent -= sent;
+	mine->counts.sent += sent;
+	mine->counts.bursts++;
+	mine->counts.blocked += sent < n;
 	return sent;
 }
 
 static unsigned send_burst(unsigned v, unsigned n, uint64_t now, int whole)
 {
-	if (vnic[v].sent_of_waiting == vnic[v].waits && !make_frames(v, n, now, whole))
+	if (!traffic[v].unsent && !make_frames(v, n, now, whole))
 		return 0;
 	return send_waiting(v);
 }
@@ -306,29 +253,21 @@ static int whole_intact(const struct rte_mbuf *m, const struct stamp *stamp)
 
 static void take_frame(unsigned v, const struct rte_mbuf *m, uint64_t now, int whole)
 {
-	struct vnic *me = &vnic[v];
+	struct traffic *mine = &traffic[v];
 	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, const void *);
 	const struct stamp *stamp = rte_pktmbuf_mtod_offset(m, const void *, header_len);
-	enum arrival arrival;
-	uint64_t waited;
 
 	if (m->data_len < payload_at || stamp->magic != MAGIC) {
-		me->counts.foreign++;
+		mine->counts.foreign++;
 		return;
 	}
-	if (stamp->from != (v ^ 1) || !rte_is_same_ether_addr(&eth->dst_addr, &me->mac)) {
-		me->counts.misdelivered++;
+	if (stamp->from != (v ^ 1) || !rte_is_same_ether_addr(&eth->dst_addr, &vnic[v].mac)) {
+		mine->counts.misdelivered++;
 		return;
 	}
-	arrival = take_number(&me->numbers, stamp->number, macs);
-	me->counts.duplicated += arrival == DUPLICATED;
-	me->counts.reordered += arrival == REORDERED;
-	me->counts.arrived += arrival != DUPLICATED && (int32_t)(stamp->number - me->first) >= 0;
-	/* A straggler of the phase before was not written whole. */
-	whole = whole && (int32_t)(stamp->number - me->first) >= 0;
-	me->counts.corrupt += m->pkt_len != frame_len || (whole && !whole_intact(m, stamp));
-	waited = (unsigned __int128)(now - stamp->tsc) * quarter_us >> 32;
-	latency[RTE_MIN(waited, LATENCY_BUCKETS - 1ul)]++;
+	whole = count_frame(mine, stamp->number, macs, whole);
+	mine->counts.corrupt += m->pkt_len != frame_len || (whole && !whole_intact(m, stamp));
+	note_latency(now - stamp->tsc);
 }
 
 static unsigned collect_jobs(unsigned v, struct rte_mbuf **m, unsigned n)
@@ -347,12 +286,12 @@ static unsigned take_burst(unsigned v, int whole)
 {
 	struct rte_mbuf *got[MAX_TAKEN];
 	unsigned n = copying ? collect_jobs(v, got, 2 * burst) : rte_eth_rx_burst(v, 0, got, 2 * burst);
-	uint64_t now = rte_rdtsc();
+	uint64_t now = __rdtsc();
 
 	for (unsigned i = 0; i < n; i++)
 		take_frame(v, got[i], now, whole);
 	rte_pktmbuf_free_bulk(got, n);
-	vnic[v].counts.taken += n;
+	traffic[v].counts.taken += n;
 	return n;
 }
 
@@ -372,8 +311,6 @@ static int copy_jobs(void *nothing)
 	return 0;
 }
 
-/* --- phases --- */
-
 static unsigned take_turn(int whole)
 {
 	unsigned n = 0;
@@ -383,193 +320,19 @@ static unsigned take_turn(int whole)
 	return n;
 }
 
-/* Sends and takes until `end`. */
-static void run_until(uint64_t end, int whole)
-{
-	uint64_t pause = rate && !whole ? hz * burst / rate : 0, due = rte_rdtsc();
-
-	while (!stop) {
-		uint64_t now = rte_rdtsc();
-		unsigned sent = 0, taken;
-		if (now >= end)
-			return;
-		if (!pause || now >= due) {
-			due = now > due + hz / 100 ? now + pause : due + pause;
-			for (unsigned v = 0; v < vnics; v++)
-				if (sends(v))
-					sent += send_burst(v, burst, now, whole);
-		}
-		taken = take_turn(whole);
-		if (!sent && !taken)
-			idle_cycles += rte_rdtsc() - now;
-		if (sent == burst * senders() && taken >= sent) {
-			full_cycles += rte_rdtsc() - now;
-			full_turns++;
-		}
-	}
-}
-
-static struct counts sum(void)
-{
-	struct counts all = {0};
-
-	for (unsigned v = 0; v < vnics; v++) {
-		const uint64_t *one = (void *)&vnic[v].counts;
-		for (unsigned i = 0; i < sizeof all / sizeof *one; i++)
-			((uint64_t *)&all)[i] += one[i];
-	}
-	return all;
-}
-
-/* Sends what waits, and takes until all have arrived, or nothing has come for so long that the rest is lost. */
-static void drain(int whole)
-{
-	uint64_t heard = rte_rdtsc();
-
-	while (!stop && rte_rdtsc() - heard < hz / 1000 * SILENCE_MS) {
-		struct counts all = sum();
-		unsigned moved = take_turn(whole);
-		for (unsigned v = 0; v < vnics; v++)
-			if (vnic[v].sent_of_waiting < vnic[v].waits)
-				moved += send_waiting(v);
-		if (moved)
-			heard = rte_rdtsc();
-		else if (all.arrived == all.sent)
-			return;
-	}
-}
-
-/* What is counted begins here: numbers sent from now on are expected, and nothing was seen of anything. */
-static void begin_counting(void)
-{
-	for (unsigned v = 0; v < vnics; v++) {
-		struct vnic *to = &vnic[v ^ 1];
-		unsigned not_sent = vnic[v].waits - vnic[v].sent_of_waiting;
-		to->first = vnic[v].next - not_sent;
-		vnic[v].counts.sent = vnic[v].counts.bursts = vnic[v].counts.blocked = 0;
-		to->counts.arrived = to->counts.taken = 0;
-	}
-	memset(latency, 0, sizeof latency);
-	idle_cycles = full_cycles = full_turns = 0;
-}
-
-static int all_have_heard(void)
-{
-	for (unsigned v = 0; v < vnics; v++)
-		if (receives(v) && !vnic[v].counts.arrived)
-			return 0;
-	return 1;
-}
-
-/* Both sides of a pair speak, whichever sends later: a switch learns from what it hears. */
-static void greet(void)
-{
-	uint64_t limit = rte_rdtsc() + GREETING_LIMIT_S * hz;
-	int both = both_ways;
-
-	both_ways = !copying;
-	while (!stop && !all_have_heard()) {
-		if (rte_rdtsc() > limit)
-			rte_exit(1, "a vNIC has heard nothing from its peer for %d s\n", GREETING_LIMIT_S);
-		for (unsigned v = 0; v < vnics; v++)
-			if (sends(v))
-				send_burst(v, 1, rte_rdtsc(), 0);
-		rte_delay_ms(5);
-		take_turn(0);
-	}
-	drain(0);
-	both_ways = both;
-	/* Greetings may be flooded, and lost while ports come up. */
-	for (unsigned v = 0; v < vnics; v++)
-		vnic[v].counts = (struct counts){0};
-}
-
-/* --- the result --- */
-
-static double quantile(double q)
-{
-	uint64_t all = 0, below = 0;
-
-	for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
-		all += latency[i];
-	for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
-		if (all && (below += latency[i]) >= q * all)
-			return (i + 1) / 4.0;
-	return 0;
-}
-
-/* Prints what was measured; the braces are closed by `report_verified`. */
-static void measure(void)
-{
-	struct counts timed, all;
-	double idle, ceiling, loss, waited, kernel;
-
-	run_until(rte_rdtsc() + warmup * hz, 0);
-	begin_counting();
-	waited = waited_for_cpu();
-	kernel = kernel_seconds();
-	run_until(rte_rdtsc() + seconds * hz, 0);
-	waited = (waited_for_cpu() - waited) / seconds;
-	kernel = (kernel_seconds() - kernel) / seconds;
-	timed = sum();
-	idle = idle_cycles / (seconds * hz);
-	ceiling = full_cycles ? (double)full_turns * burst * senders() * hz / full_cycles / 1e6 : 0;
-	drain(0);
-	all = sum();
-	loss = 1 - (double)all.arrived / RTE_MAX(all.sent, 1u);
-	printf("{\"size\":%u,\"seconds\":%g,\"tx_mpps\":%.4f,\"rx_mpps\":%.4f,\"rx_gbps\":%.3f,\"loss\":%.8f,",
-	       size, seconds, timed.sent / 1e6 / seconds, timed.taken / 1e6 / seconds,
-	       timed.taken / 1e9 / seconds * frame_len * 8, loss);
-	printf("\"p50_us\":%.2f,\"p99_us\":%.2f,\"idle\":%.4f,\"blocked\":%.4f,\"ceiling_mpps\":%.4f,"
-	       "\"waited\":%.4f,\"kernel\":%.4f,",
-	       quantile(.5), quantile(.99), idle, (double)timed.blocked / RTE_MAX(timed.bursts, 1u), ceiling,
-	       waited, kernel);
-}
-
-static void report_verified(void)
-{
-	struct counts all;
-
-	begin_counting();
-	run_until(rte_rdtsc() + verify * hz, 1);
-	drain(1);
-	all = sum();
-	if (stop)
-		rte_exit(1, "interrupted\n");
-	printf("\"verified\":%" PRIu64 ",\"verified_of\":%" PRIu64 ",\"corrupt\":%" PRIu64
-	       ",\"misdelivered\":%" PRIu64 ",\"reordered\":%" PRIu64 ",\"duplicated\":%" PRIu64
-	       ",\"foreign\":%" PRIu64 "}\n",
-	       all.arrived, all.sent, all.corrupt, all.misdelivered, all.reordered, all.duplicated,
-	       all.foreign);
-	fflush(stdout);
-}
-
 /* --- setting up --- */
 
 static void read_options(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"size", 1, 0, 's'},   {"seconds", 1, 0, 't'}, {"warmup", 1, 0, 'w'}, {"verify", 1, 0, 'v'},
-		{"both-ways", 0, 0, 'b'}, {"macs", 1, 0, 'm'}, {"burst", 1, 0, 'n'},  {"rate", 1, 0, 'r'},
-		{"copy", 0, 0, 'c'},   {0}};
+	static const struct option options[] = {COMMON_OPTIONS, {"copy", 0, 0, 'c'}, {0}};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, 0)) != -1)
-		switch (option) {
-		case 's': size = atoi(optarg); break;
-		case 't': seconds = atof(optarg); break;
-		case 'w': warmup = atof(optarg); break;
-		case 'v': verify = atof(optarg); break;
-		case 'b': both_ways = 1; break;
-		case 'm': macs = atoi(optarg); break;
-		case 'n': burst = atoi(optarg); break;
-		case 'r': rate = strtoull(optarg, 0, 10); break;
-		case 'c': copying = 1; break;
-		default: rte_exit(1, "the options are at the head of vnicgen.c\n");
-		}
-	if (size < 64 || size > 65536 || burst < 1 || burst > MAX_BURST || macs < 1 || seconds <= 0)
-		rte_exit(1, "--size is 64 to 65536, --burst 1 to %d, --macs at least 1, --seconds above 0\n",
-			 MAX_BURST);
+		if (option == 'c')
+			copying = 1;
+		else
+			take_option(option);
+	check_options(65536, MAX_BURST);
 }
 
 /* Enough for all rings to be full, as much again under way between them, and what the cache keeps. */
@@ -580,7 +343,7 @@ static void make_pool(unsigned users)
 	pool = rte_pktmbuf_pool_create("frames", users * 4 * RING - 1, 512, 0, room + RTE_PKTMBUF_HEADROOM,
 				       SOCKET_ID_ANY);
 	if (!pool)
-		rte_exit(1, "no memory for frames: %s\n", rte_strerror(rte_errno));
+		die("no memory for frames: %s\n", rte_strerror(rte_errno));
 }
 
 static void open_vnic(unsigned v)
@@ -598,7 +361,7 @@ static void open_vnic(unsigned v)
 	if ((error = rte_eth_dev_configure(v, 1, 1, &conf)) ||
 	    (error = rte_eth_rx_queue_setup(v, 0, RING, 0, 0, pool)) ||
 	    (error = rte_eth_tx_queue_setup(v, 0, RING, 0, 0)) || (error = rte_eth_dev_start(v)))
-		rte_exit(1, "vNIC %u does not start: %s\n", v, rte_strerror(-error));
+		die("vNIC %u does not start: %s\n", v, rte_strerror(-error));
 	rte_eth_macaddr_get(v, &vnic[v].mac);
 }
 
@@ -606,22 +369,18 @@ static void open_all(void)
 {
 	unsigned found = copying ? 2 : rte_eth_dev_count_avail();
 
-	if (found < 2 || found > MAX_VNICS || found % 2)
-		rte_exit(1, "%u vNICs: it takes an even number, 2 to %d\n", found, MAX_VNICS);
 	vnics = found;
+	check_vnics();
 	make_pool(found);
-	for (unsigned v = 0; v < found; v++) {
-		vnic[v].next = 1;
-		vnic[v].source = 1 % macs;
+	for (unsigned v = 0; v < found; v++)
 		if (copying)
 			vnic[v].mac = (struct rte_ether_addr){{0x02, 0, 0, 0, 0, v}};
 		else
 			open_vnic(v);
-	}
 	for (unsigned v = 0; v < vnics; v++)
 		make_header(v);
 	if (copying && rte_eal_remote_launch(copy_jobs, 0, 1))
-		rte_exit(1, "--copy takes an lcore 1, as in --lcores 0@1,1@0\n");
+		die("--copy takes an lcore 1, as in --lcores 0@1,1@0\n");
 }
 
 int main(int argc, char **argv)
@@ -629,18 +388,16 @@ int main(int argc, char **argv)
 	int used = rte_eal_init(argc, argv);
 
 	if (used < 0)
-		rte_exit(1, "DPDK's environment does not start: %s\n", rte_strerror(rte_errno));
+		die("DPDK's environment does not start: %s\n", rte_strerror(rte_errno));
 	read_options(argc - used, argv + used);
 	frame_len = is_segment() ? size : size - FCS;
 	header_len = is_segment() ? 54 : 42;
 	payload_at = header_len + sizeof(struct stamp);
 	pieces = is_segment() ? (frame_len + SEGMENT_PIECE - 1) / SEGMENT_PIECE : 1;
-	hz = rte_get_tsc_hz();
-	quarter_us = ((unsigned __int128)4000000 << 32) / hz;
-	signal(SIGINT, on_signal);
-	signal(SIGTERM, on_signal);
 	open_all();
-	greet();
+	begin_traffic(rte_get_tsc_hz());
+	/* Both sides of a pair speak, whichever sends later: a switch learns from what it hears. */
+	greet(!copying);
 	measure();
 	report_verified();
 	stop = 1;
