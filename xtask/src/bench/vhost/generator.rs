@@ -64,6 +64,16 @@ pub struct Generators {
     pub vnicgen: PathBuf,
 }
 
+/// What a generator is to send, and through which switch.
+#[derive(Debug, Clone, Copy)]
+pub struct Load<'a> {
+    pub generators: &'a Generators,
+    pub namespace: &'a Namespace,
+    pub bed: &'a Bed,
+    pub row: &'a Row,
+    pub setting: &'a Setting,
+}
+
 /// A generator that runs until this is dropped, and tells when the second of two flows is gone and passes again.
 #[derive(Debug)]
 pub struct Watcher {
@@ -73,16 +83,9 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Has all that is sent pass `bed`.
-    pub fn start(
-        generators: &Generators,
-        namespace: &Namespace,
-        bed: &Bed,
-        row: &Row,
-        setting: &Setting,
-    ) -> Result<Self> {
+    pub fn start(load: &Load<'_>) -> Result<Self> {
         let dir = lab::temp_dir()?;
-        let mut command = ringgen(generators, namespace, bed, row, setting);
+        let mut command = load.ringgen();
         command.arg("--watch");
         let (_process, _, out) = Process::spawn_piped(&mut command, &dir.path().join("log"))?;
         let mut watcher = Watcher { _process, events: BufReader::new(out).lines(), _dir: dir };
@@ -98,48 +101,85 @@ impl Watcher {
     }
 }
 
-/// Runs one against a switch.
-pub fn run(
-    generators: &Generators,
-    namespace: &Namespace,
-    bed: &Bed,
-    row: &Row,
-    setting: &Setting,
-) -> Result<Figures> {
-    let dir = lab::temp_dir()?;
-    let [first, rest @ ..] = TIED;
-    let mut command = namespace.command(first);
-    if row.is_segments() || setting.dpdk_vnics {
-        command.args(rest).arg(&generators.vnicgen);
-        environment(&mut command, dir.path(), &bed.attachment, row, setting);
-        command.arg("--");
-        load(&mut command, &bed.attachment, row, setting);
-    } else {
-        command = ringgen(generators, namespace, bed, row, setting);
+impl Load<'_> {
+    /// Runs a generator to its end.
+    pub fn run(&self) -> Result<Figures> {
+        let dir = lab::temp_dir()?;
+        let by_dpdk = self.row.is_segments() || self.setting.dpdk_vnics;
+        let mut command = if by_dpdk { self.vnicgen(dir.path()) } else { self.ringgen() };
+        let mut process = Process::spawn(&mut command, &dir.path().join("log"))?;
+        let seconds = self.setting.seconds + self.setting.verify + WARM_UP_SECONDS;
+        lab::wait_until("the end of the generator", PATIENCE + Duration::from_secs_f64(seconds), || {
+            interrupt::check()?;
+            Ok(process.ended()?.is_some())
+        })
+        .with_context(|| process.log())?;
+        result(&process.log())
     }
-    let mut process = Process::spawn(&mut command, &dir.path().join("log"))?;
-    let limit = PATIENCE + Duration::from_secs_f64(setting.seconds + setting.verify + WARM_UP_SECONDS);
-    lab::wait_until("the end of the generator", limit, || {
-        interrupt::check()?;
-        Ok(process.ended()?.is_some())
-    })
-    .with_context(|| process.log())?;
-    result(&process.log())
+
+    /// Where ringgen runs and what its vNICs are attached to.
+    fn ringgen(&self) -> Command {
+        let (row, mut command) = (self.row, self.program(&self.generators.ringgen));
+        command.args(["--cpu", &self.setting.generator_cpu.to_string()]);
+        for (n, socket) in self.bed.attachment.sockets().iter().enumerate() {
+            command.args(["--vnic", &format!("{},{}", vnic_mac(n), socket.display())]);
+        }
+        command.args(["--flows", &row.flows.to_string()]);
+        add_flags(&mut command, &[("--packed", row.packed), ("--tcp", row.tcp), ("--fresh", row.fresh)]);
+        self.add_to(&mut command);
+        command
+    }
+
+    /// DPDK's own options: memory that vanishes with the process, no PCI device, nothing beside its folder.
+    fn vnicgen(&self, dir: &Path) -> Command {
+        let (switch_cpu, cpu) = (self.setting.switch_cpu, self.setting.generator_cpu);
+        let lcores = match self.bed.attachment {
+            Attachment::Sockets(_) => format!("0@{cpu}"),
+            Attachment::Memcpy => format!("0@{cpu},1@{switch_cpu}"),
+        };
+        let mut command = self.program(&self.generators.vnicgen);
+        command.env("RUNTIME_DIRECTORY", dir).args(["--lcores", &lcores, "--no-pci", "--in-memory"]);
+        // With a file for each page there would be more memory regions than vhost-user has room for.
+        command.args(["--single-file-segments", "-m", "256", "--log-level", "lib.eal:error"]);
+        command.arg("--no-telemetry");
+        let rings = if self.row.packed { ",packed_vq=1" } else { "" };
+        for (n, socket) in self.bed.attachment.sockets().iter().enumerate() {
+            let (mac, path) = (vnic_mac(n), socket.display());
+            let vnic = format!("net_virtio_user{n},mac={mac},path={path},queue_size=1024{rings}");
+            command.args(["--vdev", &vnic]);
+        }
+        command.arg("--");
+        self.add_to(&mut command);
+        command
+    }
+
+    fn program(&self, program: &Path) -> Command {
+        let [first, rest @ ..] = TIED;
+        let mut command = self.namespace.command(first);
+        command.args(rest).arg(program);
+        command
+    }
+
+    /// What both generators are told.
+    fn add_to(&self, command: &mut Command) {
+        let (row, setting) = (self.row, self.setting);
+        let mut number = |option: &str, value: f64| {
+            command.args([option, &value.to_string()]);
+        };
+        number("--size", row.size.into());
+        number("--macs", row.macs.into());
+        number("--burst", row.burst.into());
+        number("--seconds", setting.seconds);
+        number("--warmup", WARM_UP_SECONDS);
+        number("--verify", setting.verify);
+        number("--rate", row.rate.unwrap_or(0).into());
+        let copies = matches!(self.bed.attachment, Attachment::Memcpy);
+        add_flags(command, &[("--both-ways", row.both_ways), ("--copy", copies)]);
+    }
 }
 
-fn ringgen(
-    generators: &Generators,
-    namespace: &Namespace,
-    bed: &Bed,
-    row: &Row,
-    setting: &Setting,
-) -> Command {
-    let [first, rest @ ..] = TIED;
-    let mut command = namespace.command(first);
-    command.args(rest).arg(&generators.ringgen);
-    vnics(&mut command, &bed.attachment, row, setting);
-    load(&mut command, &bed.attachment, row, setting);
-    command
+fn add_flags(command: &mut Command, flags: &[(&str, bool)]) {
+    command.args(flags.iter().filter(|(_, wanted)| *wanted).map(|(flag, _)| flag));
 }
 
 fn result(log: &str) -> Result<Figures> {
@@ -147,49 +187,6 @@ fn result(log: &str) -> Result<Figures> {
     let figures: Figures = serde_json::from_str(line).with_context(|| line.to_owned())?;
     ensure!(figures.rx_mpps > 0.0, "nothing arrived: {line}");
     Ok(figures)
-}
-
-/// Where ringgen runs and what its vNICs are attached to.
-fn vnics(command: &mut Command, attachment: &Attachment, row: &Row, setting: &Setting) {
-    command.args(["--cpu", &setting.generator_cpu.to_string()]);
-    for (n, socket) in attachment.sockets().iter().enumerate() {
-        command.args(["--vnic", &format!("{},{}", vnic_mac(n), socket.display())]);
-    }
-    command.args(["--flows", &row.flows.to_string()]);
-    let flags = [("--packed", row.packed), ("--tcp", row.tcp), ("--fresh", row.fresh)];
-    command.args(flags.into_iter().filter(|(_, wanted)| *wanted).map(|(flag, _)| flag));
-}
-
-/// DPDK's own options: memory that vanishes with the process, no PCI device, nothing beside its folder.
-fn environment(command: &mut Command, dir: &Path, attachment: &Attachment, row: &Row, setting: &Setting) {
-    let (switch_cpu, cpu) = (setting.switch_cpu, setting.generator_cpu);
-    let lcores = match attachment {
-        Attachment::Sockets(_) => format!("0@{cpu}"),
-        Attachment::Memcpy => format!("0@{cpu},1@{switch_cpu}"),
-    };
-    command.env("RUNTIME_DIRECTORY", dir).args(["--lcores", &lcores, "--no-pci", "--in-memory"]);
-    // With a file for each page there would be more memory regions than vhost-user has room for.
-    command.args(["--single-file-segments", "-m", "256", "--log-level", "lib.eal:error", "--no-telemetry"]);
-    let rings = if row.packed { ",packed_vq=1" } else { "" };
-    for (n, socket) in attachment.sockets().iter().enumerate() {
-        let (mac, path) = (vnic_mac(n), socket.display());
-        command.args(["--vdev", &format!("net_virtio_user{n},mac={mac},path={path},queue_size=1024{rings}")]);
-    }
-}
-
-fn load(command: &mut Command, attachment: &Attachment, row: &Row, setting: &Setting) {
-    let mut number = |option: &str, value: f64| {
-        command.args([option, &value.to_string()]);
-    };
-    number("--size", row.size.into());
-    number("--macs", row.macs.into());
-    number("--burst", row.burst.into());
-    number("--seconds", setting.seconds);
-    number("--warmup", WARM_UP_SECONDS);
-    number("--verify", setting.verify);
-    number("--rate", row.rate.unwrap_or(0).into());
-    let flags = [("--both-ways", row.both_ways), ("--copy", matches!(attachment, Attachment::Memcpy))];
-    command.args(flags.into_iter().filter(|(_, wanted)| *wanted).map(|(flag, _)| flag));
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::bed::{Bed, Switch, Vmswitches};
 use super::changes::{self, Change, Changing};
 use super::contention::{self, Times};
 use super::distance::Distance;
-use super::generator::{self, Figures, Generators, Watcher};
+use super::generator::{Figures, Generators, Load, Watcher};
 use super::rows::Row;
 use crate::steps;
 use anyhow::{Context, ensure};
@@ -86,7 +86,9 @@ impl Tools {
         let bed = Bed::start(switch, row, &self.setting, &self.namespace, builds)?;
         let times = bed.pid()?.map(Times::of).transpose()?.unwrap_or_default();
         let changing = row.changes.then(|| Changing::start(&bed)).transpose()?;
-        let mut figures = generator::run(&self.generators, &self.namespace, &bed, row, &self.setting)
+        let mut figures = self
+            .load(&bed, row, &self.setting)
+            .run()
             .with_context(|| format!("failed; the switch printed:\n{}", bed.log()))?;
         if let Some(changing) = changing {
             let changes = changing.stop()?;
@@ -108,9 +110,13 @@ impl Tools {
     pub fn changes(&self, row: &Row, builds: &Vmswitches) -> anyhow::Result<Vec<Change>> {
         let bed = Bed::start(Switch::Vmswitch, row, &self.setting, &self.namespace, builds)?;
         let setting = Setting { seconds: WATCH_SECONDS, ..self.setting };
-        let mut watcher = Watcher::start(&self.generators, &self.namespace, &bed, row, &setting)?;
+        let mut watcher = Watcher::start(&self.load(&bed, row, &setting))?;
         changes::watch_changes(&bed, &mut watcher, CHANGES)
             .with_context(|| format!("failed; the switch printed:\n{}", bed.log()))
+    }
+
+    fn load<'a>(&'a self, bed: &'a Bed, row: &'a Row, setting: &'a Setting) -> Load<'a> {
+        Load { generators: &self.generators, namespace: &self.namespace, bed, row, setting }
     }
 
     fn c2c(&self) -> anyhow::Result<f64> {
