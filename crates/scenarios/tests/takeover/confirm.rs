@@ -1,20 +1,14 @@
 //! What nobody confirms is put back.
 
-use crate::state::{Before, PATIENCE, expect_hostless};
+use crate::state::{PATIENCE, Site, expect_hostless};
 use anyhow::{Context, Result, ensure};
-use lab::{Daemon, NIC, World, wait_until};
+use lab::{Daemon, wait_until};
 use std::time::{Duration, SystemTime};
 
-const ADD: [&str; 7] = ["switch", "add", "lan", "--external", NIC, "--confirm", "6s"];
+const CONFIRM: [&str; 2] = ["--confirm", "6s"];
 
 /// By when the daemon has seen that a time is over.
 const SEEN: Duration = Duration::from_secs(1);
-
-fn stage() -> Result<(World, Before, Daemon)> {
-    let world = World::new()?;
-    let (before, daemon) = (Before::of(&world.host)?, Daemon::start(&world.host)?);
-    Ok((world, before, daemon))
-}
 
 /// Until when `lan` may be confirmed, as the daemon wrote it down.
 pub fn deadline(daemon: &Daemon) -> Result<SystemTime> {
@@ -35,91 +29,85 @@ fn wait_for_roll_back(daemon: &Daemon) -> Result<()> {
 
 #[test]
 fn root_a_switch_that_nobody_confirms_is_put_back() -> Result<()> {
-    let (world, before, daemon) = stage()?;
-    daemon.cli_ok(&ADD)?;
-    before.expect_bound(&world, &daemon)?;
-    ensure!(daemon.cli_json(&["switch", "show", "lan"])?["confirm_within_s"].is_u64());
-    wait_for_roll_back(&daemon)?;
-    before.expect_gone(&world, &daemon)
+    let site = Site::new()?;
+    site.add_switch(&CONFIRM)?;
+    site.expect_bound()?;
+    ensure!(site.daemon.cli_json(&["switch", "show", "lan"])?["confirm_within_s"].is_u64());
+    wait_for_roll_back(&site.daemon)?;
+    site.expect_gone()
 }
 
 #[test]
 fn root_a_switch_that_is_confirmed_stays_also_through_a_crash() -> Result<()> {
-    let (world, before, mut daemon) = stage()?;
-    daemon.cli_ok(&ADD)?;
-    let deadline = deadline(&daemon)?;
-    daemon.cli_ok(&["switch", "confirm", "lan"])?;
-    ensure!(daemon.cli_json(&["switch", "show", "lan"])?["confirm_within_s"].is_null());
-    let twice = daemon.cli_refused(1, &["switch", "confirm", "lan"])?;
+    let mut site = Site::new()?;
+    site.add_switch(&CONFIRM)?;
+    let deadline = deadline(&site.daemon)?;
+    site.daemon.cli_ok(&["switch", "confirm", "lan"])?;
+    ensure!(site.daemon.cli_json(&["switch", "show", "lan"])?["confirm_within_s"].is_null());
+    let twice = site.daemon.cli_refused(1, &["switch", "confirm", "lan"])?;
     ensure!(twice.contains("kept already"), "{twice}");
     wait_until_past(deadline + SEEN)?;
-    before.expect_bound(&world, &daemon)?;
-    daemon.kill9()?;
-    daemon.launch()?;
-    before.expect_bound(&world, &daemon)?;
-    daemon.cli_ok(&["switch", "remove", "lan"])?;
-    before.expect_gone(&world, &daemon)
+    site.expect_bound()?;
+    site.daemon.kill9()?;
+    site.daemon.launch()?;
+    site.expect_bound()?;
+    site.remove_switch()
 }
 
 #[test]
 fn root_a_crash_before_the_end_of_the_time_confirms_nothing() -> Result<()> {
-    let (world, before, mut daemon) = stage()?;
-    daemon.cli_ok(&ADD)?;
-    daemon.kill9()?;
-    wait_until_past(deadline(&daemon)?)?;
-    daemon.launch()?;
-    before.expect_gone(&world, &daemon)
+    let mut site = Site::new()?;
+    site.add_switch(&CONFIRM)?;
+    site.daemon.kill9()?;
+    wait_until_past(deadline(&site.daemon)?)?;
+    site.daemon.launch()?;
+    site.expect_gone()
 }
 
 #[test]
 fn root_a_switch_can_be_confirmed_after_a_crash_in_time() -> Result<()> {
-    let (world, before, mut daemon) = stage()?;
-    let mut add = ADD;
-    add[6] = "60s";
-    daemon.cli_ok(&add)?;
-    daemon.kill9()?;
-    daemon.launch()?;
-    before.expect_bound(&world, &daemon)?;
-    ensure!(daemon.cli_json(&["switch", "show", "lan"])?["confirm_within_s"].is_u64());
-    daemon.cli_ok(&["switch", "confirm", "lan"])?;
-    daemon.restart()?;
-    before.expect_bound(&world, &daemon)?;
-    daemon.cli_ok(&["switch", "remove", "lan"])?;
-    before.expect_gone(&world, &daemon)
+    let mut site = Site::new()?;
+    site.add_switch(&["--confirm", "60s"])?;
+    site.daemon.kill9()?;
+    site.daemon.launch()?;
+    site.expect_bound()?;
+    ensure!(site.daemon.cli_json(&["switch", "show", "lan"])?["confirm_within_s"].is_u64());
+    site.daemon.cli_ok(&["switch", "confirm", "lan"])?;
+    site.daemon.restart()?;
+    site.expect_bound()?;
+    site.remove_switch()
 }
 
 #[test]
 fn root_a_conversion_that_nobody_confirms_is_put_back() -> Result<()> {
-    let (world, before, daemon) = stage()?;
-    daemon.cli_ok(&ADD[..5])?;
-    daemon.cli_ok(&["switch", "set", "lan", "--internal", "--confirm", "6s"])?;
-    before.expect_free(&world)?;
-    ensure!(daemon.cli_json(&["switch", "show", "lan"])?["kind"] == "internal");
-    wait_for_roll_back(&daemon)?;
-    ensure!(daemon.cli_json(&["switch", "show", "lan"])?["kind"] == "external");
-    before.expect_bound(&world, &daemon)?;
-    daemon.cli_ok(&["switch", "remove", "lan"])?;
-    before.expect_gone(&world, &daemon)
+    let site = Site::new()?;
+    site.add_switch(&[])?;
+    site.daemon.cli_ok(&["switch", "set", "lan", "--internal", "--confirm", "6s"])?;
+    site.expect_free()?;
+    ensure!(site.daemon.cli_json(&["switch", "show", "lan"])?["kind"] == "internal");
+    wait_for_roll_back(&site.daemon)?;
+    ensure!(site.daemon.cli_json(&["switch", "show", "lan"])?["kind"] == "external");
+    site.expect_bound()?;
+    site.remove_switch()
 }
 
 #[test]
 fn root_a_host_without_its_vnic_gets_it_back_unless_somebody_confirms() -> Result<()> {
-    let (world, before, daemon) = stage()?;
-    daemon.cli_ok(&ADD[..5])?;
-    daemon.cli_ok(&["switch", "set", "lan", "--host", "off", "--confirm", "2s"])?;
-    expect_hostless(&world, &daemon)?;
-    wait_for_roll_back(&daemon)?;
-    before.expect_bound(&world, &daemon)
+    let site = Site::new()?;
+    site.add_switch(&[])?;
+    site.daemon.cli_ok(&["switch", "set", "lan", "--host", "off", "--confirm", "2s"])?;
+    expect_hostless(&site.world, &site.daemon)?;
+    wait_for_roll_back(&site.daemon)?;
+    site.expect_bound()
 }
 
 #[test]
 fn root_removing_a_switch_that_waits_to_be_confirmed_ends_the_waiting() -> Result<()> {
-    let (world, before, daemon) = stage()?;
-    daemon.cli_ok(&ADD)?;
-    let deadline = deadline(&daemon)?;
-    daemon.cli_ok(&["switch", "remove", "lan"])?;
-    before.expect_gone(&world, &daemon)?;
-    daemon.cli_ok(&ADD[..5])?;
+    let site = Site::new()?;
+    site.add_switch(&CONFIRM)?;
+    let deadline = deadline(&site.daemon)?;
+    site.remove_switch()?;
+    site.add_switch(&[])?;
     wait_until_past(deadline + SEEN)?;
-    before.expect_bound(&world, &daemon)
+    site.expect_bound()
 }

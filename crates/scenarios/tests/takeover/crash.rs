@@ -5,7 +5,7 @@
 //! is a place to die at in a run of its own.
 
 use crate::confirm::{deadline, wait_until_past};
-use crate::state::{Before, expect_hostless};
+use crate::state::{Site, expect_hostless};
 use anyhow::{Context, Result, ensure};
 use lab::{Call, Daemon, Fate, KillAt, Place, Strace, World};
 use std::collections::BTreeSet;
@@ -32,25 +32,17 @@ enum Form {
     Gone,
 }
 
-/// A world, its host's daemon, and what the host had on its NIC before.
-struct Stage {
-    world: World,
-    daemon: Daemon,
-    before: Before,
+fn site() -> Result<Site> {
+    let world = World::new()?;
+    let host = &world.host;
+    host.ip("route add default via 10.9.0.3 dev nic0 metric 50 src 10.9.0.1")?;
+    host.ip("-6 route add default via fd00:9::3 dev nic0 metric 60")?;
+    host.ip("route add 10.77.0.0/16 via 10.9.0.3 dev nic0 table 100")?;
+    host.ip("neigh add 10.9.0.77 lladdr 02:00:00:00:00:77 nud permanent dev nic0")?;
+    Site::of(world)
 }
 
-impl Stage {
-    fn new() -> Result<Stage> {
-        let world = World::new()?;
-        let host = &world.host;
-        host.ip("route add default via 10.9.0.3 dev nic0 metric 50 src 10.9.0.1")?;
-        host.ip("-6 route add default via fd00:9::3 dev nic0 metric 60")?;
-        host.ip("route add 10.77.0.0/16 via 10.9.0.3 dev nic0 table 100")?;
-        host.ip("neigh add 10.9.0.77 lladdr 02:00:00:00:00:77 nud permanent dev nic0")?;
-        let (before, daemon) = (Before::of(host)?, Daemon::start(host)?);
-        Ok(Stage { world, daemon, before })
-    }
-
+impl Site {
     fn form(&self) -> Result<Form> {
         let switches = self.daemon.cli_json(&["switch", "list"])?;
         let has_host = switches[0]["ports"].as_array().is_some_and(|ports| ports.iter().any(|p| p == "host"));
@@ -65,41 +57,30 @@ impl Stage {
     /// The host is in one of the whole states, and the switch's form says in which.
     fn expect_whole(&self) -> Result<()> {
         match self.form()? {
-            Form::External => self.before.expect_bound(&self.world, &self.daemon),
+            Form::External => self.expect_bound(),
             Form::Hostless => expect_hostless(&self.world, &self.daemon),
             Form::Internal => {
                 let host = self.daemon.cli_json(&["port", "show", "lan/host"])?;
                 ensure!(host["state"] == "up", "{host}");
-                self.before.expect_free(&self.world)
+                self.expect_free()
             }
-            Form::Gone => self.before.expect_gone(&self.world, &self.daemon),
+            Form::Gone => self.expect_gone(),
         }
     }
 
     /// Brings the switch to a form in the ordinary way. What was kept of a host without a vNIC has to be there again, also after
     /// many a crash, so that is not made anew.
     fn bring_to(&self, form: Form) -> Result<()> {
-        let now = self.form()?;
-        if now == form {
-            return Ok(());
-        }
-        match (now, form) {
-            (Form::Hostless, Form::External) => return self.daemon.cli_ok(HOST_ON).map(drop),
-            (Form::External, Form::Hostless) => return self.daemon.cli_ok(HOST_OFF).map(drop),
-            (Form::Gone, _) => {}
-            _ => {
-                self.daemon.cli_ok(REMOVE)?;
-                self.before.expect_gone(&self.world, &self.daemon)?;
-            }
-        }
-        match form {
-            Form::External => self.daemon.cli_ok(ADD).map(drop),
-            Form::Hostless => {
-                self.daemon.cli_ok(ADD)?;
-                self.daemon.cli_ok(HOST_OFF).map(drop)
-            }
-            Form::Internal => self.daemon.cli_ok(&["switch", "add", "lan", "--internal"]).map(drop),
-            Form::Gone => Ok(()),
+        let run = |command: &[&str]| self.daemon.cli_ok(command).map(drop);
+        match (self.form()?, form) {
+            (now, _) if now == form => Ok(()),
+            (_, Form::Gone) => self.remove_switch(),
+            (Form::Hostless, Form::External) => run(HOST_ON),
+            (Form::External, Form::Hostless) => run(HOST_OFF),
+            (Form::Gone, Form::External) => run(ADD),
+            (Form::Gone, Form::Internal) => run(&["switch", "add", "lan", "--internal"]),
+            (_, Form::Hostless) => self.bring_to(Form::External).and_then(|()| self.bring_to(form)),
+            _ => self.bring_to(Form::Gone).and_then(|()| self.bring_to(form)),
         }
     }
 
@@ -157,26 +138,26 @@ fn changes_something(call: &Call, daemon: &Daemon) -> bool {
 
 /// Dies at every place of a command that starts with the switch being of form `from`.
 fn die_everywhere(from: Form, command: &[&str], least: usize) -> Result<()> {
-    let mut stage = Stage::new()?;
-    stage.bring_to(from)?;
-    let places = stage.record(command)?;
-    stage.expect_whole()?;
+    let mut site = site()?;
+    site.bring_to(from)?;
+    let places = site.record(command)?;
+    site.expect_whole()?;
     ensure!(places.len() > least, "too few places to die at: {places:?}");
     for place in &places {
-        let at = || format!("killed at {place:?}; log:\n{}", stage_log(&stage));
-        stage.bring_to(from).with_context(at)?;
-        let died = stage.die_at(command, place).and_then(|()| {
-            stage.daemon.launch()?;
-            stage.expect_whole()
+        let at = || format!("killed at {place:?}; log:\n{}", log_of(&site));
+        site.bring_to(from).with_context(at)?;
+        let died = site.die_at(command, place).and_then(|()| {
+            site.daemon.launch()?;
+            site.expect_whole()
         });
-        died.with_context(|| format!("killed at {place:?}; log:\n{}", stage_log(&stage)))?;
+        died.with_context(|| format!("killed at {place:?}; log:\n{}", log_of(&site)))?;
     }
     println!("{command:?}: killed at {} places", places.len());
-    stage.end()
+    site.end()
 }
 
-fn stage_log(stage: &Stage) -> String {
-    let log = stage.daemon.log();
+fn log_of(site: &Site) -> String {
+    let log = site.daemon.log();
     let lines: Vec<_> = log.lines().collect();
     lines[lines.len().saturating_sub(120)..].join("\n")
 }
@@ -213,17 +194,17 @@ fn root_a_host_vnic_that_comes_is_there_or_not_wherever_that_is_killed() -> Resu
 
 /// Dies in the middle of a command, and in each start that recovers from that.
 fn die_again(from: Form, command: &[&str]) -> Result<()> {
-    let mut stage = Stage::new()?;
-    stage.bring_to(from)?;
-    let places: Vec<_> = stage.record(command)?.into_iter().filter(|place| place.name == "sendto").collect();
-    stage.bring_to(from)?;
+    let mut site = site()?;
+    site.bring_to(from)?;
+    let places: Vec<_> = site.record(command)?.into_iter().filter(|place| place.name == "sendto").collect();
+    site.bring_to(from)?;
     let place = &places[places.len() / 2];
-    stage.die_at(command, place)?;
-    let killed = stage.recover_dying("sendto")?;
+    site.die_at(command, place)?;
+    let killed = site.recover_dying("sendto")?;
     println!("{command:?}: killed at {place:?} and {killed} times while recovering");
     ensure!(killed > 10, "killed only {killed} times");
-    stage.expect_whole().with_context(|| stage_log(&stage))?;
-    stage.end()
+    site.expect_whole().with_context(|| log_of(&site))?;
+    site.end()
 }
 
 #[test]
@@ -243,15 +224,15 @@ fn root_a_recovery_of_a_host_vnic_that_came_is_killed_again_and_again_and_ends_w
 
 #[test]
 fn root_a_roll_back_that_is_killed_again_and_again_confirms_nothing() -> Result<()> {
-    let mut stage = Stage::new()?;
+    let mut site = site()?;
     for call in ["sendto", "rename", "unlink", "fsync"] {
-        stage.daemon.cli_ok(&[ADD, &["--confirm", "1s"]].concat())?;
-        stage.daemon.kill9()?;
-        wait_until_past(deadline(&stage.daemon)?)?;
-        let killed = stage.recover_dying(call)?;
+        site.daemon.cli_ok(&[ADD, &["--confirm", "1s"]].concat())?;
+        site.daemon.kill9()?;
+        wait_until_past(deadline(&site.daemon)?)?;
+        let killed = site.recover_dying(call)?;
         ensure!(killed > 0, "not once killed at {call}");
-        let gone = stage.before.expect_gone(&stage.world, &stage.daemon);
-        gone.with_context(|| format!("killed {killed} times at {call}; log:\n{}", stage_log(&stage)))?;
+        let gone = site.expect_gone();
+        gone.with_context(|| format!("killed {killed} times at {call}; log:\n{}", log_of(&site)))?;
     }
     Ok(())
 }
@@ -268,32 +249,32 @@ fn failure_of(call: &str) -> &'static str {
 
 /// Each step of a command fails, in a run of its own. The command is refused, and all is as before.
 fn fail_everywhere(from: Form, command: &[&str]) -> Result<()> {
-    let mut stage = Stage::new()?;
-    stage.bring_to(from)?;
-    let places = stage.record(command)?;
+    let mut site = site()?;
+    site.bring_to(from)?;
+    let places = site.record(command)?;
     for place in &places {
-        stage.bring_to(from)?;
+        site.bring_to(from)?;
         let call = place.name.as_str();
-        let strace = Strace::inject(stage.daemon.id()?, place, Fate::Fail(failure_of(call)))?;
-        let done = stage.daemon.cli(command)?;
+        let strace = Strace::inject(site.daemon.id()?, place, Fate::Fail(failure_of(call)))?;
+        let done = site.daemon.cli(command)?;
         strace.detach()?;
-        let mut undone = match (done.code(), stage.form()?) {
-            (1, form) if form == from => stage.expect_whole(),
+        let mut undone = match (done.code(), site.form()?) {
+            (1, form) if form == from => site.expect_whole(),
             // A TAP may have fewer offloads.
-            (0, _) if call == "ioctl" => stage.expect_whole(),
+            (0, _) if call == "ioctl" => site.expect_whole(),
             (other, form) => {
                 Err(anyhow::anyhow!("exit status {other}, {form:?}: {}{}", done.stdout, done.stderr))
             }
         };
         if undone.is_ok() && matches!(call, "fsync" | "rename" | "write") {
-            stage.daemon.restart()?;
-            undone = stage.expect_whole().context("after a restart");
-            ensure!(stage.form()? == from, "{:?} after a restart", stage.form()?);
+            site.daemon.restart()?;
+            undone = site.expect_whole().context("after a restart");
+            ensure!(site.form()? == from, "{:?} after a restart", site.form()?);
         }
-        undone.with_context(|| format!("{place:?} failed; log:\n{}", stage_log(&stage)))?;
+        undone.with_context(|| format!("{place:?} failed; log:\n{}", log_of(&site)))?;
     }
     println!("{command:?}: {} calls failed, one at a time", places.len());
-    stage.end()
+    site.end()
 }
 
 #[test]

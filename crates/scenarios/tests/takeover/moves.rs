@@ -1,6 +1,6 @@
 //! What the host has on its NIC goes to the host vNIC and back, and its connections live on.
 
-use crate::state::{Before, expect_hostless, settings};
+use crate::state::{Site, expect_hostless, settings};
 use crate::stream::Stream;
 use anyhow::{Result, ensure};
 use lab::{Daemon, FAR_IPV4, HOST_IPV6, NIC, Snapshot, World};
@@ -56,44 +56,40 @@ fn busy_world() -> Result<World> {
 
 #[test]
 fn root_everything_the_host_has_on_its_nic_is_on_the_host_vnic_and_comes_back() -> Result<()> {
-    let world = busy_world()?;
-    let (before, mut daemon) = (Before::of(&world.host)?, Daemon::start(&world.host)?);
-    ensure!(settings(&world.host, NIC)?.len() > 25);
-    daemon.cli_ok(&["switch", "add", "lan", "--external", NIC])?;
-    before.expect_bound(&world, &daemon)?;
-    ensure!(world.host.mac("lan")? == lab::NIC_MAC, "the host vNIC has the NIC's MAC");
-    ensure!(world.host.sysctl("net/ipv4/conf/lan/rp_filter")? == "2");
-    Snapshot::take(&daemon, "lan")?;
-    daemon.cli_ok(&["switch", "remove", "lan"])?;
-    before.expect_gone(&world, &daemon)?;
-    daemon.stop()
+    let mut site = Site::of(busy_world()?)?;
+    ensure!(settings(&site.world.host, NIC)?.len() > 25);
+    site.add_switch(&[])?;
+    site.expect_bound()?;
+    ensure!(site.world.host.mac("lan")? == lab::NIC_MAC, "the host vNIC has the NIC's MAC");
+    ensure!(site.world.host.sysctl("net/ipv4/conf/lan/rp_filter")? == "2");
+    Snapshot::take(&site.daemon, "lan")?;
+    site.remove_switch()?;
+    site.daemon.stop()
 }
 
 #[test]
 fn root_a_host_vnic_that_is_made_again_has_what_was_on_it_and_else_the_nic_gets_it() -> Result<()> {
-    let world = busy_world()?;
-    let (before, daemon) = (Before::of(&world.host)?, Daemon::start(&world.host)?);
-    let set_host = |on| daemon.cli_ok(&["switch", "set", "lan", "--host", on]).map(drop);
-    daemon.cli_ok(&["switch", "add", "lan", "--external", NIC])?;
+    let site = Site::of(busy_world()?)?;
+    let set_host = |on| site.daemon.cli_ok(&["switch", "set", "lan", "--host", on]).map(drop);
+    site.add_switch(&[])?;
     for _ in 0..2 {
         set_host("off")?;
-        expect_hostless(&world, &daemon)?;
+        expect_hostless(&site.world, &site.daemon)?;
         set_host("on")?;
-        before.expect_bound(&world, &daemon)?;
+        site.expect_bound()?;
     }
-    world.host.ip("addr add 10.9.0.200/24 dev lan")?;
-    let then = settings(&world.host, "lan")?;
+    site.world.host.ip("addr add 10.9.0.200/24 dev lan")?;
+    let then = settings(&site.world.host, "lan")?;
     set_host("off")?;
     set_host("on")?;
     ensure!(
-        settings(&world.host, "lan")? == then,
+        settings(&site.world.host, "lan")? == then,
         "{:#?}\nbut was\n{then:#?}",
-        settings(&world.host, "lan")?
+        settings(&site.world.host, "lan")?
     );
-    world.host.ip("addr del 10.9.0.200/24 dev lan")?;
+    site.world.host.ip("addr del 10.9.0.200/24 dev lan")?;
     set_host("off")?;
-    daemon.cli_ok(&["switch", "remove", "lan"])?;
-    before.expect_gone(&world, &daemon)
+    site.remove_switch()
 }
 
 #[test]

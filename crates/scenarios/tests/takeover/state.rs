@@ -7,53 +7,95 @@ use std::time::Duration;
 
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Everything that the host has on its NIC before it is taken over.
+/// A world, its host's daemon, and everything that the host had on its NIC before.
 #[derive(Debug)]
-pub struct Before {
+pub struct Site {
+    pub daemon: Daemon,
+    pub world: World,
     settings: Vec<String>,
     flags: String,
     sysctls: String,
 }
 
-impl Before {
-    pub fn of(host: &Namespace) -> Result<Before> {
-        Ok(Before { settings: settings(host, NIC)?, flags: flags(host, NIC)?, sysctls: sysctls(host, NIC)? })
+impl Site {
+    pub fn new() -> Result<Site> {
+        Site::of(World::new()?)
+    }
+
+    /// In a world that was made before.
+    pub fn of(world: World) -> Result<Site> {
+        let (host, daemon) = (&world.host, Daemon::start(&world.host)?);
+        let (settings, flags, sysctls) = (settings(host, NIC)?, flags(host, NIC)?, sysctls(host, NIC)?);
+        Ok(Site { daemon, world, settings, flags, sysctls })
+    }
+
+    /// Makes an external switch on the NIC, with further arguments.
+    pub fn add_switch(&self, arguments: &[&str]) -> Result<()> {
+        self.daemon.cli_ok(&[&["switch", "add", "lan", "--external", NIC], arguments].concat()).map(drop)
+    }
+
+    /// Removes the switch, after which all is as it was.
+    pub fn remove_switch(&self) -> Result<()> {
+        self.daemon.cli_ok(&["switch", "remove", "lan"])?;
+        self.expect_gone()
     }
 
     /// The NIC is the switch's, and the host has everything on its vNIC.
-    pub fn expect_bound(&self, world: &World, daemon: &Daemon) -> Result<()> {
-        expect_silent(world)?;
-        same("settings on the host vNIC", &self.settings, &settings(&world.host, "lan")?)?;
-        expect_reach(world)?;
-        ensure!(daemon.cli_json(&["switch", "show", "lan"])?["uplinks"][0] == NIC, "lan has no uplink");
+    pub fn expect_bound(&self) -> Result<()> {
+        expect_silent(&self.world)?;
+        same("settings on the host vNIC", &self.settings, &settings(&self.world.host, "lan")?)?;
+        self.expect_reach()?;
+        ensure!(self.daemon.cli_json(&["switch", "show", "lan"])?["uplinks"][0] == NIC, "lan has no uplink");
         for port in ["lan/host", "lan/nic0"] {
-            let shown = daemon.cli_json(&["port", "show", port])?;
+            let shown = self.daemon.cli_json(&["port", "show", port])?;
             ensure!(shown["state"] == "up", "{shown}");
         }
         Ok(())
     }
 
     /// The NIC is the host's, as if nothing had ever happened to it.
-    pub fn expect_free(&self, world: &World) -> Result<()> {
-        same("settings on the NIC", &self.settings, &settings(&world.host, NIC)?)?;
-        let now = (flags(&world.host, NIC)?, sysctls(&world.host, NIC)?);
+    pub fn expect_free(&self) -> Result<()> {
+        let host = &self.world.host;
+        same("settings on the NIC", &self.settings, &settings(host, NIC)?)?;
+        let now = (flags(host, NIC)?, sysctls(host, NIC)?);
         ensure!(now == (self.flags.clone(), self.sysctls.clone()), "{now:?}\nwas {self:?}");
-        ensure!(filters(&world.host)?.is_empty(), "a filter is left on the NIC");
-        expect_reach(world)
+        let filters = host.exec(&["tc", "filter", "show", "dev", NIC, "ingress"])?;
+        ensure!(filters.is_empty(), "a filter is left on the NIC");
+        self.expect_reach()
     }
 
     /// The NIC is the host's, and there is neither a switch nor what it had made.
-    pub fn expect_gone(&self, world: &World, daemon: &Daemon) -> Result<()> {
-        self.expect_free(world)?;
-        let left = (world.host.interfaces()?, daemon.cli_json(&["switch", "list"])?);
+    pub fn expect_gone(&self) -> Result<()> {
+        self.expect_free()?;
+        let left = (self.world.host.interfaces()?, self.daemon.cli_json(&["switch", "list"])?);
         ensure!(left.0 == [NIC] && left.1 == Value::Array(vec![]), "left: {left:?}");
         for dir in ["takeovers", "pending", "attachments", "vlan-tags"] {
-            let files: Vec<_> = std::fs::read_dir(daemon.state_dir().join(dir))?.collect();
+            let files: Vec<_> = std::fs::read_dir(self.daemon.state_dir().join(dir))?.collect();
             let journals =
                 files.iter().flatten().filter(|f| f.path().extension().is_some_and(|e| e == "json"));
             ensure!(journals.count() == 0, "left in {dir}: {files:?}");
         }
         Ok(())
+    }
+
+    fn expect_reach(&self) -> Result<()> {
+        self.world.host.wait_ping(FAR_IPV4, PATIENCE)?;
+        self.world.host.wait_ping(FAR_IPV6, PATIENCE)
+    }
+
+    /// Puts the host where a boot leaves it: no host vNIC, a new NIC with what the host's own configuration puts on it, and
+    /// a journal that speaks of another boot.
+    pub fn reboot(&self) -> Result<()> {
+        let world = &self.world;
+        world.host.ip("link del lan")?;
+        world.unplug(NIC)?;
+        world.plug(NIC, lab::NIC_MAC, "p1")?;
+        world.host.add_address(NIC, &format!("{}/24", lab::HOST_IPV4))?;
+        world.host.add_address(NIC, &format!("{}/64", lab::HOST_IPV6))?;
+        let path = self.daemon.state_dir().join("takeovers/lan.json");
+        let mut journal: Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
+        journal["boot_id"] = "another boot".into();
+        Ok(std::fs::write(path, journal.to_string())?)
     }
 }
 
@@ -70,15 +112,6 @@ pub fn expect_hostless(world: &World, daemon: &Daemon) -> Result<()> {
     let shown = daemon.cli_json(&["port", "show", "lan/nic0"])?;
     ensure!(shown["state"] == "up", "{shown}");
     Ok(())
-}
-
-fn expect_reach(world: &World) -> Result<()> {
-    world.host.wait_ping(FAR_IPV4, PATIENCE)?;
-    world.host.wait_ping(FAR_IPV6, PATIENCE)
-}
-
-fn filters(host: &Namespace) -> Result<String> {
-    host.exec(&["tc", "filter", "show", "dev", NIC, "ingress"])
 }
 
 fn same(what: &str, wanted: &[String], found: &[String]) -> Result<()> {
@@ -157,18 +190,4 @@ fn sysctls(host: &Namespace, dev: &str) -> Result<String> {
     // Some cannot be read, such as a stable secret that was never set.
     let script = "cd /proc/sys/net; grep -rs . ipv4/conf/$0 ipv6/conf/$0 | sort";
     host.exec(&["sh", "-c", script, dev])
-}
-
-/// Puts the host where a boot leaves it: no host vNIC, a new NIC with what the host's own configuration puts on it, and
-/// a journal that speaks of another boot.
-pub fn reboot(world: &World, daemon: &Daemon) -> Result<()> {
-    world.host.ip("link del lan")?;
-    world.unplug(NIC)?;
-    world.plug(NIC, lab::NIC_MAC, "p1")?;
-    world.host.add_address(NIC, &format!("{}/24", lab::HOST_IPV4))?;
-    world.host.add_address(NIC, &format!("{}/64", lab::HOST_IPV6))?;
-    let path = daemon.state_dir().join("takeovers/lan.json");
-    let mut journal: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
-    journal["boot_id"] = "another boot".into();
-    Ok(std::fs::write(path, journal.to_string())?)
 }

@@ -1,7 +1,7 @@
 //! `--io`: what is chosen, what is told of it, and what is refused.
 
 use crate::stage::Stage;
-use crate::state::{Before, PATIENCE};
+use crate::state::{PATIENCE, Site};
 use anyhow::{Result, ensure};
 use lab::{Daemon, NIC, NIC_MAC, Namespace, World};
 use serde_json::{Value, json};
@@ -35,20 +35,18 @@ fn has_program(host: &Namespace, dev: &str) -> Result<bool> {
 
 #[test]
 fn root_a_veth_is_left_to_af_packet_unless_af_xdp_is_asked_for() -> Result<()> {
-    let world = World::new()?;
-    let (before, daemon) = (Before::of(&world.host)?, Daemon::start(&world.host)?);
+    let site = Site::new()?;
     for (choice, told, program) in [
         (&[][..], by_packet(LOCAL_PEER), false),
         (&["--io", "auto"], by_packet(LOCAL_PEER), false),
         (&["--io", "af-packet"], by_packet("asked for"), false),
         (&["--io", "af-xdp"], by_native_copy(), true),
     ] {
-        daemon.cli_ok(&[&["switch", "add", "lan", "--external", NIC], choice].concat())?;
-        assert_eq!((io(&daemon)?, has_program(&world.host, NIC)?), (told, program), "{choice:?}");
-        before.expect_bound(&world, &daemon)?;
-        daemon.cli_ok(&["switch", "remove", "lan"])?;
-        before.expect_gone(&world, &daemon)?;
-        assert!(!has_program(&world.host, NIC)?);
+        site.add_switch(choice)?;
+        assert_eq!((io(&site.daemon)?, has_program(&site.world.host, NIC)?), (told, program), "{choice:?}");
+        site.expect_bound()?;
+        site.remove_switch()?;
+        assert!(!has_program(&site.world.host, NIC)?);
     }
     Ok(())
 }
@@ -112,20 +110,19 @@ fn plug_without_native_xdp(world: &World) -> Result<()> {
 fn root_generic_copy_is_taken_where_the_driver_takes_no_program() -> Result<()> {
     let world = World::new()?;
     plug_without_native_xdp(&world)?;
-    let (before, daemon) = (Before::of(&world.host)?, Daemon::start(&world.host)?);
-    daemon.cli_ok(&["switch", "add", "lan", "--external", NIC, "--io", "af-xdp"])?;
+    let site = Site::of(world)?;
+    site.add_switch(&["--io", "af-xdp"])?;
     let native = "it receives on fewer queues than its peer sends on; give it as many (ethtool -L)";
     let refused = json!([
         { "mode": "af-xdp-zero-copy", "why": NO_ZERO_COPY },
         { "mode": "af-xdp-native-copy", "why": native },
     ]);
     let told = json!({ "mode": "af-xdp-generic-copy", "why": "asked for", "refused": refused });
-    assert_eq!(io(&daemon)?, told);
-    before.expect_bound(&world, &daemon)?;
-    daemon.cli_ok(&["switch", "set", "lan", "--io", "auto"])?;
-    assert_eq!(io(&daemon)?, by_packet(LOCAL_PEER));
-    daemon.cli_ok(&["switch", "remove", "lan"])?;
-    before.expect_gone(&world, &daemon)
+    assert_eq!(io(&site.daemon)?, told);
+    site.expect_bound()?;
+    site.daemon.cli_ok(&["switch", "set", "lan", "--io", "auto"])?;
+    assert_eq!(io(&site.daemon)?, by_packet(LOCAL_PEER));
+    site.remove_switch()
 }
 
 /// Puts somebody else's program on the NIC: it lets all frames pass.
@@ -147,18 +144,19 @@ const OTHER_PROGRAM: [&str; 3] = [
 
 #[test]
 fn root_af_xdp_that_cannot_be_had_is_refused_and_changes_nothing() -> Result<()> {
-    let world = World::new()?;
-    let (before, daemon) = (Before::of(&world.host)?, Daemon::start(&world.host)?);
-    attach_other_program(&world.host)?;
-    let refusal = daemon.cli_refused(1, &["switch", "add", "lan", "--external", NIC, "--io", "af-xdp"])?;
+    let site = Site::new()?;
+    attach_other_program(&site.world.host)?;
+    let refusal =
+        site.daemon.cli_refused(1, &["switch", "add", "lan", "--external", NIC, "--io", "af-xdp"])?;
     assert!(OTHER_PROGRAM.iter().all(|part| refusal.contains(part)), "{refusal}");
-    before.expect_gone(&world, &daemon)?;
-    assert!(has_program(&world.host, NIC)?, "the other program is gone");
-    daemon.cli_ok(&["switch", "add", "lab", "--private"])?;
-    world.host.ip(&format!("addr flush dev {NIC}"))?;
-    let refusal = daemon.cli_refused(1, &["port", "add", "lab", "wan", "--netdev", NIC, "--io", "af-xdp"])?;
+    site.expect_gone()?;
+    assert!(has_program(&site.world.host, NIC)?, "the other program is gone");
+    site.daemon.cli_ok(&["switch", "add", "lab", "--private"])?;
+    site.world.host.ip(&format!("addr flush dev {NIC}"))?;
+    let refusal =
+        site.daemon.cli_refused(1, &["port", "add", "lab", "wan", "--netdev", NIC, "--io", "af-xdp"])?;
     assert!(OTHER_PROGRAM.iter().all(|part| refusal.contains(part)), "{refusal}");
-    assert_eq!(daemon.cli_json(&["port", "list", "lab"])?, json!([]));
+    assert_eq!(site.daemon.cli_json(&["port", "list", "lab"])?, json!([]));
     Ok(())
 }
 

@@ -1,9 +1,9 @@
 //! vmswitchd is killed at each system call by which AF_XDP comes upon a NIC or leaves it, and started again: the host is
 //! then in one of two whole states, and the NIC in the end as it was.
 
-use crate::state::Before;
+use crate::state::Site;
 use anyhow::{Context, Result, ensure};
-use lab::{Call, Daemon, Fate, NIC, Place, Strace, World, comes_within};
+use lab::{Call, Fate, NIC, Place, Strace, comes_within};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -16,32 +16,20 @@ const CALLS: &[&str] = &["bpf", "ioctl", "bind", "setsockopt", "rename", "unlink
 /// Within which a command that has answered has had all its effects.
 const AFTERWARDS: Duration = Duration::from_secs(1);
 
-struct Stage {
-    world: World,
-    daemon: Daemon,
-    before: Before,
-}
-
-impl Stage {
-    fn new() -> Result<Stage> {
-        let world = World::new()?;
-        let (before, daemon) = (Before::of(&world.host)?, Daemon::start(&world.host)?);
-        Ok(Stage { world, daemon, before })
-    }
-
+impl Site {
     fn is_bound(&self) -> Result<bool> {
         Ok(self.daemon.cli_json(&["switch", "list"])?[0].is_object())
     }
 
     fn expect_whole(&self) -> Result<()> {
         if self.is_bound()? {
-            return self.before.expect_bound(&self.world, &self.daemon);
+            return self.expect_bound();
         }
         let link = self.world.host.ip_json(&format!("link show dev {NIC}"))?;
         ensure!(!link[0]["xdp"].is_object(), "a program is left: {link}");
         let offloads = self.world.host.exec(&["ethtool", "-k", NIC])?;
         ensure!(offloads.contains("rx-vlan-offload: on"), "VLAN tags are left in frames");
-        self.before.expect_gone(&self.world, &self.daemon)
+        self.expect_gone()
     }
 
     /// Makes the world as it has to be before a command.
@@ -90,20 +78,20 @@ fn has_to_do_with_xdp(call: &Call) -> bool {
 }
 
 fn die_everywhere(from: &[&[&str]], command: &[&str], least: usize) -> Result<()> {
-    let mut stage = Stage::new()?;
-    stage.prepare(from)?;
-    let places = stage.record(command)?;
+    let mut site = Site::new()?;
+    site.prepare(from)?;
+    let places = site.record(command)?;
     ensure!(places.len() >= least, "too few places to die at: {places:?}");
     let mut died = 0;
     for place in &places {
-        let at = |stage: &Stage| format!("killed at {place:?}; log:\n{}", stage.daemon.log());
-        stage.prepare(from).with_context(|| at(&stage))?;
-        died += usize::from(stage.die_at(command, place).with_context(|| at(&stage))?);
+        let at = |site: &Site| format!("killed at {place:?}; log:\n{}", site.daemon.log());
+        site.prepare(from).with_context(|| at(&site))?;
+        died += usize::from(site.die_at(command, place).with_context(|| at(&site))?);
     }
     println!("{command:?}: killed at {died} of {} places", places.len());
     ensure!(died >= least, "it came to {died} of {places:?} only");
-    stage.prepare(&[])?;
-    stage.expect_whole()
+    site.prepare(&[])?;
+    site.expect_whole()
 }
 
 #[test]

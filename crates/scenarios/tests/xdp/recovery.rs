@@ -1,7 +1,7 @@
 //! An AF_XDP uplink whose NIC, daemon or configuration changes while it is at work.
 
 use crate::stage::{PATIENCE, Stage};
-use crate::state::{Before, reboot, settings};
+use crate::state::{Site, settings};
 use crate::stream::Stream;
 use anyhow::{Result, ensure};
 use lab::frames::{EXPERIMENT, mac, of_length};
@@ -77,31 +77,30 @@ fn root_a_host_vnic_that_somebody_removes_beside_an_af_xdp_nic_is_made_again() -
 
 #[test]
 fn root_a_killed_daemon_leaves_the_host_off_its_af_xdp_nic_and_the_next_takes_it_up() -> Result<()> {
-    let (world, vm) = (World::new()?, Namespace::new("vm")?);
-    let (before, mut daemon) = (Before::of(&world.host)?, Daemon::start(&world.host)?);
-    assert!(takes_vlan_tags_out(&world.host)?);
-    daemon.cli_ok(&["switch", "add", "lan", "--external", NIC, "--io", "af-xdp"])?;
-    daemon.cli_ok(&["port", "add", "lan", "vm", "--netns", vm.name()])?;
+    let (mut site, vm) = (Site::new()?, Namespace::new("vm")?);
+    assert!(takes_vlan_tags_out(&site.world.host)?);
+    site.add_switch(&["--io", "af-xdp"])?;
+    site.daemon.cli_ok(&["port", "add", "lan", "vm", "--netns", vm.name()])?;
     vm.add_address("eth0", "10.9.0.50/24")?;
-    let mut stream = Stream::start(&world.host, &world.far, FAR_IPV4, 7000)?;
+    let mut stream = Stream::start(&site.world.host, &site.world.far, FAR_IPV4, 7000)?;
     for _ in 0..2 {
         stream.wait_for_more(2_000_000)?;
-        daemon.kill9()?;
-        expect_deaf(&world)?;
-        daemon.launch()?;
-        expect_xdp(&daemon)?;
+        site.daemon.kill9()?;
+        expect_deaf(&site.world)?;
+        site.daemon.launch()?;
+        expect_xdp(&site.daemon)?;
         stream.wait_for_more(4_000_000)?;
         vm.wait_ping(FAR_IPV4, PATIENCE)?;
-        before.expect_bound(&world, &daemon)?;
+        site.expect_bound()?;
     }
     stream.finish()?;
-    daemon.kill9()?;
-    daemon.launch()?;
-    Snapshot::take(&daemon, "lan")?;
-    daemon.cli_ok(&["switch", "remove", "lan"])?;
-    assert!(takes_vlan_tags_out(&world.host)?, "what AF_XDP changed on the NIC was not put back");
+    site.daemon.kill9()?;
+    site.daemon.launch()?;
+    Snapshot::take(&site.daemon, "lan")?;
+    site.daemon.cli_ok(&["switch", "remove", "lan"])?;
+    assert!(takes_vlan_tags_out(&site.world.host)?, "what AF_XDP changed on the NIC was not put back");
     vm.wait_empty()?;
-    before.expect_gone(&world, &daemon)
+    site.expect_gone()
 }
 
 /// Frames for the host that come in by the NIC reach nobody, though no program takes them any more.
@@ -123,26 +122,28 @@ fn expect_deaf(world: &World) -> Result<()> {
 
 #[test]
 fn root_io_is_switched_at_work_without_losing_an_address_or_a_connection() -> Result<()> {
-    let world = World::new()?;
-    let (before, daemon) = (Before::of(&world.host)?, Daemon::start(&world.host)?);
-    daemon.cli_ok(&["switch", "add", "lan", "--external", NIC])?;
-    let at_work = settings(&world.host, "lan")?;
-    let index = world.host.ip_json("link show dev lan")?[0]["ifindex"].clone();
-    let mut stream = Stream::start(&world.host, &world.far, FAR_IPV4, 7000)?;
+    let site = Site::new()?;
+    site.add_switch(&[])?;
+    let at_work = settings(&site.world.host, "lan")?;
+    let index = site.world.host.ip_json("link show dev lan")?[0]["ifindex"].clone();
+    let mut stream = Stream::start(&site.world.host, &site.world.far, FAR_IPV4, 7000)?;
     for io in ["af-xdp", "af-packet", "af-xdp", "auto", "af-packet", "auto", "af-xdp"] {
-        daemon.cli_ok(&["switch", "set", "lan", "--io", io])?;
-        ensure!(settings(&world.host, "lan")? == at_work, "the host vNIC has other settings");
+        site.daemon.cli_ok(&["switch", "set", "lan", "--io", io])?;
+        ensure!(settings(&site.world.host, "lan")? == at_work, "the host vNIC has other settings");
         stream.wait_for_more(1_000_000)?;
-        assert_eq!(takes_vlan_tags_out(&world.host)?, io != "af-xdp", "{io}");
+        assert_eq!(takes_vlan_tags_out(&site.world.host)?, io != "af-xdp", "{io}");
     }
     stream.finish()?;
-    expect_xdp(&daemon)?;
-    ensure!(world.host.ip_json("link show dev lan")?[0]["ifindex"] == index, "the host vNIC was made anew");
-    before.expect_bound(&world, &daemon)?;
-    Snapshot::take(&daemon, "lan")?;
-    daemon.cli_ok(&["switch", "remove", "lan"])?;
-    assert!(takes_vlan_tags_out(&world.host)?);
-    before.expect_gone(&world, &daemon)
+    expect_xdp(&site.daemon)?;
+    ensure!(
+        site.world.host.ip_json("link show dev lan")?[0]["ifindex"] == index,
+        "the host vNIC was made anew"
+    );
+    site.expect_bound()?;
+    Snapshot::take(&site.daemon, "lan")?;
+    site.daemon.cli_ok(&["switch", "remove", "lan"])?;
+    assert!(takes_vlan_tags_out(&site.world.host)?);
+    site.expect_gone()
 }
 
 #[test]
@@ -194,30 +195,29 @@ fn root_queues_that_are_added_to_an_af_xdp_nic_are_served() -> Result<()> {
 #[test]
 fn root_a_forced_af_xdp_that_cannot_be_had_after_a_boot_is_tried_in_growing_pauses_without_a_host_vnic()
 -> Result<()> {
-    let world = World::new()?;
-    let (before, mut daemon) = (Before::of(&world.host)?, Daemon::start(&world.host)?);
-    daemon.cli_ok(&["switch", "add", "lan", "--external", NIC, "--io", "af-xdp"])?;
-    daemon.kill9()?;
-    reboot(&world, &daemon)?;
+    let mut site = Site::new()?;
+    site.add_switch(&["--io", "af-xdp"])?;
+    site.daemon.kill9()?;
+    site.reboot()?;
     let argv = ["python3", "-c", include_str!("holds_queue.py"), NIC];
-    let mut holder = world.host.spawn(&argv, &daemon.scratch().join("holder"))?;
+    let mut holder = site.world.host.spawn(&argv, &site.daemon.scratch().join("holder"))?;
     holder.wait_for_log("bound", PATIENCE)?;
-    daemon.launch()?;
-    let first = next_index(&world.host)?;
-    lab::wait_until("five attempts", PATIENCE, || Ok(pauses(&daemon).len() == 5))?;
-    ensure!(pauses(&daemon) == ["250ms", "500ms", "1s", "2s", "4s"], "{:?}", pauses(&daemon));
-    ensure!(next_index(&world.host)? == first + 1, "an interface was made for an attempt");
-    let port = daemon.cli_json(&["port", "show", "lan/nic0"])?;
+    site.daemon.launch()?;
+    let first = next_index(&site.world.host)?;
+    lab::wait_until("five attempts", PATIENCE, || Ok(pauses(&site.daemon).len() == 5))?;
+    ensure!(pauses(&site.daemon) == ["250ms", "500ms", "1s", "2s", "4s"], "{:?}", pauses(&site.daemon));
+    ensure!(next_index(&site.world.host)? == first + 1, "an interface was made for an attempt");
+    let port = site.daemon.cli_json(&["port", "show", "lan/nic0"])?;
     let reason = port["reason"].as_str().unwrap_or_default();
     ensure!(reason.contains("another program's AF_XDP socket"), "{port}");
     // Until then the NIC is the host's.
-    world.host.ping(FAR_IPV4)?;
+    site.world.host.ping(FAR_IPV4)?;
     holder.kill()?;
-    lab::wait_until("AF_XDP", PATIENCE, || Ok(expect_xdp(&daemon).is_ok()))?;
-    before.expect_bound(&world, &daemon)?;
-    daemon.cli_ok(&["switch", "remove", "lan"])?;
-    ensure!(takes_vlan_tags_out(&world.host)?);
-    before.expect_gone(&world, &daemon)
+    lab::wait_until("AF_XDP", PATIENCE, || Ok(expect_xdp(&site.daemon).is_ok()))?;
+    site.expect_bound()?;
+    site.daemon.cli_ok(&["switch", "remove", "lan"])?;
+    ensure!(takes_vlan_tags_out(&site.world.host)?);
+    site.expect_gone()
 }
 
 /// How long the daemon said each time that it would wait.
