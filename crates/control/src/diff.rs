@@ -7,8 +7,9 @@
 use model::{
     Attachment, DesiredState, Name, PortConfig, SwitchConfig, SwitchKind,
     policy::{multicast::MulticastConfig, rate::BandwidthConfig},
+    where_they_differ,
 };
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// One change. A switch is added without ports; its ports follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +22,8 @@ pub enum Change {
     ChangeSwitch { switch: Name, mac_table_size: u32, ageing_s: u32 },
     ChangeMulticast { switch: Name, multicast: MulticastConfig },
     ShareUplink { switch: Name, bandwidth: BandwidthConfig },
-    AddPort { switch: Name, port: PortConfig },
-    ChangePort { switch: Name, port: PortConfig },
+    AddPort { switch: Name, port: Arc<PortConfig> },
+    ChangePort { switch: Name, port: Arc<PortConfig> },
 }
 
 /// The changes from `old` to `new`, in the order in which to make them.
@@ -45,16 +46,20 @@ fn find<'a>(state: &'a DesiredState, name: &Name) -> Option<&'a SwitchConfig> {
     state.switches.iter().find(|s| &s.name == name)
 }
 
-/// The ports of a switch by name: to look for each of a thousand in a list of a thousand takes milliseconds.
-fn by_name(switch: Option<&SwitchConfig>) -> BTreeMap<&Name, &PortConfig> {
-    switch.into_iter().flat_map(|switch| &switch.ports).map(|port| (&port.name, port)).collect()
+fn ports(switch: Option<&SwitchConfig>) -> &[Arc<PortConfig>] {
+    switch.map_or(&[], |switch| &switch.ports)
+}
+
+/// Ports by name: to look for each of a thousand in a list of a thousand takes milliseconds.
+fn by_name(ports: &[Arc<PortConfig>]) -> BTreeMap<&Name, &PortConfig> {
+    ports.iter().map(|port| (&port.name, &**port)).collect()
 }
 
 fn removals(old: &SwitchConfig, new: Option<&SwitchConfig>) -> Vec<Change> {
-    let named = by_name(new);
+    let (before, after) = where_they_differ(&old.ports, ports(new));
+    let named = by_name(&ports(new)[after]);
     let stays = |port: &PortConfig| successor(&named, port).is_some();
-    let mut changes: Vec<_> = old
-        .ports
+    let mut changes: Vec<_> = old.ports[before]
         .iter()
         .filter(|p| !stays(p))
         .map(|p| Change::RemovePort { switch: old.name.clone(), port: p.name.clone() })
@@ -100,16 +105,17 @@ fn alterations(new: &SwitchConfig, old: Option<&SwitchConfig>) -> Vec<Change> {
 }
 
 fn additions(new: &SwitchConfig, old: Option<&SwitchConfig>) -> Vec<Change> {
-    let named = by_name(old);
-    let change = |port: &PortConfig| {
+    let (before, after) = where_they_differ(ports(old), &new.ports);
+    let named = by_name(&ports(old)[before]);
+    let change = |port: &Arc<PortConfig>| {
         let (switch, before) = (new.name.clone(), successor(&named, port));
         match before {
             None => Some(Change::AddPort { switch, port: port.clone() }),
-            Some(before) if before != port => Some(Change::ChangePort { switch, port: port.clone() }),
+            Some(before) if before != &**port => Some(Change::ChangePort { switch, port: port.clone() }),
             Some(_) => None,
         }
     };
-    new.ports.iter().filter_map(change).collect()
+    new.ports[after].iter().filter_map(change).collect()
 }
 
 impl Change {

@@ -11,7 +11,7 @@ fn port(text: &str, attach: Attachment) -> PortConfig {
 }
 
 fn switch(text: &str, kind: SwitchKind, ports: Vec<PortConfig>) -> SwitchConfig {
-    SwitchConfig { ports, ..SwitchConfig::new(name(text), kind) }
+    SwitchConfig { ports: ports.into_iter().map(Into::into).collect(), ..SwitchConfig::new(name(text), kind) }
 }
 
 fn valid(switches: Vec<SwitchConfig>) -> DesiredState {

@@ -6,7 +6,7 @@ use model::{
     Attachment, ChangePort, ChangeSwitch, DesiredState, IfName, Invalid, IoChoice, MacAddr, Name, NameError,
     NewSwitch, NoSuchRule, PortConfig, SwitchConfig, SwitchKind, ValidState, VhostRole,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The name of the host vNIC that a switch is made with.
 pub const HOST_PORT: &str = "host";
@@ -53,16 +53,17 @@ pub enum EditError {
 
 /// A state to be edited, and where MAC addresses come from.
 #[derive(Debug)]
-pub struct Editor {
+pub struct Editor<'a> {
+    former: &'a ValidState,
     state: DesiredState,
     seed: u64,
 }
 
-impl Editor {
+impl<'a> Editor<'a> {
     /// Edits `state`; MAC addresses that are handed out depend on `seed`.
     #[must_use]
-    pub fn new(state: &ValidState, seed: u64) -> Self {
-        Self { state: state.desired().clone(), seed }
+    pub fn new(state: &'a ValidState, seed: u64) -> Self {
+        Self { former: state, state: state.desired().clone(), seed }
     }
 
     /// With a further switch, and with its uplink and host vNIC among its ports.
@@ -76,16 +77,17 @@ impl Editor {
         let mut switch = SwitchConfig::new(new.name, new.kind);
         switch.mac_table_size = new.mac_table_size.unwrap_or(switch.mac_table_size);
         switch.ageing_s = new.ageing_s.unwrap_or(switch.ageing_s);
-        switch.ports = new.uplinks.iter().map(uplink_port).collect::<Result<_, _>>()?;
+        switch.ports =
+            new.uplinks.iter().map(|nic| Ok(uplink_port(nic)?.into())).collect::<Result<_, EditError>>()?;
         new.multicast.apply(&mut switch.multicast);
         switch.bandwidth.change(new.bandwidth_mode, new.uplink_bandwidth);
         choose_io(&mut switch, new.io)?;
         if new.host.unwrap_or(new.kind != SwitchKind::Private) {
             let host = self.host_port(&switch, new.host_ifname)?;
-            switch.ports.push(host);
+            switch.ports.push(host.into());
         }
         self.state.switches.push(switch);
-        Ok(self.state.validate()?)
+        Ok(self.state.validate_after(self.former)?)
     }
 
     /// Without the switch.
@@ -95,7 +97,7 @@ impl Editor {
     pub fn remove_switch(mut self, switch: &str) -> Result<ValidState, EditError> {
         let place = self.place(switch)?;
         self.state.switches.remove(place);
-        Ok(self.state.validate()?)
+        Ok(self.state.validate_after(self.former)?)
     }
 
     /// With the switch changed; a conversion adds and removes uplink and host vNICs as the new kind asks for.
@@ -120,12 +122,12 @@ impl Editor {
             switch.ports.retain(|p| !matches!(p.attach, Attachment::Uplink(_)));
         }
         for nic in &change.uplinks {
-            switch.ports.insert(0, uplink_port(nic)?);
+            switch.ports.insert(0, uplink_port(nic)?.into());
         }
         choose_io(&mut switch, io)?;
         self.settle_host(&mut switch, former, change.host)?;
         self.state.switches[place] = switch;
-        Ok(self.state.validate()?)
+        Ok(self.state.validate_after(self.former)?)
     }
 
     /// With a further port. A vNIC without MAC gets one.
@@ -145,8 +147,8 @@ impl Editor {
             port.mac = Some(self.hand_out()?);
         }
         port.acl.name_rules(&[]);
-        self.state.switches[place].ports.push(port);
-        Ok(self.state.validate()?)
+        self.state.switches[place].ports.push(port.into());
+        Ok(self.state.validate_after(self.former)?)
     }
 
     /// With the port changed.
@@ -165,7 +167,7 @@ impl Editor {
         if change.mac.is_some() && takes_nic_mac(switch, &switch.ports[index]) {
             return Err(EditError::MacIsTheNics(switch.ports[index].name.clone()));
         }
-        let port = &mut switch.ports[index];
+        let port = Arc::make_mut(&mut switch.ports[index]);
         move_socket(port, change.vhost_socket, change.vhost_role)?;
         port.mac = change.mac.or(port.mac);
         port.guard = change.guard.unwrap_or(port.guard);
@@ -189,7 +191,7 @@ impl Editor {
         if let Some(macs) = change.allow_reserved {
             port.allow_reserved = macs;
         }
-        Ok(self.state.validate()?)
+        Ok(self.state.validate_after(self.former)?)
     }
 
     /// Without the port.
@@ -204,7 +206,7 @@ impl Editor {
             return Err(EditError::UplinkIsTheSwitchs(switch.name.clone()));
         }
         switch.ports.remove(index);
-        Ok(self.state.validate()?)
+        Ok(self.state.validate_after(self.former)?)
     }
 
     /// `desired`; a vNIC whose MAC is left open keeps the one it has, or is handed one out.
@@ -212,21 +214,22 @@ impl Editor {
     /// # Errors
     /// [`EditError`].
     pub fn replace(mut self, desired: DesiredState) -> Result<ValidState, EditError> {
-        let former = std::mem::replace(&mut self.state, desired);
-        name_rules(&mut self.state, &former);
+        self.state = desired;
+        let former = self.former.desired();
+        name_rules(&mut self.state, former);
         for switch in 0..self.state.switches.len() {
             for port in 0..self.state.switches[switch].ports.len() {
                 let (config, of) = (&self.state.switches[switch].ports[port], &self.state.switches[switch]);
                 let own = !matches!(config.attach, Attachment::Uplink(_)) && !takes_nic_mac(of, config);
                 if own && config.mac.is_none() {
-                    let kept = mac_of(&former, &of.name, &config.name);
+                    let kept = mac_of(former, &of.name, &config.name);
                     let kept = kept.filter(|mac| !used_macs(&self.state).contains(mac));
-                    self.state.switches[switch].ports[port].mac =
-                        Some(kept.map_or_else(|| self.hand_out(), Ok)?);
+                    let mac = kept.map_or_else(|| self.hand_out(), Ok)?;
+                    Arc::make_mut(&mut self.state.switches[switch].ports[port]).mac = Some(mac);
                 }
             }
         }
-        Ok(self.state.validate()?)
+        Ok(self.state.validate_after(self.former)?)
     }
 
     fn place(&self, switch: &str) -> Result<usize, EditError> {
@@ -243,7 +246,7 @@ impl Editor {
         former: SwitchKind,
         host: Option<bool>,
     ) -> Result<(), EditError> {
-        let is_host = |p: &PortConfig| matches!(p.attach, Attachment::Host(_));
+        let is_host = |p: &Arc<PortConfig>| matches!(p.attach, Attachment::Host(_));
         let had = switch.ports.iter().any(is_host);
         let converted = switch.kind != former;
         let default = if converted { switch.kind != SwitchKind::Private } else { had };
@@ -254,13 +257,13 @@ impl Editor {
         let Some(index) = switch.ports.iter().position(|p| is_host(p) && p.name.as_str() == HOST_PORT) else {
             if !had || host == Some(true) {
                 let port = self.host_port(switch, None)?;
-                switch.ports.push(port);
+                switch.ports.push(port.into());
             }
             return Ok(());
         };
         if converted {
             let own = switch.kind != SwitchKind::External;
-            switch.ports[index].mac = if own { Some(self.hand_out()?) } else { None };
+            Arc::make_mut(&mut switch.ports[index]).mac = if own { Some(self.hand_out()?) } else { None };
         }
         Ok(())
     }
@@ -297,7 +300,7 @@ fn uplink_port(nic: &IfName) -> Result<PortConfig, EditError> {
 fn name_rules(state: &mut DesiredState, former: &DesiredState) {
     for switch in &mut state.switches {
         let had = former.switches.iter().find(|s| s.name == switch.name);
-        for port in &mut switch.ports {
+        for port in switch.ports.iter_mut().map(Arc::make_mut) {
             let had = had.and_then(|s| s.port(port.name.as_str()));
             port.acl.name_rules(had.map_or(&[][..], |port| &port.acl.rules));
         }
@@ -308,7 +311,8 @@ fn name_rules(state: &mut DesiredState, former: &DesiredState) {
 fn choose_io(switch: &mut SwitchConfig, io: Option<IoChoice>) -> Result<(), EditError> {
     let Some(io) = io else { return Ok(()) };
     let uplink = switch.ports.iter_mut().find(|p| matches!(p.attach, Attachment::Uplink(_)));
-    uplink.ok_or_else(|| EditError::NoUplinkForIo(switch.name.clone()))?.io = io;
+    let uplink = uplink.ok_or_else(|| EditError::NoUplinkForIo(switch.name.clone()))?;
+    Arc::make_mut(uplink).io = io;
     Ok(())
 }
 

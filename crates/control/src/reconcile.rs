@@ -10,7 +10,7 @@ use crate::{
     edit::takes_nic_mac,
 };
 use model::{Attachment, DesiredState, IfName, Name, PortConfig, SwitchConfig};
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,9 +53,9 @@ pub struct Binding {
     /// The NIC.
     pub nic: IfName,
     /// The uplink, as configured.
-    pub uplink: PortConfig,
+    pub uplink: Arc<PortConfig>,
     /// The host vNIC's interface and its port, as configured.
-    pub host: Option<(IfName, PortConfig)>,
+    pub host: Option<(IfName, Arc<PortConfig>)>,
 }
 
 impl Binding {
@@ -65,12 +65,12 @@ impl Binding {
         let uplink = switch.ports.iter().find(|p| matches!(p.attach, Attachment::Uplink(_)))?;
         let host = switch.ports.iter().find(|p| takes_nic_mac(switch, p));
         let host = host.and_then(|p| Some((p.attach.host_interface()?.clone(), p.clone())));
-        Some(Self { nic: switch.uplink()?.clone(), uplink: uplink.clone(), host })
+        Some(Self { nic: uplink.attach.nic()?.clone(), uplink: uplink.clone(), host })
     }
 
     /// The port of the host vNIC.
     #[must_use]
-    pub fn host_port(&self) -> Option<&PortConfig> {
+    pub fn host_port(&self) -> Option<&Arc<PortConfig>> {
         self.host.as_ref().map(|(_, port)| port)
     }
 
@@ -154,7 +154,7 @@ fn without<'a>(state: &'a DesiredState, steps: &[Step]) -> Cow<'a, DesiredState>
 
 impl Step {
     /// The ports that a step on a NIC makes or takes away, and their switch.
-    fn bound_ports(&self) -> Option<(&Name, Vec<&PortConfig>)> {
+    fn bound_ports(&self) -> Option<(&Name, Vec<&Arc<PortConfig>>)> {
         match self {
             Self::Change(_) => None,
             Self::GiveBack { switch, binding } | Self::Bind { switch, binding } => {
@@ -278,7 +278,7 @@ mod tests {
     fn another_host_vnic_is_bound_anew() {
         let (old, mut new) = (external(), external().desired().clone());
         let host = new.switches[0].ports.iter_mut().find(|port| port.name.as_str() == "host").unwrap();
-        host.attach = Attachment::Host("other".parse().unwrap());
+        Arc::make_mut(host).attach = Attachment::Host("other".parse().unwrap());
         let steps: Vec<_> = reconcile(old.desired(), &new).iter().map(ToString::to_string).collect();
         assert!(steps[0].starts_with("give eth0 back") && steps[1].contains("host vNIC other"), "{steps:#?}");
     }
@@ -323,8 +323,8 @@ mod tests {
     fn ports_that_stay_change_before_others_are_added() {
         let (old, mut new) = (external(), external().desired().clone());
         let added = PortConfig::new("new".parse().unwrap(), Attachment::Tap("t1".parse().unwrap()));
-        new.switches[0].ports.insert(0, added);
-        new.switches[0].ports.iter_mut().for_each(|port| port.mtu = Some(1400));
+        new.switches[0].ports.insert(0, added.into());
+        new.switches[0].ports.iter_mut().for_each(|port| Arc::make_mut(port).mtu = Some(1400));
         let steps: Vec<_> = reconcile(old.desired(), &new).iter().map(ToString::to_string).collect();
         let (last, others) = steps.split_last().unwrap();
         assert!(

@@ -7,13 +7,17 @@ use model::{DesiredState, Invalid, Name, PortConfig, SwitchConfig, ValidState};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
-    collections::BTreeMap,
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
-    io::{self, Write},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 const STATE: &str = "state.toml";
+/// Bytes that are written at once: they stay in the CPU's cache.
+const BUFFER: usize = 64 << 10;
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +56,16 @@ pub enum StoreError {
 pub struct Store {
     dir: PathBuf,
     _lock: File,
-    /// The text of each port as it was saved last, by switch and port: of a thousand ports with a hundred rules each it takes a
-    /// tenth of a second to write them all anew.
-    written: BTreeMap<(Name, Name), (PortConfig, String)>,
+    /// What was saved last, by switch.
+    written: BTreeMap<Name, BTreeMap<Name, Written>>,
+}
+
+/// A port as it was saved last, and its text: of a thousand ports with a hundred rules each it takes a tenth of a second to form
+/// them all anew.
+#[derive(Debug)]
+struct Written {
+    port: Arc<PortConfig>,
+    text: String,
 }
 
 /// A part of the state file: one switch.
@@ -102,32 +113,29 @@ impl Store {
     /// It cannot be written; the former state stays.
     pub fn save_state(&mut self, state: &ValidState) -> Result<(), StoreError> {
         let path = self.dir.join(STATE);
-        let text = self
-            .text(state.desired())
+        let parts = self
+            .parts(state.desired())
             .map_err(|e| StoreError::Malformed { path: path.clone(), message: e.to_string() })?;
-        replace(&path, &text)
+        replace(&path, parts)
     }
 
-    /// The state file, of which ports are written that are not as they were.
-    fn text(&mut self, state: &DesiredState) -> Result<String, toml::ser::Error> {
-        let head = "# What vmswitchd restores at start. Change it with `vmswitch apply`, not here.\n";
-        let mut text = head.to_owned() + &toml::to_string(&DesiredState { switches: vec![], ..*state })?;
-        let mut former = std::mem::take(&mut self.written);
+    /// The state file in parts, of which those are formed that are of ports that are not as they were.
+    fn parts(&mut self, state: &DesiredState) -> Result<Vec<Cow<'_, str>>, toml::ser::Error> {
+        self.written.retain(|name, _| state.switches.iter().any(|switch| &switch.name == name));
         for switch in &state.switches {
-            let alone = SwitchConfig { ports: vec![], ..switch.clone() };
-            text += "\n";
-            text += &toml::to_string(&Switches { switch: [alone] })?;
-            for port in &switch.ports {
-                let key = (switch.name.clone(), port.name.clone());
-                let written = match former.remove(&key) {
-                    Some(written) if written.0 == *port => written,
-                    _ => (port.clone(), port_text(port)?),
-                };
-                text += &written.1;
-                self.written.insert(key, written);
-            }
+            form(self.written.entry(switch.name.clone()).or_default(), &switch.ports)?;
         }
-        Ok(text)
+        let head = "# What vmswitchd restores at start. Change it with `vmswitch apply`, not here.\n";
+        let version = toml::to_string(&DesiredState { switches: vec![], ..*state })?;
+        let mut parts = vec![head.into(), version.into()];
+        for switch in &state.switches {
+            parts.push("\n".into());
+            let alone = SwitchConfig { ports: vec![], ..switch.clone() };
+            parts.push(toml::to_string(&Switches { switch: [alone] })?.into());
+            let written = &self.written[&switch.name];
+            parts.extend(switch.ports.iter().map(|port| written[&port.name].text.as_str().into()));
+        }
+        Ok(parts)
     }
 
     /// What is kept about `name`.
@@ -161,7 +169,7 @@ impl Store {
         let path = self.path(kind, name);
         let text = serde_json::to_string_pretty(what)
             .map_err(|e| StoreError::Malformed { path: path.clone(), message: e.to_string() })?;
-        replace(&path, &text)
+        replace(&path, [text])
     }
 
     /// Forgets what is kept about `name`.
@@ -210,6 +218,24 @@ impl Kind {
     }
 }
 
+/// Has `written` be what is written of those ports.
+fn form(written: &mut BTreeMap<Name, Written>, ports: &[Arc<PortConfig>]) -> Result<(), toml::ser::Error> {
+    for port in ports {
+        match written.get(&port.name) {
+            Some(former) if former.port == *port => {}
+            _ => {
+                let now = Written { port: Arc::clone(port), text: port_text(port)? };
+                written.insert(port.name.clone(), now);
+            }
+        }
+    }
+    if written.len() > ports.len() {
+        let names: BTreeSet<_> = ports.iter().map(|port| &port.name).collect();
+        written.retain(|name, _| names.contains(name));
+    }
+    Ok(())
+}
+
 /// A port of the switch that was written last.
 fn port_text(port: &PortConfig) -> Result<String, toml::ser::Error> {
     let text = toml::to_string(&Switches { switch: [Ports { port: [port] }] })?;
@@ -224,12 +250,14 @@ fn read(path: &Path) -> Result<Option<String>, StoreError> {
     }
 }
 
-fn replace(path: &Path, text: &str) -> Result<(), StoreError> {
+fn replace(path: &Path, parts: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), StoreError> {
     let beside = path.with_extension("new");
     let write = || -> io::Result<()> {
-        let mut file = File::create(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
+        let mut file = BufWriter::with_capacity(BUFFER, File::create(&beside)?);
+        for part in parts {
+            file.write_all(part.as_ref().as_bytes())?;
+        }
+        file.into_inner()?.sync_all()?;
         fs::rename(&beside, path)
     };
     write().map_err(|error| io_error(path, error))?;
@@ -272,7 +300,7 @@ mod tests {
             let rule = format!("in deny tcp to any port {forbidden} weight 1").parse().unwrap();
             port.acl.rules = [rule].into_iter().collect();
             port.rate.storm_limit = Some(9);
-            port
+            port.into()
         };
         let mut desired = state().desired().clone();
         let mut other = SwitchConfig { name: "lab".parse().unwrap(), ..desired.switches[0].clone() };

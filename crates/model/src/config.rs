@@ -11,7 +11,8 @@ use crate::{
         vlan::{Trunk, VlanMode},
     },
 };
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
+use core::ops::Range;
 use serde::{Deserialize, Serialize};
 use wire::MacAddr;
 
@@ -94,9 +95,11 @@ pub struct SwitchConfig {
     /// How a congested uplink is shared.
     #[serde(default, skip_serializing_if = "BandwidthConfig::is_default")]
     pub bandwidth: BandwidthConfig,
-    /// Its ports; an external switch has exactly one uplink among them.
+    /// Its ports; an external switch has exactly one uplink among them. Copies share them: a state is copied and compared with the
+    /// former one some times for each change.
     #[serde(default, rename = "port", skip_serializing_if = "Vec::is_empty")]
-    pub ports: Vec<PortConfig>,
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<PortConfig>))]
+    pub ports: Vec<Arc<PortConfig>>,
 }
 
 impl SwitchConfig {
@@ -117,17 +120,24 @@ impl SwitchConfig {
     /// The port of that name.
     #[must_use]
     pub fn port(&self, name: &str) -> Option<&PortConfig> {
-        self.ports.iter().find(|p| p.name.as_str() == name)
+        self.ports.iter().find(|p| p.name.as_str() == name).map(Arc::as_ref)
     }
 
-    /// The NIC of the uplink.
+    /// The NIC of the uplink. Only an external switch has one: others are not looked through for it.
     #[must_use]
     pub fn uplink(&self) -> Option<&IfName> {
-        self.ports.iter().find_map(|p| match &p.attach {
-            Attachment::Uplink(nic) => Some(nic),
-            _ => None,
-        })
+        if self.kind == SwitchKind::External { self.ports.iter().find_map(|p| p.attach.nic()) } else { None }
     }
+}
+
+/// Where two lists of ports differ: what is before and what is behind is the same in both. Of a thousand, most requests change
+/// one.
+#[must_use]
+pub fn where_they_differ(one: &[Arc<PortConfig>], other: &[Arc<PortConfig>]) -> (Range<usize>, Range<usize>) {
+    let before = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+    let (rest, other_rest) = (one[before..].iter().rev(), other[before..].iter().rev());
+    let behind = rest.zip(other_rest).take_while(|(one, other)| one == other).count();
+    (before..one.len() - behind, before..other.len() - behind)
 }
 
 /// One port as it should be.
@@ -354,6 +364,15 @@ impl Attachment {
             Self::UnixStream(_) => "unix-stream",
             Self::UnixDgram(_) => "unix-dgram",
             Self::VhostUser(_) => "vhost-user",
+        }
+    }
+
+    /// The NIC of an uplink.
+    #[must_use]
+    pub const fn nic(&self) -> Option<&IfName> {
+        match self {
+            Self::Uplink(nic) => Some(nic),
+            _ => None,
         }
     }
 

@@ -21,7 +21,7 @@ pub use api::{ChangePort, ChangeSwitch, FlushMacs, Flushed, NewSwitch, Plan, Pro
 pub use config::{
     Attachment, DEFAULT_AGEING_S, DEFAULT_LEARN_LIMIT, DEFAULT_MAC_TABLE_SIZE, DesiredState, IoChoice,
     MAX_MAC_TABLE_SIZE, MAX_PORTS, MAX_QUEUES, PortConfig, STATE_VERSION, SwitchConfig, SwitchKind,
-    VhostRole, VhostUser,
+    VhostRole, VhostUser, where_they_differ,
 };
 pub use counters::{DropCounts, DropReason, PortCounters, SwitchCounters};
 pub use event::{Event, EventKind};

@@ -2,10 +2,12 @@
 
 mod mirrors;
 mod private_vlans;
+mod unique;
 
 use crate::{
     Attachment, DesiredState, IfName, IoChoice, MAX_ACL_RULES, MAX_MAC_TABLE_SIZE, MAX_PORTS, MAX_QUEUES,
     Name, PortConfig, STATE_VERSION, SwitchConfig, SwitchKind,
+    config::where_they_differ,
     policy::{
         guard::{self, GuardError},
         ip_guard::{self, IpGuardError},
@@ -14,8 +16,9 @@ use crate::{
         vlan::BadVlan,
     },
 };
-use alloc::{borrow::Cow, collections::BTreeMap, collections::BTreeSet, string::String, string::ToString};
-use core::ops::RangeInclusive;
+use alloc::{collections::BTreeSet, string::String, vec::Vec};
+use core::ops::{Range, RangeInclusive};
+use unique::Seat;
 use wire::MacAddr;
 
 /// Bytes of a layer 3 packet: from IPv4's least (RFC 791) to what a frame of 64 KiB holds.
@@ -126,6 +129,12 @@ impl ValidState {
     pub fn switch(&self, name: &str) -> Option<&SwitchConfig> {
         self.0.switches.iter().find(|s| s.name.as_str() == name)
     }
+
+    /// Where `switch` has other ports than the one of its name here.
+    fn differing(&self, switch: &SwitchConfig) -> Range<usize> {
+        let former = self.switch(switch.name.as_str()).map_or(&[][..], |former| &former.ports);
+        where_they_differ(former, &switch.ports).1
+    }
 }
 
 impl DesiredState {
@@ -134,23 +143,33 @@ impl DesiredState {
     /// # Errors
     /// The first rule that is broken.
     pub fn validate(self) -> Result<ValidState, Invalid> {
+        self.validate_after(&ValidState::default())
+    }
+
+    /// Checks the same, with less work where most ports are those of a state that was valid.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn validate_after(self, former: &ValidState) -> Result<ValidState, Invalid> {
         if self.version != STATE_VERSION {
             return Err(Invalid::Version(self.version));
         }
-        let mut names = BTreeSet::new();
-        for switch in &self.switches {
+        let (mut names, mut seats) = (BTreeSet::new(), Vec::new());
+        for (number, switch) in self.switches.iter().enumerate() {
             if !names.insert(&switch.name) {
                 return Err(Invalid::DuplicateSwitch(switch.name.clone()));
             }
-            check_switch(switch)?;
+            let new = former.differing(switch);
+            check_switch(switch, &new)?;
+            let seat = |(at, port)| Seat { at: (number, at), switch, port, is_new: new.contains(&at) };
+            seats.extend(switch.ports.iter().map(|port| &**port).enumerate().map(seat));
         }
-        check_interfaces(&self.switches)?;
-        check_places(&self.switches)?;
+        unique::check(&seats)?;
         Ok(ValidState(self))
     }
 }
 
-fn check_switch(switch: &SwitchConfig) -> Result<(), Invalid> {
+fn check_switch(switch: &SwitchConfig, new: &Range<usize>) -> Result<(), Invalid> {
     in_range("MAC table size", &switch.name, switch.mac_table_size, &TABLE_SIZES)?;
     in_range("ageing time in seconds", &switch.name, switch.ageing_s, &AGEING_S)?;
     if !switch.multicast.has_valid_times() {
@@ -162,21 +181,12 @@ fn check_switch(switch: &SwitchConfig) -> Result<(), Invalid> {
     check_kind(switch)?;
     private_vlans::check(switch)?;
     mirrors::check(switch)?;
-    let mut names = BTreeSet::new();
-    let mut macs = BTreeMap::new();
-    for port in &switch.ports {
-        if !names.insert(&port.name) {
-            return Err(Invalid::DuplicatePort { switch: switch.name.clone(), port: port.name.clone() });
+    for (at, port) in switch.ports.iter().enumerate() {
+        if new.contains(&at) {
+            check_port(port)?;
+            ip_guard::check(port)?;
         }
-        check_port(port)?;
         guard::check(switch, port)?;
-        ip_guard::check(port)?;
-        for mac in port.mac.iter().chain(&port.allow_macs) {
-            if let Some(first) = macs.insert(*mac, &port.name) {
-                let (first, second) = (first.clone(), port.name.clone());
-                return Err(Invalid::DuplicateMac { switch: switch.name.clone(), mac: *mac, first, second });
-            }
-        }
     }
     rate::check(switch)
 }
@@ -184,7 +194,7 @@ fn check_switch(switch: &SwitchConfig) -> Result<(), Invalid> {
 fn check_kind(switch: &SwitchConfig) -> Result<(), Invalid> {
     let uplinks = switch.ports.iter().filter(|p| matches!(p.attach, Attachment::Uplink(_))).count();
     let host = switch.ports.iter().find(|p| matches!(p.attach, Attachment::Host(_)));
-    match (switch.kind, switch.uplink(), host) {
+    match (switch.kind, switch.ports.iter().find_map(|p| p.attach.nic()), host) {
         (SwitchKind::External, None, _) => Err(Invalid::NoUplink(switch.name.clone())),
         (SwitchKind::External, Some(_), _) if uplinks > 1 => {
             Err(Invalid::SeveralUplinks(switch.name.clone(), uplinks))
@@ -271,65 +281,6 @@ fn check_path(port: &PortConfig, path: &str) -> Result<(), Invalid> {
         return Ok(());
     }
     Err(Invalid::BadPath { port: port.name.clone(), path: path.into() })
-}
-
-fn check_interfaces(switches: &[SwitchConfig]) -> Result<(), Invalid> {
-    let mut used: BTreeMap<&IfName, (&Name, &PortConfig)> = BTreeMap::new();
-    for switch in switches {
-        for port in &switch.ports {
-            let Some(ifname) = port.attach.host_interface() else { continue };
-            if let Some((owner, other)) = used.insert(ifname, (&switch.name, port)) {
-                return Err(interface_clash(ifname, (owner, other), (&switch.name, port)));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn interface_clash(ifname: &IfName, a: (&Name, &PortConfig), b: (&Name, &PortConfig)) -> Invalid {
-    let is_host = |p: &PortConfig| matches!(p.attach, Attachment::Host(_));
-    let own_uplink = |owner: &Name, switch: &Name| Invalid::OwnUplink {
-        switch: switch.clone(),
-        nic: ifname.clone(),
-        owner: owner.clone(),
-    };
-    match (is_host(a.1), is_host(b.1)) {
-        (true, false) => own_uplink(a.0, b.0),
-        (false, true) => own_uplink(b.0, a.0),
-        _ => Invalid::DuplicateInterface {
-            ifname: ifname.clone(),
-            first: place(a.0, a.1),
-            second: place(b.0, b.1),
-        },
-    }
-}
-
-fn check_places(switches: &[SwitchConfig]) -> Result<(), Invalid> {
-    let mut used: BTreeMap<Cow<'_, str>, (&Name, &PortConfig)> = BTreeMap::new();
-    for switch in switches {
-        for port in &switch.ports {
-            let what: Cow<'_, str> = match (&port.attach, socket(&port.attach)) {
-                (Attachment::Netns { netns, ifname }, _) => {
-                    alloc::format!("{ifname} in namespace {netns}").into()
-                }
-                (_, Some(path)) => path.into(),
-                _ => continue,
-            };
-            if let Some((owner, other)) = used.get(&what) {
-                let (first, second) = (place(owner, other), place(&switch.name, port));
-                return Err(Invalid::DuplicatePlace { place: what.into_owned(), first, second });
-            }
-            used.insert(what, (&switch.name, port));
-        }
-    }
-    Ok(())
-}
-
-fn place(switch: &Name, port: &PortConfig) -> String {
-    let mut text = switch.to_string();
-    text.push('/');
-    text.push_str(port.name.as_str());
-    text
 }
 
 fn in_range<T>(what: &'static str, place: &Name, value: T, range: &RangeInclusive<T>) -> Result<(), Invalid>

@@ -12,7 +12,10 @@ fn tap(port: &str) -> PortConfig {
     PortConfig::new(name(port), Attachment::Tap(ifname(port)))
 }
 fn switch(kind: SwitchKind, ports: Vec<PortConfig>) -> SwitchConfig {
-    SwitchConfig { ports, ..SwitchConfig::new(name("lan"), kind) }
+    SwitchConfig {
+        ports: ports.into_iter().map(Into::into).collect(),
+        ..SwitchConfig::new(name("lan"), kind)
+    }
 }
 fn uplink(nic: &str) -> PortConfig {
     PortConfig::new(name(nic), Attachment::Uplink(ifname(nic)))
@@ -20,8 +23,28 @@ fn uplink(nic: &str) -> PortConfig {
 fn host(interface: &str) -> PortConfig {
     PortConfig::new(name("host"), Attachment::Host(ifname(interface)))
 }
+/// The outcome, which is the same whatever of the state was valid before.
 fn check(switches: Vec<SwitchConfig>) -> Result<ValidState, Invalid> {
-    DesiredState { switches, ..Default::default() }.validate()
+    let state = DesiredState { switches, ..Default::default() };
+    let outcome = state.clone().validate();
+    for former in formers(&state) {
+        assert_eq!(state.clone().validate_after(&former), outcome, "after {former:#?}");
+    }
+    outcome
+}
+/// Valid states without one of the ports, and with another one in its place.
+fn formers(state: &DesiredState) -> Vec<ValidState> {
+    let mut formers = Vec::new();
+    for (number, switch) in state.switches.iter().enumerate() {
+        for (at, port) in switch.ports.iter().enumerate() {
+            let (mut without, mut other) = (state.clone(), state.clone());
+            without.switches[number].ports.remove(at);
+            let place = Attachment::UnixDgram("/run/another".into());
+            other.switches[number].ports[at] = PortConfig::new(port.name.clone(), place).into();
+            formers.extend([without, other].into_iter().filter_map(|state| state.validate().ok()));
+        }
+    }
+    formers
 }
 fn refused(switches: Vec<SwitchConfig>, part: &str) {
     let message = check(switches).unwrap_err().to_string();

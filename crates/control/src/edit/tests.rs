@@ -163,10 +163,10 @@ fn a_replaced_state_keeps_the_macs_that_it_leaves_open() {
     let first = Editor::new(&made(SwitchKind::Private, &[]), 1).add_port("lan", tap("vm1")).unwrap();
     let mac = first.switch("lan").unwrap().port("vm1").unwrap().mac;
     let mut open = first.desired().clone();
-    open.switches[0].ports[0].mac = None;
+    Arc::make_mut(&mut open.switches[0].ports[0]).mac = None;
     assert_eq!(Editor::new(&first, 7).replace(open.clone()).unwrap(), first);
     // One that was given to another port meanwhile is not kept.
-    open.switches[0].ports.push(PortConfig { mac, ..tap("vm2") });
+    open.switches[0].ports.push(PortConfig { mac, ..tap("vm2") }.into());
     let moved = Editor::new(&first, 7).replace(open).unwrap();
     let mac_of = |port| moved.switch("lan").unwrap().port(port).unwrap().mac;
     assert!(mac_of("vm1").is_some_and(|other| Some(other) != mac) && mac_of("vm2") == mac);

@@ -119,7 +119,7 @@ impl Core {
             acl: None,
             leases: Vec::new(),
             mirror: self.mirror_status(switch, &port.config.name),
-            config: port.config.clone(),
+            config: PortConfig::clone(&port.config),
             stats,
         }
     }

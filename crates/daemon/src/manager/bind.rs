@@ -12,7 +12,7 @@ use control::{
 };
 use model::{IfName, Name, PortConfig, PortState};
 use netlink::Applied;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 impl Core {
     /// Takes the NIC over, or takes up a take-over that outlived the daemon.
@@ -249,7 +249,7 @@ impl Core {
     }
 
     /// Makes a place for the uplink or for the host vNIC; what they are like is known when they are opened.
-    pub fn place_bound(&mut self, switch: &Name, port: &PortConfig) -> Result<(), Refused> {
+    pub fn place_bound(&mut self, switch: &Name, port: &Arc<PortConfig>) -> Result<(), Refused> {
         self.live(switch)?.place(port, None, port.mtu.unwrap_or(super::ports::DEFAULT_MTU));
         self.publish(switch);
         Ok(())

@@ -35,7 +35,7 @@ pub struct LiveSwitch {
 #[derive(Debug)]
 pub struct LivePort {
     pub index: PortIndex,
-    pub config: PortConfig,
+    pub config: Arc<PortConfig>,
     /// The vNIC's MAC, the NIC's where the port is an uplink or stands in for it.
     pub mac: Option<MacAddr>,
     pub mtu: u32,
@@ -85,7 +85,7 @@ impl LiveSwitch {
     }
 
     /// Makes a place for a port that waits to be attached.
-    pub fn place(&mut self, config: &PortConfig, mac: Option<MacAddr>, mtu: u32) -> &mut LivePort {
+    pub fn place(&mut self, config: &Arc<PortConfig>, mac: Option<MacAddr>, mtu: u32) -> &mut LivePort {
         let used: BTreeSet<_> = self.ports.values().map(|p| p.index.0).collect();
         let index = PortIndex((0..).find(|i| !used.contains(i)).unwrap_or_default());
         let port = LivePort {
@@ -157,12 +157,12 @@ impl LiveSwitch {
 }
 
 impl LivePort {
-    pub const fn is_uplink(&self) -> bool {
+    pub fn is_uplink(&self) -> bool {
         matches!(self.config.attach, Attachment::Uplink(_))
     }
 
     /// Has the port be as `config` says.
-    pub fn configure(&mut self, config: PortConfig) {
+    pub fn configure(&mut self, config: Arc<PortConfig>) {
         if config.acl != self.config.acl {
             self.acl = prepared(&config.acl);
         }

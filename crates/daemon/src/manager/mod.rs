@@ -237,16 +237,18 @@ impl Core {
                 | Change::ChangeSwitch { switch, .. }
                 | Change::ChangeMulticast { switch, .. }
                 | Change::ShareUplink { switch, .. } => EventKind::SwitchChanged { switch },
-                Change::AddPort { switch, port } => EventKind::PortAdded { switch, port: port.name },
+                Change::AddPort { switch, port } => EventKind::PortAdded { switch, port: port.name.clone() },
                 Change::RemovePort { switch, port } => EventKind::PortRemoved { switch, port },
-                Change::ChangePort { switch, port } => EventKind::PortChanged { switch, port: port.name },
+                Change::ChangePort { switch, port } => {
+                    EventKind::PortChanged { switch, port: port.name.clone() }
+                }
             },
         });
     }
 
     fn edit(
         &mut self,
-        edit: impl FnOnce(Editor) -> Result<ValidState, EditError>,
+        edit: impl FnOnce(Editor<'_>) -> Result<ValidState, EditError>,
     ) -> Result<ValidState, Refused> {
         let seed = self.host.random()?;
         edit(Editor::new(&self.state, seed)).map_err(refused)

@@ -23,6 +23,7 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::{PermissionsExt, chown},
     path::Path,
+    sync::Arc,
 };
 
 /// Who may connect to a socket: its owner, and the group that may use the API.
@@ -40,7 +41,7 @@ struct Attached {
 }
 
 impl Core {
-    pub fn add_port(&mut self, switch: &Name, config: &PortConfig) -> Result<(), Refused> {
+    pub fn add_port(&mut self, switch: &Name, config: &Arc<PortConfig>) -> Result<(), Refused> {
         let mtu = self.mtu(switch, config)?;
         self.check_macs(switch, config)?;
         self.check_reservations(switch)?;
@@ -76,7 +77,7 @@ impl Core {
         Some(gone)
     }
 
-    pub fn change_port(&mut self, switch: &Name, config: &PortConfig) -> Result<(), Refused> {
+    pub fn change_port(&mut self, switch: &Name, config: &Arc<PortConfig>) -> Result<(), Refused> {
         let mtu = self.mtu(switch, config)?;
         self.check_macs(switch, config)?;
         self.check_reservations(switch)?;
@@ -116,7 +117,7 @@ impl Core {
     }
 
     /// Opens a port again as it was, since it cannot be opened as it should be.
-    fn change_back(&mut self, switch: &Name, former: (PortConfig, Option<MacAddr>, u32)) {
+    fn change_back(&mut self, switch: &Name, former: (Arc<PortConfig>, Option<MacAddr>, u32)) {
         let name = former.0.name.clone();
         if let Ok(port) = self.port(switch, &name) {
             port.configure(former.0);
@@ -359,7 +360,7 @@ impl Core {
     /// The MTU of a port: its own, else the uplink's, and never above that.
     fn mtu(&mut self, switch: &Name, config: &PortConfig) -> Result<u32, Refused> {
         let nic = self.state.switch(switch.as_str()).and_then(|s| s.uplink()).cloned();
-        let uplink = self.live(switch)?.uplink_mtu();
+        let uplink = if nic.is_some() { self.live(switch)?.uplink_mtu() } else { None };
         match (config.mtu, uplink, nic) {
             (Some(mtu), Some(limit), Some(nic)) if mtu > limit => {
                 Err(refused(Refusal::MtuAboveNic { nic, mtu, limit }))
@@ -406,7 +407,7 @@ fn vnic(ifname: &IfName, config: &PortConfig, mac: Option<MacAddr>, mtu: u32) ->
 }
 
 /// A change of what cannot be changed while a port is open.
-fn is_opened_anew((config, mac, mtu): &(PortConfig, Option<MacAddr>, u32), port: &LivePort) -> bool {
+fn is_opened_anew((config, mac, mtu): &(Arc<PortConfig>, Option<MacAddr>, u32), port: &LivePort) -> bool {
     let queues = config.queues() != port.config.queues();
     match &port.config.attach {
         Attachment::Host(_) | Attachment::Netns { .. } => queues || (*mac, *mtu) != (port.mac, port.mtu),

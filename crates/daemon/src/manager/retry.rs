@@ -78,7 +78,7 @@ impl Core {
     }
 }
 
-const fn disturbs(port: &LivePort) -> bool {
+fn disturbs(port: &LivePort) -> bool {
     matches!(port.config.attach, Attachment::Uplink(_) | Attachment::Netdev(_))
 }
 

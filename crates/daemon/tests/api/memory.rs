@@ -11,7 +11,7 @@ use model::{
     FlushMacs, MacEntry, MacKind, NewSwitch, Plan, PortConfig, PortState, PortStatus, SwitchConfig,
     SwitchCounters, SwitchStatus, WorkerStatus, policy::multicast::MulticastStatus,
 };
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast;
 
 /// Where a request waits until it is released.
@@ -150,7 +150,7 @@ impl Backend for Memory {
         }
         let ports = new.uplinks.iter().map(|nic| {
             let name = nic.as_str().parse().unwrap();
-            PortConfig::new(name, Attachment::Uplink(nic.clone()))
+            PortConfig::new(name, Attachment::Uplink(nic.clone())).into()
         });
         let switch = SwitchConfig { ports: ports.collect(), ..SwitchConfig::new(new.name, new.kind) };
         self.edit(|state| {
@@ -199,7 +199,7 @@ impl Backend for Memory {
     fn add_port(&self, switch: &str, port: PortConfig) -> Result<PortStatus, Refused> {
         let name = port.name.clone();
         self.edit(|state| {
-            find(state, switch)?.ports.push(port);
+            find(state, switch)?.ports.push(port.into());
             Ok(())
         })?;
         self.port(switch, name.as_str())
@@ -209,6 +209,7 @@ impl Backend for Memory {
         self.edit(|state| {
             let found = find(state, switch)?.ports.iter_mut().find(|p| p.name.as_str() == port);
             let found = found.ok_or_else(|| not_found(port))?;
+            let found = Arc::make_mut(found);
             found.guard = change.guard.unwrap_or(found.guard);
             Ok(())
         })?;
@@ -225,10 +226,11 @@ impl Backend for Memory {
 
     fn macs(&self, switch: &str) -> Result<Vec<MacEntry>, Refused> {
         let ports = self.config(switch)?.ports;
-        let entry = |p: PortConfig| {
-            p.mac.map(|mac| MacEntry { mac, vlan: Some(0), port: p.name, kind: MacKind::Pinned, age_s: 0 })
+        let entry = |p: &Arc<PortConfig>| {
+            let (port, kind) = (p.name.clone(), MacKind::Pinned);
+            p.mac.map(|mac| MacEntry { mac, vlan: Some(0), port, kind, age_s: 0 })
         };
-        Ok(ports.into_iter().filter_map(entry).collect())
+        Ok(ports.iter().filter_map(entry).collect())
     }
 
     fn flush_macs(&self, switch: &str, which: FlushMacs) -> Result<u64, Refused> {

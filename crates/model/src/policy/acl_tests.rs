@@ -16,7 +16,7 @@ fn validated(attach: Attachment, acl: AclConfig) -> Result<(), Invalid> {
     let port = PortConfig { acl, ..PortConfig::new(name.clone(), attach) };
     let kind =
         if matches!(port.attach, Attachment::Uplink(_)) { SwitchKind::External } else { SwitchKind::Private };
-    let switch = SwitchConfig { ports: vec![port], ..SwitchConfig::new(name, kind) };
+    let switch = SwitchConfig { ports: vec![port.into()], ..SwitchConfig::new(name, kind) };
     DesiredState { switches: vec![switch], ..DesiredState::default() }.validate().map(drop)
 }
 

@@ -148,7 +148,7 @@ mod tests {
 
     fn refusal(ports: &[PortConfig]) -> Option<GuardError> {
         let switch = SwitchConfig::new(name("lan"), crate::SwitchKind::Private);
-        let switch = SwitchConfig { ports: ports.to_vec(), ..switch };
+        let switch = SwitchConfig { ports: ports.iter().cloned().map(Into::into).collect(), ..switch };
         switch.ports.iter().find_map(|port| check(&switch, port).err())
     }
 

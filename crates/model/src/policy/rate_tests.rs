@@ -1,6 +1,6 @@
 use super::*;
 use crate::{DesiredState, IfName};
-use alloc::{string::ToString, vec, vec::Vec};
+use alloc::{string::ToString, sync::Arc, vec, vec::Vec};
 
 fn vm(name: &str, rate: RateConfig) -> PortConfig {
     let attach = Attachment::Tap(name.parse::<IfName>().unwrap());
@@ -9,8 +9,8 @@ fn vm(name: &str, rate: RateConfig) -> PortConfig {
 
 fn lan(kind: SwitchKind, bandwidth: BandwidthConfig, vms: Vec<PortConfig>) -> DesiredState {
     let uplink = PortConfig::new("eth0".parse().unwrap(), Attachment::Uplink("eth0".parse().unwrap()));
-    let mut ports = if kind == SwitchKind::External { vec![uplink] } else { vec![] };
-    ports.extend(vms);
+    let uplink = (kind == SwitchKind::External).then_some(uplink);
+    let ports = uplink.into_iter().chain(vms).map(Into::into).collect();
     let switch = SwitchConfig { bandwidth, ports, ..SwitchConfig::new("lan".parse().unwrap(), kind) };
     DesiredState { switches: vec![switch], ..DesiredState::default() }
 }
@@ -82,8 +82,9 @@ fn a_burst_without_a_maximum_is_refused() {
 #[test]
 fn an_uplink_has_no_limits() {
     let mut state = lan(SwitchKind::External, BandwidthConfig::default(), vec![]);
-    state.switches[0].ports[0].guard = false;
-    state.switches[0].ports[0].rate.storm_limit = Some(1);
+    let uplink = Arc::make_mut(&mut state.switches[0].ports[0]);
+    uplink.guard = false;
+    uplink.rate.storm_limit = Some(1);
     let refused = state.validate().unwrap_err().to_string();
     assert!(refused.contains("'eth0' is an uplink and has no bandwidth or storm limit"), "{refused}");
 }

@@ -29,5 +29,5 @@ fn check_port(switch: &SwitchConfig, port: &PortConfig) -> Result<(), Invalid> {
 }
 
 fn find<'a>(switch: &'a SwitchConfig, name: &Name) -> Option<&'a PortConfig> {
-    switch.ports.iter().find(|port| &port.name == name)
+    switch.ports.iter().find(|port| &port.name == name).map(AsRef::as_ref)
 }
