@@ -10,6 +10,8 @@ use std::{fs::File, io::Read};
 pub struct Host {
     netlink: Netlink,
     boot_id: String,
+    /// Opened once: looking for its path takes longer than reading it.
+    random: File,
 }
 
 /// Why the host cannot be worked with.
@@ -37,9 +39,10 @@ impl Host {
     /// # Errors
     /// [`HostError`].
     pub fn open() -> Result<Self, HostError> {
-        let boot_id =
-            std::fs::read_to_string(BOOT_ID).map_err(|source| HostError::File { path: BOOT_ID, source })?;
-        Ok(Self { netlink: Netlink::open()?, boot_id: boot_id.trim().to_owned() })
+        let unreadable = |path| move |source| HostError::File { path, source };
+        let boot_id = std::fs::read_to_string(BOOT_ID).map_err(unreadable(BOOT_ID))?;
+        let random = File::open(RANDOM).map_err(unreadable(RANDOM))?;
+        Ok(Self { netlink: Netlink::open()?, boot_id: boot_id.trim().to_owned(), random })
     }
 
     /// Which run of the kernel this is.
@@ -80,7 +83,7 @@ impl Host {
     /// The kernel has none.
     pub fn random(&self) -> Result<u64, HostError> {
         let mut bytes = [0; 8];
-        let read = File::open(RANDOM).and_then(|mut file| file.read_exact(&mut bytes));
+        let read = (&self.random).read_exact(&mut bytes);
         read.map_err(|source| HostError::File { path: RANDOM, source })?;
         Ok(u64::from_ne_bytes(bytes))
     }

@@ -144,20 +144,27 @@ impl Core {
     }
 
     /// Runs the steps from what was reached to what was asked for. Policies go to the data path last, those of all ports of a
-    /// switch at once: no frame is judged by half of what was asked for.
+    /// switch at once: no frame is judged by half of what was asked for. That is logged when it is done, as the log may be where
+    /// writing to it waits for a disk.
     fn realize(&mut self) -> Result<(), Refused> {
         let mut unpublished = Vec::new();
         for step in reconcile(&self.reached, self.state.desired()) {
-            tracing::info!(%step, "step");
+            let waits = matches!(step, Step::Change(Change::ChangePort { .. }));
+            if !waits {
+                tracing::info!(%step, "step");
+            }
             self.run(&step)?;
             step.apply(&mut self.reached);
-            match step {
-                Step::Change(Change::ChangePort { .. }) => unpublished.push(step),
-                _ => self.tell(&step),
+            match waits {
+                true => unpublished.push(step),
+                false => self.tell(&step),
             }
         }
         std::mem::take(&mut self.unpublished).iter().for_each(|switch| self.publish(switch));
-        unpublished.iter().for_each(|step| self.tell(step));
+        for step in &unpublished {
+            tracing::info!(%step, "step");
+            self.tell(step);
+        }
         self.reached = self.state.desired().clone();
         Ok(())
     }
