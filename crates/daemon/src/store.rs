@@ -221,8 +221,9 @@ impl Kind {
 /// Has `written` be what is written of those ports.
 fn form(written: &mut BTreeMap<Name, Written>, ports: &[Arc<PortConfig>]) -> Result<(), toml::ser::Error> {
     for port in ports {
-        match written.get(&port.name) {
-            Some(former) if former.port == *port => {}
+        match written.get_mut(&port.name) {
+            // The same pointer is compared faster next time.
+            Some(former) if former.port == *port => former.port = Arc::clone(port),
             _ => {
                 let now = Written { port: Arc::clone(port), text: port_text(port)? };
                 written.insert(port.name.clone(), now);

@@ -127,6 +127,18 @@ fn ports_come_change_and_go() {
 }
 
 #[test]
+fn a_change_of_one_port_copies_no_other() {
+    let tap = |port: &str| PortConfig::new(name(port), Attachment::Tap(name(port)));
+    let add = |state: ValidState, port| Editor::new(&state, 1).add_port("lan", tap(port)).unwrap();
+    let state = ["a", "b", "c"].into_iter().fold(made(SwitchKind::Private, &[]), add);
+    let open = ChangePort { guard: Some(false), ..Default::default() };
+    let next = Editor::new(&state, 1).change_port("lan", "b", open).unwrap();
+    let pairs = state.switch("lan").unwrap().ports.iter().zip(&next.switch("lan").unwrap().ports);
+    let shared: Vec<_> = pairs.map(|(former, now)| Arc::ptr_eq(former, now)).collect();
+    assert_eq!(shared, [true, false, true]);
+}
+
+#[test]
 fn of_what_a_switch_does_with_multicast_only_what_is_named_changes() {
     let lan = made(SwitchKind::Internal, &[]);
     let multicast =
