@@ -63,7 +63,8 @@ impl<'a> Lists<'a> {
                 return frames.for_each(|(frame, asked)| note(frame, acl.judge(AclWay::In, asked.header)));
             };
             for (frame, leaving) in frames {
-                state.ask(AclWay::In, &mut asked, frame, leaving);
+                let has_room = state.ask(AclWay::In, &mut asked, frame, leaving);
+                debug_assert!(has_room, "a batch has no more");
             }
             known += state.judge_known(AclWay::In, &mut asked, switch.moment(now), &mut note);
         }

@@ -135,7 +135,7 @@ impl Switch {
         now: Millis,
         out: &mut Verdicts,
     ) -> Option<u32> {
-        let (now, frames) = (now.max(self.table.now()), frames.into_iter());
+        let (now, frames) = (self.moment(now), frames.into_iter());
         let memory = ReadOnly { table: &self.table, events: &self.events, now };
         let decided = decide(&self.snapshot, ingress, memory, frames.clone(), out)?;
         if let Some(multicast) = &self.multicast {
@@ -158,8 +158,7 @@ impl Switch {
         let memory = Explaining { table, state: state.unwrap_or_default(), steps: &mut steps, held: None };
         decide(&self.snapshot, ingress, memory, [frame].into_iter(), &mut out);
         if let Some(multicast) = &self.multicast {
-            let (snapshot, knowledge, now) =
-                (&self.snapshot, Knowledge::Asked(multicast), now.max(self.table.now()));
+            let (snapshot, knowledge, now) = (&self.snapshot, Knowledge::Asked(multicast), self.moment(now));
             Snooping { ingress, snapshot, knowledge, now }
                 .narrow([frame].into_iter(), &mut out, |step| steps.push(step));
         }

@@ -44,6 +44,13 @@ impl Switch {
         Self { fetch, ..self }
     }
 
+    /// The moment at which what comes at `now` is judged: the clock does not go backwards.
+    #[inline]
+    #[must_use]
+    pub fn moment(&self, now: Millis) -> Millis {
+        now.max(self.table.now())
+    }
+
     /// Takes a new snapshot. Pinned and static entries follow it; what was learned on ports that are gone or guarded now
     /// is forgotten, and so are a port's oldest entries above a limit that was lowered, and all of a port whose VLANs changed.
     pub fn install(&mut self, snapshot: Arc<Snapshot>, now: Millis) {
@@ -103,7 +110,7 @@ impl Switch {
     /// What is known of multicast groups, where the switch snoops.
     #[must_use]
     pub fn multicast(&self, now: Millis) -> Option<MulticastReport> {
-        Some(self.multicast.as_ref()?.report(now.max(self.table.now())))
+        Some(self.multicast.as_ref()?.report(self.moment(now)))
     }
 
     /// Changes the size or the ageing time of the MAC table. What does not fit goes, the oldest of the port that holds most

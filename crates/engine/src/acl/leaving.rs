@@ -15,7 +15,7 @@ impl Snapshot {
 }
 
 impl Switch {
-    /// What the access lists of `port` remember, where they do. Those by which a frame was judged so far decide alone where they no longer do.
+    /// What the access lists of `port` remember; `None` where they remember nothing, and [`Acl::judge`] is enough.
     #[inline]
     #[must_use]
     pub fn acl_state(&self, port: PortIndex) -> Option<&AclState> {
@@ -27,20 +27,13 @@ impl Switch {
         self.states.get_mut(usize::from(port.0)).and_then(|state| state.acl.get_mut())
     }
 
-    /// The moment at which frames are judged that leave at `now`: the clock does not go backwards.
-    #[inline]
-    #[must_use]
-    pub fn moment(&self, now: Millis) -> Millis {
-        now.max(self.table.now())
-    }
-
     /// What the access lists of `port` would find about a frame that is to leave on it; `None` where they do not look.
     #[must_use]
     pub fn explain_leaving(&self, port: PortIndex, frame: &AclFrame<'_>, now: Millis) -> Option<AclFinding> {
         let acl = self.snapshot.leaving_acl(port)?;
         let state = self.acl_state(port).filter(|_| acl.keeps_state());
         Some(match state {
-            Some(state) => state.clone().judge(AclWay::In, frame, now.max(self.table.now())),
+            Some(state) => state.clone().judge(AclWay::In, frame, self.moment(now)),
             None => acl.judge(AclWay::In, frame.header),
         })
     }

@@ -128,8 +128,9 @@ impl AclState {
         self.read_and_remember(way, frame, now)
     }
 
-    /// Puts a frame to those that are judged next, under a number of the caller's, and begins to look up its flow; false where there is no
-    /// room for it.
+    /// Puts a frame to those that are judged next, under a number of the caller's, and hashes its flow's key; false where there is no room
+    /// for it, and it is not judged.
+    #[must_use]
     #[inline(always)]
     pub fn ask<'f>(&self, way: AclWay, asked: &mut Asked<'f>, at: u16, frame: AclFrame<'f>) -> bool {
         let by_flows = self.acl.is_for_flows_alone(way);

@@ -35,7 +35,7 @@ impl Switch {
 
     /// The addresses that a vNIC leases at `now`, as far as the port's IP guard has learned them.
     pub fn leases(&self, port: PortIndex, now: Millis) -> impl Iterator<Item = Lease> + '_ {
-        let now = now.max(self.table.now());
+        let now = self.moment(now);
         let state = self.states.get(usize::from(port.0));
         state.into_iter().flat_map(move |state| state.leases.lasting(now))
     }

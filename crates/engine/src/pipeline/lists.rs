@@ -116,7 +116,8 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             if is_asked {
                 let at = (readings.len() - 1) as u16;
                 let frame = AclFrame { header: frame.header, len: frame.len, vlan: vlan.id() };
-                state.ask(AclWay::Out, &mut asked, at, frame);
+                let has_room = state.ask(AclWay::Out, &mut asked, at, frame);
+                debug_assert!(has_room, "no more are read ahead");
             }
         }
         let mut found = None;
