@@ -1,6 +1,6 @@
 //! Minimum bandwidth: who gets how much of an uplink that cannot carry all.
 
-use super::stage::near;
+use super::stage::{at_one_of_three_looks, near};
 use anyhow::{Context, Result, ensure};
 use lab::{Daemon, FAR_IPV4, FAR_MAC, NIC, Namespace, Process, SWITCH, Snapshot, World};
 use std::thread;
@@ -91,13 +91,8 @@ impl Site {
     }
 
     /// Each VM has so much of each hundred bits that pass.
-    fn expect_shares(&self, expected: &[f64]) -> Result<f64> {
-        let rates = self.rates()?;
-        let sum: f64 = rates.iter().sum();
-        for (number, (rate, part)) in rates.iter().zip(expected).enumerate() {
-            near(&format!("vm{}", number + 1), *rate, sum * part / 100.0, PER_CENT)?;
-        }
-        Ok(sum)
+    fn expect_shares(&self, expected: &[f64]) -> Result<()> {
+        at_one_of_three_looks(|| near_shares(&self.rates()?, expected))
     }
 
     /// Ends with all that was read delivered, and nothing dropped by the switch.
@@ -115,18 +110,33 @@ impl Site {
     }
 }
 
+fn near_shares(rates: &[f64], expected: &[f64]) -> Result<()> {
+    let sum: f64 = rates.iter().sum();
+    for (number, (rate, part)) in rates.iter().zip(expected).enumerate() {
+        near(&format!("vm{}", number + 1), *rate, sum * part / 100.0, PER_CENT)?;
+    }
+    Ok(())
+}
+
+/// What passes is as much as the uplink carries.
+fn near_all(rates: &[f64]) -> Result<()> {
+    near("all", rates.iter().sum(), CAPACITY * FRAME / ON_THE_CABLE, 2.0)
+}
+
 #[test]
 fn root_floods_share_an_uplink_by_weight_and_fill_it() -> Result<()> {
     let site = Site::new("weight", "50M", &["--min-bandwidth-weight 3", "--min-bandwidth-weight 1"])?;
     let one = site.flood(1, MORE)?;
     let two = site.flood(2, MORE)?;
-    let sum = site.expect_shares(&[75.0, 25.0])?;
-    near("all", sum, CAPACITY * FRAME / ON_THE_CABLE, 2.0)?;
+    at_one_of_three_looks(|| {
+        let rates = site.rates()?;
+        near_shares(&rates, &[75.0, 25.0])?;
+        near_all(&rates)
+    })?;
     // What one no longer uses is the other's.
     drop(one);
     thread::sleep(2 * SECOND);
-    let alone = site.rates()?[1];
-    near("vm2 alone", alone, CAPACITY * FRAME / ON_THE_CABLE, 2.0)?;
+    at_one_of_three_looks(|| near_all(&site.rates()?[1..]))?;
     drop(two);
     site.close()
 }
@@ -136,10 +146,12 @@ fn root_what_one_of_three_does_not_use_goes_to_the_others_by_weight() -> Result<
     let site = Site::new("weight", "50M", &["--min-bandwidth-weight 5", "--min-bandwidth-weight 2", ""])?;
     // About 5.5 Mbit/s: less than its part.
     let floods = [site.flood(1, "2000us")?, site.flood(2, MORE)?, site.flood(3, MORE)?];
-    let rates = site.rates()?;
-    ensure!(rates[0] < 10e6, "{rates:?}");
-    near("vm2 to vm3", rates[1], 2.0 * rates[2], 2.0 * PER_CENT)?;
-    near("all", rates.iter().sum(), CAPACITY * FRAME / ON_THE_CABLE, 2.0)?;
+    at_one_of_three_looks(|| {
+        let rates = site.rates()?;
+        ensure!(rates[0] < 10e6, "{rates:?}");
+        near("vm2 to vm3", rates[1], 2.0 * rates[2], 2.0 * PER_CENT)?;
+        near_all(&rates)
+    })?;
     drop(floods);
     site.close()
 }
