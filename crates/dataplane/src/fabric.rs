@@ -13,7 +13,7 @@ use crate::{
     tap::Tap,
     uplink::{SharedUplink, cable_bytes},
 };
-use engine::{EngineEvent, Findings, FrameIn, Millis, PortIndex, Snapshot, Verdict, Vlan};
+use engine::{EngineEvent, Findings, FrameIn, Millis, Passage, PortIndex, Snapshot, Verdict, Vlan};
 use io::{BATCH_FRAMES, Batch, HEAD_BYTES, Link, Port, PortError, Sent};
 use model::{DropReason, PortCounters, SwitchCounters};
 use std::{
@@ -335,7 +335,7 @@ impl Fabric {
         for (verdict, len) in desk.verdicts().by_run() {
             let frames = first..first + len as u16;
             first = frames.end;
-            let mut send = |to: PortIndex, vlan: Vlan| {
+            let mut send = |to: PortIndex, vlan: Vlan, passages: &[Passage]| {
                 let slot = &mut ports[usize::from(to.0)];
                 let before = slot.leaving.len();
                 let fits =
@@ -357,7 +357,7 @@ impl Fabric {
                         |frame: &u16| keeps || snapshot.retag(ingress, to, vlan, batch.head(*frame)).is_ok();
                     let mut refused = [None; BATCH_FRAMES];
                     let leaving = slot.leaving[before..].iter().copied().filter(leaves);
-                    lists.judge(batch, leaving, vlan, &mut refused);
+                    lists.judge(batch, (ingress, passages), leaving, vlan, &mut refused);
                     slot.retag(before, |frame| match refused[usize::from(frame)] {
                         None => Ok(frame),
                         Some(reason) => {
@@ -381,15 +381,15 @@ impl Fabric {
             };
             let count = u64::from(len);
             match verdict {
-                Verdict::Forward(to, vlan) => send(to, vlan),
+                Verdict::Forward(to, vlan) => send(to, vlan, desk.verdicts().passages()),
                 Verdict::Flood(which, vlan) => {
                     let destinations = snapshot.flood(ingress, which, vlan);
-                    let destinations = destinations.map(|to| send(to, vlan)).count() as u64;
+                    let destinations = destinations.map(|to| send(to, vlan, &[])).count() as u64;
                     *copies += count * (u64::max(destinations, 1) - 1);
                 }
                 Verdict::List(list, vlan) => {
                     let destinations = desk.listed(list);
-                    destinations.iter().for_each(|to| send(*to, vlan));
+                    destinations.iter().for_each(|to| send(*to, vlan, &[]));
                     *copies += count * (u64::max(destinations.len() as u64, 1) - 1);
                 }
                 Verdict::Drop(reason) => {

@@ -1,7 +1,9 @@
 //! The access lists of a port that frames leave on.
 
 use crate::tables::Tables;
-use engine::{Acl, AclFinding, AclFrame, AclWay, Asked, Findings, Millis, PortIndex, Snapshot, Vlan};
+use engine::{
+    Acl, AclFinding, AclFrame, AclWay, Asked, Findings, Millis, Passage, PortIndex, Snapshot, Vlan,
+};
 use io::{BATCH_FRAMES, Batch, HEAD_BYTES};
 use model::DropReason;
 use std::sync::Arc;
@@ -36,10 +38,12 @@ impl<'a> Lists<'a> {
     }
 
     /// Tells why they do not let frames leave, which the batch has in the form that they came in. Frames of flows that are there are
-    /// judged with other workers that do; nobody else decides while the others are.
+    /// judged with other workers that do; nobody else decides while the others are. `from` is where they came in, and by which flows
+    /// each frame of the batch passed there, where that says anything.
     pub fn judge(
         &mut self,
         batch: &Batch,
+        (ingress, passages): (PortIndex, &[Passage]),
         frames: impl Iterator<Item = u16> + Clone,
         vlan: Vlan,
         refused: &mut Refused,
@@ -52,6 +56,7 @@ impl<'a> Lists<'a> {
             });
         }
         let mut note = |frame: u16, finding: AclFinding| refused[usize::from(frame)] = finding.refused;
+        let passage = |frame: u16| passages.get(usize::from(frame)).unwrap_or(&Passage::NONE);
         let frames = frames.map(|frame| {
             let (header, len) = (header(frame), batch.frame_len(frame) as u32);
             (frame, AclFrame { header, len, vlan: vlan.id() })
@@ -63,10 +68,19 @@ impl<'a> Lists<'a> {
                 return frames.for_each(|(frame, asked)| note(frame, acl.judge(AclWay::In, asked.header)));
             };
             for (frame, leaving) in frames {
-                let has_room = state.ask(AclWay::In, &mut asked, frame, leaving);
+                let has_room = state.ask_behind(passage(frame), &mut asked, frame, leaving);
                 debug_assert!(has_room, "a batch has no more");
             }
-            known += state.judge_known(AclWay::In, &mut asked, switch.moment(now), &mut note);
+            let entered = switch.acl_state(ingress);
+            known +=
+                state.judge_known(AclWay::In, &mut asked, switch.moment(now), |frame, finding, left_by| {
+                    note(frame, finding);
+                    if let (Some(entered), Some(left_by)) = (entered, left_by)
+                        && passage(frame).misses(&left_by)
+                    {
+                        entered.note_peer(passage(frame), &left_by);
+                    }
+                });
         }
         if known < asked.len() {
             judge_and_write(tables, port, acl, (&mut asked, known), now, note);
@@ -87,7 +101,7 @@ fn judge_and_write(
     let mut switch = tables.write();
     let now = switch.moment(now);
     match switch.acl_state_mut(port) {
-        Some(state) => state.judge_all(AclWay::In, asked, but, now, note),
+        Some(state) => state.judge_all(AclWay::In, asked, but, now, |at, finding, _| note(at, finding)),
         None => asked.skip(but).for_each(|(at, frame)| note(at, acl.judge(AclWay::In, frame.header))),
     }
 }

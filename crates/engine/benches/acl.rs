@@ -264,7 +264,7 @@ fn flows() {
             for batch in frames.chunks(BATCH) {
                 let mut asked = ask(&state, AclWay::In, batch);
                 let known =
-                    state.judge_known(AclWay::In, &mut asked, Millis(1), |_, found| _ = black_box(found));
+                    state.judge_known(AclWay::In, &mut asked, Millis(1), |_, found, _| _ = black_box(found));
                 assert_eq!(known, batch.len());
             }
         };
@@ -296,7 +296,7 @@ fn begin(state: &mut AclState, frames: &[AclFrame<'_>]) -> Vec<Duration> {
     let took = |batch: &[AclFrame<'_>]| {
         let begun = Instant::now();
         let mut asked = ask(state, AclWay::Out, batch);
-        state.judge_all(AclWay::Out, &mut asked, 0, Millis(1), |_, found| {
+        state.judge_all(AclWay::Out, &mut asked, 0, Millis(1), |_, found, _| {
             assert!(black_box(found).refused.is_none());
         });
         begun.elapsed()

@@ -323,11 +323,12 @@ fn deliver(
         let (mut asked, mut found, now) = (Asked::default(), None, switch.moment(now));
         let state = switch.acl_state(to).unwrap();
         assert!(state.ask(AclWay::In, &mut asked, 7, frame));
-        let known = state.judge_known(AclWay::In, &mut asked, now, |at, finding| found = Some((at, finding)));
+        let known =
+            state.judge_known(AclWay::In, &mut asked, now, |at, finding, _| found = Some((at, finding)));
         assert_eq!(known == 1, found.is_some());
         if known == 0 {
             let state = switch.acl_state_mut(to).unwrap();
-            state.judge_all(AclWay::In, &mut asked, 0, now, |at, finding| found = Some((at, finding)));
+            state.judge_all(AclWay::In, &mut asked, 0, now, |at, finding, _| found = Some((at, finding)));
         }
         let (at, finding) = found.unwrap();
         assert_eq!(at, 7);

@@ -23,6 +23,7 @@ mod macs;
 mod rules;
 mod state;
 
+pub use flows::Passage;
 pub use lately::Findings;
 pub(crate) use state::PortAcl;
 pub use state::{AclState, Asked, Meter};

@@ -2,7 +2,7 @@
 
 use super::{
     Acl, AclFinding, AclFrame, AclWay, Looked,
-    flows::{Flows, Own, Sought},
+    flows::{Flows, Own, Passage, Sought},
     rules::Section,
 };
 use crate::{Fetch, Millis};
@@ -121,7 +121,7 @@ impl AclState {
         if self.acl.is_for_flows_alone(way) {
             let mut sought = self.flows.seek(frame, way);
             self.flows.approach(&mut sought);
-            if self.flows.let_pass(&sought, frame, way, now) {
+            if self.flows.let_pass(&sought, frame, way, now).is_some() {
                 return AclFinding::OF_FLOW;
             }
         }
@@ -138,6 +138,29 @@ impl AclState {
         asked.0.try_push((at, frame, sought)).is_ok()
     }
 
+    /// The same of a frame that leaves, and passed the lists of the port it came in on by such a flow.
+    #[must_use]
+    #[inline(always)]
+    pub fn ask_behind<'f>(
+        &self,
+        passage: &Passage,
+        asked: &mut Asked<'f>,
+        at: u16,
+        frame: AclFrame<'f>,
+    ) -> bool {
+        let by_flows = self.acl.is_for_flows_alone(AclWay::In);
+        let sought = if by_flows { self.flows.seek_behind(passage, frame.vlan) } else { None };
+        match sought {
+            Some(sought) => asked.0.try_push((at, frame, sought)).is_ok(),
+            None => self.ask(AclWay::In, asked, at, frame),
+        }
+    }
+
+    /// Has the flow of a passage remember by which flow the frame left.
+    pub fn note_peer(&self, passage: &Passage, left_by: &Passage) {
+        self.flows.note_peer(passage, left_by);
+    }
+
     /// What becomes of frames, one after the other, as long as who only reads may do what is to be remembered of them: says how many it
     /// were. Of the one behind these nothing is done.
     #[inline]
@@ -146,15 +169,17 @@ impl AclState {
         way: AclWay,
         asked: &mut Asked<'_>,
         now: Millis,
-        mut found: impl FnMut(u16, AclFinding),
+        mut found: impl FnMut(u16, AclFinding, Option<Passage>),
     ) -> usize {
         asked.approach(&self.flows);
         for (known, (at, frame, sought)) in asked.0.iter().enumerate() {
-            let passes = self.flows.let_pass(sought, frame, way, now);
-            let judged =
-                if passes { Some(AclFinding::OF_FLOW) } else { self.read_and_judge(way, frame, now) };
+            let passage = self.flows.let_pass(sought, frame, way, now);
+            let judged = match passage {
+                Some(_) => Some(AclFinding::OF_FLOW),
+                None => self.read_and_judge(way, frame, now),
+            };
             let Some(finding) = judged else { return known };
-            found(*at, finding);
+            found(*at, finding, passage);
         }
         asked.len()
     }
@@ -167,13 +192,16 @@ impl AclState {
         asked: &mut Asked<'_>,
         but: usize,
         now: Millis,
-        mut found: impl FnMut(u16, AclFinding),
+        mut found: impl FnMut(u16, AclFinding, Option<Passage>),
     ) {
         asked.approach(&self.flows);
         for (at, frame, sought) in asked.0.iter().skip(but) {
-            let passes = self.flows.let_pass(sought, frame, way, now);
-            let finding = if passes { AclFinding::OF_FLOW } else { self.read_and_remember(way, frame, now) };
-            found(*at, finding);
+            let passage = self.flows.let_pass(sought, frame, way, now);
+            let finding = match passage {
+                Some(_) => AclFinding::OF_FLOW,
+                None => self.read_and_remember(way, frame, now),
+            };
+            found(*at, finding, passage);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::{Addressed, FrameIn, Memory, READ_AHEAD, Reading, Run, Way};
 use crate::{
-    Acl, AclFinding, AclFrame, AclWay, Asked, Findings, Step, Vlan, guard::Admission, key::Key,
+    Acl, AclFinding, AclFrame, AclWay, Asked, Findings, Passage, Step, Vlan, guard::Admission, key::Key,
     snapshot::Port,
 };
 use alloc::vec::Vec;
@@ -17,6 +17,8 @@ pub(super) struct Together {
     taken: usize,
     /// What the lists do not let pass.
     refused: Vec<(u16, DropReason)>,
+    /// By which flows the frames of the batch passed, as far as they were read.
+    pub(super) passages: Vec<Passage>,
 }
 
 impl Together {
@@ -97,7 +99,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     pub(super) fn read_together<'f>(&mut self, frames: impl Iterator<Item: Borrow<FrameIn<'f>>>) {
         let Self { ingress, port, snapshot, untagged, memory, together, .. } = self;
         let (port, snapshot, untagged, now) = (*port, *snapshot, *untagged, memory.table().now());
-        let Together { readings, taken, refused } = together;
+        let Together { readings, taken, refused, passages } = together;
         readings.clear();
         refused.clear();
         *taken = 0;
@@ -120,9 +122,13 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
                 debug_assert!(has_room, "no more are read ahead");
             }
         }
-        let mut found = None;
-        state.judge_all(AclWay::Out, &mut asked, 0, now, |at, finding| {
+        let (mut found, first) = (None, passages.len());
+        passages.resize(first + readings.len(), Passage::NONE);
+        state.judge_all(AclWay::Out, &mut asked, 0, now, |at, finding, passage| {
             found = Some(finding);
+            if let Some(passage) = passage {
+                passages[first + usize::from(at)] = passage;
+            }
             refused.extend(finding.refused.map(|reason| (at, reason)));
         });
         // Who wants to know has one frame.

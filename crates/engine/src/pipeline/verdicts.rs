@@ -1,7 +1,7 @@
 //! The verdicts on a batch, by frame and by run.
 
 use super::{Lately, READ_AHEAD, Run, RunBuffer, Unheard, Verdict, lists::Together};
-use crate::PortIndex;
+use crate::{Passage, PortIndex};
 use alloc::vec::Vec;
 use core::{iter, ops::Deref};
 
@@ -44,7 +44,14 @@ impl Verdicts {
         })
     }
 
+    /// By which flow each frame passed the lists of the port it came in on; fewer, or none, where no flows were asked.
+    #[must_use]
+    pub fn passages(&self) -> &[Passage] {
+        &self.together.passages
+    }
+
     pub(super) fn clear(&mut self) {
+        self.together.passages.clear();
         self.verdicts.clear();
         self.lens.clear();
         self.unheard.clear();

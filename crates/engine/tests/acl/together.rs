@@ -7,7 +7,7 @@ use crate::{
 use engine::{
     AclFinding, AclFrame, AclState,
     AclWay::{self, In, Out},
-    Asked, Millis,
+    Asked, Millis, Passage,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -83,14 +83,75 @@ fn together(
 ) -> Vec<(u16, AclFinding)> {
     let (mut asked, mut found) = (Asked::default(), Vec::new());
     (0..).zip(frames).for_each(|(at, frame)| assert!(state.ask(way, &mut asked, at, *frame)));
-    let known = state.judge_known(way, &mut asked, now, |at, finding| found.push((at, finding)));
+    let known = state.judge_known(way, &mut asked, now, |at, finding, _| found.push((at, finding)));
     assert_eq!(known, found.len());
-    state.judge_all(way, &mut asked, known, now, |at, finding| found.push((at, finding)));
+    state.judge_all(way, &mut asked, known, now, |at, finding, _| found.push((at, finding)));
+    found
+}
+
+/// Where frames come in, and where they leave.
+fn ends([one, other]: &mut [AclState; 2], forth: bool) -> [&mut AclState; 2] {
+    if forth { [one, other] } else { [other, one] }
+}
+
+/// What both ports find of frames that go from one to the other, which looks for their flows where those of the first one say.
+fn across(
+    [from, to]: [&mut AclState; 2],
+    [frames, leaving]: [&[AclFrame<'_>]; 2],
+    now: Millis,
+) -> Vec<(AclFinding, Option<AclFinding>)> {
+    let (mut asked, mut found) = (Asked::default(), vec![]);
+    let mut passages = vec![Passage::NONE; frames.len()];
+    (0..).zip(frames).for_each(|(at, frame)| assert!(from.ask(Out, &mut asked, at, *frame)));
+    from.judge_all(Out, &mut asked, 0, now, |at, finding, passage| {
+        found.push((finding, None));
+        passages[usize::from(at)] = passage.unwrap_or(Passage::NONE);
+    });
+    let mut asked = Asked::default();
+    for (at, (finding, _)) in found.iter().enumerate().filter(|(_, (finding, _))| finding.refused.is_none()) {
+        assert!(to.ask_behind(&passages[at], &mut asked, at as u16, leaving[at]), "{finding:?}");
+    }
+    let known = to.judge_known(In, &mut asked, now, |at, finding, left_by| {
+        let at = usize::from(at);
+        found[at].1 = Some(finding);
+        if let Some(left_by) = left_by.filter(|left_by| passages[at].misses(left_by)) {
+            from.note_peer(&passages[at], &left_by);
+        }
+    });
+    to.judge_all(In, &mut asked, known, now, |at, finding, _| found[usize::from(at)].1 = Some(finding));
     found
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Both have flows that come and go, so that what one remembers of the other's places is true, or not any more.
+    #[test]
+    fn frames_that_leave_get_what_they_get_without_a_hint_of_where_they_came_in(
+        batches in batches(),
+        quotas in select(vec![[40, 100_000], [100_000, 40], [40, 30], [100_000, 100_000]]),
+        vlan in select(vec![7, 9]),
+    ) {
+        let rules = ["both allow ip weight 9 stateful idle 20", "both deny ip weight 1"];
+        let new = || quotas.map(|quota| AclState::new(lists(&rules, quota), [quota.into(), 2]));
+        let (mut ones, mut alls, mut now) = (new(), new(), Millis(1));
+        for (forth, wait, batch) in &batches {
+            now.0 += wait;
+            let headers: Vec<_> =
+                batch.iter().map(|sent| header(if *forth { Out } else { In }, sent)).collect();
+            let on = |vlan| headers.iter().map(|header| AclFrame { header, len: 60, vlan }).collect::<Vec<_>>();
+            let (frames, leaving) = (on(7), on(vlan));
+            let [from, to] = ends(&mut ones, *forth);
+            let entered: Vec<_> = frames.iter().map(|frame| from.judge(Out, frame, now)).collect();
+            let expected: Vec<_> = entered
+                .iter()
+                .zip(&leaving)
+                .map(|(finding, frame)| (*finding, finding.refused.is_none().then(|| to.judge(In, frame, now))))
+                .collect();
+            prop_assert_eq!(across(ends(&mut alls, *forth), [&frames, &leaving], now), expected);
+        }
+        prop_assert_eq!(alls.each_ref().map(AclState::flows), ones.each_ref().map(AclState::flows));
+    }
 
     #[test]
     fn frames_judged_together_get_what_they_get_one_by_one(

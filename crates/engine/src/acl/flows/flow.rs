@@ -3,7 +3,10 @@
 //! 48 bytes, so that with the key of IPv4 it fills one cache line. What frames change all the time (its time, and the bounds of a
 //! connection) is atomic: so who only reads may do it, with others that do.
 
-use super::tcp::{Connection, Phase};
+use super::{
+    places::{NIL, SLOT_BITS, Slot},
+    tcp::{Connection, Phase},
+};
 use crate::{Millis, acl::AclWay};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -13,8 +16,8 @@ const SHORT: Millis = Millis(60_000);
 /// What is remembered of a flow.
 #[derive(Debug)]
 pub(super) struct Flow {
-    /// When it is forgotten unless another frame comes.
-    expires: AtomicU64,
+    /// When it is forgotten unless another frame comes, in milliseconds; and in the lowest bits its peer.
+    until: AtomicU64,
     /// What both ends of a connection have said.
     said: [Said; 2],
     /// By which state of the rules it is there.
@@ -27,6 +30,10 @@ pub(super) struct Flow {
 }
 
 const _: () = assert!(size_of::<Flow>() == 48);
+
+/// The bits of a flow's peer: the place of the flow that the port has of the same packets which they leave on, or come in on. What is above
+/// them is enough for 278 years.
+const PEER: u64 = NIL as u64;
 
 /// What one end of a connection has said: two halves of a word each. Where two workers have segments of one end at a time, one's may go
 /// under: the bounds are then as if it had not been seen, which is never wider.
@@ -64,8 +71,8 @@ const PHASES: u8 = 4;
 impl Flow {
     pub(super) fn new(kind: Kind, opened: AclWay, idle: u16, generation: u32, now: Millis) -> Self {
         let marks = u8::from(opened == AclWay::Out);
-        let (expires, said) = (AtomicU64::new(0), Default::default());
-        let mut flow = Self { expires, said, generation, idle, scales: 0, marks };
+        let (until, said) = (AtomicU64::new(PEER), Default::default());
+        let mut flow = Self { until, said, generation, idle, scales: 0, marks };
         flow.set_kind(&kind);
         flow.refresh(now);
         flow
@@ -123,13 +130,30 @@ impl Flow {
         let idle = u64::from(self.idle) * 1000;
         let is_short = self.stage() >= FRAGMENTS && self.stage() != PHASES + Phase::Open as u8;
         let idle = if is_short { idle.min(SHORT.0) } else { idle };
-        store(&self.expires, now.0.saturating_add(idle));
+        self.keep_until(now.0.saturating_add(idle));
     }
 
     /// The same for one that is neither new nor at its end, nor of fragments.
     #[inline]
     pub(super) fn prolong(&self, now: Millis) {
-        store(&self.expires, now.0.saturating_add(u64::from(self.idle) * 1000));
+        self.keep_until(now.0.saturating_add(u64::from(self.idle) * 1000));
+    }
+
+    #[inline]
+    fn keep_until(&self, moment: u64) {
+        store(&self.until, moment << SLOT_BITS | self.until.load(Relaxed) & PEER);
+    }
+
+    /// Where its peer was last, or [`NIL`]. A guess: that flow can be gone.
+    #[inline]
+    pub(super) fn peer(&self) -> Slot {
+        (self.until.load(Relaxed) & PEER) as Slot
+    }
+
+    /// Notes where that is. Another worker may prolong the flow at the same time, and one of both goes under: a guess is lost, or a few
+    /// milliseconds of its time.
+    pub(super) fn note_peer(&self, peer: Slot) {
+        store(&self.until, self.until.load(Relaxed) & !PEER | u64::from(peer) & PEER);
     }
 
     /// True where any packet that goes this way belongs to it and changes nothing.
@@ -140,7 +164,7 @@ impl Flow {
 
     #[inline]
     pub(super) fn has_expired(&self, now: Millis) -> bool {
-        self.expires.load(Relaxed) <= now.0
+        self.until.load(Relaxed) >> SLOT_BITS <= now.0
     }
 
     /// True while a new flow may take its place.
@@ -159,9 +183,9 @@ impl Flow {
 
 impl Clone for Flow {
     fn clone(&self) -> Self {
-        let expires = AtomicU64::new(self.expires.load(Relaxed));
+        let until = AtomicU64::new(self.until.load(Relaxed));
         let said = self.said.each_ref().map(|said| Said(said.load().map(AtomicU64::new)));
-        Self { expires, said, ..*self }
+        Self { until, said, ..*self }
     }
 }
 

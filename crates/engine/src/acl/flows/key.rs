@@ -209,6 +209,19 @@ impl Key {
     }
 }
 
+/// The first words of a key of IPv4 as the port at the other side has it: both ends change places, and the VLAN can be another one.
+#[inline(always)]
+pub(super) const fn turned([addresses, rest]: [u64; 2], vlan: u16) -> [u64; 2] {
+    let ports = ((rest >> 32) as u32).rotate_left(16);
+    [addresses.rotate_left(32), (ports as u64) << 32 | (vlan as u64) << 16 | rest & 0xffff]
+}
+
+/// What a packet of UDP or TCP is to the flow of a key with these first words.
+#[inline(always)]
+pub(super) const fn role([_, rest]: [u64; 2]) -> Role {
+    if rest as u8 == wire::ip::TCP { Role::Tcp } else { Role::Plain }
+}
+
 /// True where these are the first words of a key of IPv6.
 #[inline]
 pub(super) const fn is_v6([_, rest]: [u64; 2]) -> bool {

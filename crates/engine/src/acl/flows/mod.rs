@@ -23,7 +23,8 @@ use crate::{Fetch, Millis, hash::Seed};
 use flow::{Flow, Kind};
 use key::{Key, Role};
 use model::{AclAction, DropReason};
-use table::{Slot, Table};
+use places::{NIL, Slot};
+use table::Table;
 use tcp::{Connection, OPENER, Place, RESPONDER};
 use wire::{
     FiveTuple,
@@ -73,7 +74,27 @@ pub(super) struct Sought {
 const _: () = assert!(size_of::<Sought>() == 32);
 
 impl Sought {
-    pub(super) const NOTHING: Self = Self { key: [0; 2], hash: 0, likely: Slot::MAX, role: None };
+    pub(super) const NOTHING: Self = Self { key: [0; 2], hash: 0, likely: NIL, role: None };
+}
+
+/// By which flow a frame passed the lists of a port, as the port that it leaves on looks its own flow up by that.
+#[derive(Clone, Copy, Debug)]
+pub struct Passage {
+    key: [u64; 2],
+    own: Slot,
+    peer: Slot,
+}
+
+impl Passage {
+    /// By none.
+    pub const NONE: Self = Self { key: [0; 2], own: NIL, peer: NIL };
+
+    /// True where the flow by which a frame left is not where it was looked for.
+    #[inline]
+    #[must_use]
+    pub const fn misses(&self, left_by: &Self) -> bool {
+        self.own != NIL && self.peer != left_by.own
+    }
 }
 
 impl Flows {
@@ -100,7 +121,7 @@ impl Flows {
     }
 
     pub(super) fn sweep(&mut self, places: usize, now: Millis) -> usize {
-        self.table.sweep(places, now)
+        self.table.age(places, now)
     }
 
     /// The flow that a frame could be of.
@@ -119,13 +140,29 @@ impl Flows {
         let Some(tuple) = FiveTuple::of(frame.header) else { return Sought::NOTHING };
         let (key, role) = Key::of_tuple(&tuple, way, frame.vlan);
         let hash = self.table.hash(&key);
-        Sought { key: key.parts().0, hash, likely: Slot::MAX, role: Some(role) }
+        Sought { key: key.parts().0, hash, likely: NIL, role: Some(role) }
     }
 
-    /// Fetches what the look-up will read first.
+    /// The same of a frame that passed the port it came in on by such a flow; `None` where that says too little. Where the flow was last
+    /// time is fetched.
+    #[inline(always)]
+    pub(super) fn seek_behind(&self, passage: &Passage, vlan: u16) -> Option<Sought> {
+        if passage.own == NIL || key::is_v6(passage.key) {
+            return None;
+        }
+        let key = key::turned(passage.key, vlan);
+        let mut sought = Sought { key, hash: 0, likely: passage.peer, role: Some(key::role(key)) };
+        match sought.likely {
+            NIL => sought.hash = self.table.hash(&Key::of_parts(key, [0; 3])),
+            slot => self.table.fetch(slot),
+        }
+        Some(sought)
+    }
+
+    /// Fetches what the look-up will read first, where it is not known where it ends.
     #[inline(always)]
     pub(super) fn begin(&self, sought: &Sought) {
-        if sought.role.is_some() {
+        if sought.role.is_some() && sought.likely == NIL {
             self.table.begin(sought.hash);
         }
     }
@@ -133,29 +170,46 @@ impl Flows {
     /// Notes where the look-up will probably end, and fetches that.
     #[inline(always)]
     pub(super) fn approach(&self, sought: &mut Sought) {
-        if sought.role.is_some() {
+        if sought.role.is_some() && sought.likely == NIL {
             sought.likely = self.table.likely(sought.hash, sought.key);
         }
     }
 
-    /// The short way of what passes most: true for a frame of a flow that is where it was expected, and of which its rules need not be
-    /// asked. Otherwise nothing was done.
+    /// Notes where the flow of the same packets is by which they left.
+    pub(super) fn note_peer(&self, passage: &Passage, left_by: &Passage) {
+        if let Some(flow) = self.table.flow_at(passage.own, passage.key) {
+            flow.note_peer(left_by.own);
+        }
+    }
+
+    /// The short way of what passes most: for a frame of a flow that is where it was expected, and of which its rules need not be asked,
+    /// how it passes. Otherwise nothing was done.
     #[inline(always)]
-    pub(super) fn let_pass(&self, sought: &Sought, frame: &AclFrame<'_>, way: AclWay, now: Millis) -> bool {
-        let Some(flow) = self.table.flow_at(sought.likely, sought.key) else { return false };
-        let is_current = flow.generation == self.generation && !flow.has_expired(now);
-        if !is_current || (key::is_v6(sought.key) && !self.is_of(sought.likely, frame, way)) {
-            return false;
-        }
-        let belongs = match sought.role {
-            Some(Role::Plain) => flow.takes_plain(way),
-            Some(Role::Tcp) => takes_segment(flow, way, frame.header),
-            _ => false,
+    pub(super) fn let_pass(
+        &self,
+        sought: &Sought,
+        frame: &AclFrame<'_>,
+        way: AclWay,
+        now: Millis,
+    ) -> Option<Passage> {
+        let (key, role) = (sought.key, sought.role?);
+        let (slot, flow) = match self.table.flow_at(sought.likely, key) {
+            Some(flow) => (sought.likely, flow),
+            None => self.table.flow_of(key)?,
         };
-        if belongs {
-            flow.prolong(now);
+        let is_current = flow.generation == self.generation && !flow.has_expired(now);
+        if !is_current || (key::is_v6(key) && !self.is_of(slot, frame, way)) {
+            return None;
         }
-        belongs
+        let belongs = match role {
+            Role::Tcp => takes_segment(flow, way, frame.header),
+            _ => flow.takes_plain(way),
+        };
+        if !belongs {
+            return None;
+        }
+        flow.prolong(now);
+        Some(Passage { key, own: slot, peer: flow.peer() })
     }
 
     /// True where the flow at a place is that of a frame, all of the key compared.
@@ -459,7 +513,7 @@ mod tests {
     fn sought(flows: &Flows, header: &[u8], likely: Slot) -> bool {
         let frame = AclFrame { header, len: 60, vlan: 0 };
         let sought = Sought { likely, ..flows.seek(&frame, AclWay::Out) };
-        flows.let_pass(&sought, &frame, AclWay::Out, NOW)
+        flows.let_pass(&sought, &frame, AclWay::Out, NOW).is_some()
     }
 
     #[test]
@@ -472,9 +526,45 @@ mod tests {
             let place = flows.table.place(&key).unwrap();
             assert!(sought(&flows, &own, place));
             assert!(!sought(&flows, &other, place), "of another key, IPv6: {v6}");
-            assert!(!sought(&flows, &own, place + 1) && !sought(&flows, &own, Slot::MAX));
+            // Of IPv4 it is looked for again.
+            assert!([place + 1, NIL].iter().all(|place| sought(&flows, &own, *place) != v6));
             flows.follow(10);
             assert!(!sought(&flows, &own, place), "the rules are others now");
         }
+    }
+
+    fn flows_with(header: &[u8], way: AclWay, vlan: u16) -> Flows {
+        let mut flows = Flows::new([1, 2], 10);
+        let (key, _) = Key::of_tuple(&FiveTuple::of(header).unwrap(), way, vlan);
+        flows.table.insert(&key, Flow::new(Kind::Answered, way, 9, 0, NOW), NOW);
+        flows
+    }
+
+    #[test]
+    fn a_flow_is_looked_for_where_its_peer_says_and_is_no_other_one() {
+        let (own, other) = (datagram(false, 2), datagram(false, 3));
+        let (from, mut to) = (flows_with(&own, AclWay::Out, 7), flows_with(&own, AclWay::In, 9));
+        let frame = AclFrame { header: &own, len: 60, vlan: 7 };
+        let passes = || {
+            let mut sought = from.seek(&frame, AclWay::Out);
+            from.approach(&mut sought);
+            from.let_pass(&sought, &frame, AclWay::Out, NOW).unwrap()
+        };
+        let leaves = |to: &Flows, passage: &Passage, vlan| {
+            let mut sought = to.seek_behind(passage, vlan).unwrap();
+            to.approach(&mut sought);
+            to.let_pass(&sought, &AclFrame { vlan, ..frame }, AclWay::In, NOW)
+        };
+        let passage = passes();
+        assert_eq!(passage.peer, NIL);
+        let left_by = leaves(&to, &passage, 9).unwrap();
+        assert!(passage.misses(&left_by));
+        from.note_peer(&passage, &left_by);
+        let passage = passes();
+        assert_eq!(passage.peer, left_by.own);
+        assert!(leaves(&to, &passage, 9).is_some_and(|left_by| !passage.misses(&left_by)));
+        assert!(leaves(&to, &passage, 8).is_none(), "another VLAN");
+        to = flows_with(&other, AclWay::In, 9);
+        assert!(leaves(&to, &passage, 9).is_none(), "another flow is there now");
     }
 }

@@ -1,16 +1,23 @@
 //! The places of flows: memory that grows in pieces, so that no flow is moved for another one.
 
-use super::{flow::Flow, key::Key};
-use alloc::vec::Vec;
-use core::ptr;
+use super::{
+    flow::{Flow, Kind},
+    key::Key,
+};
+use crate::{Millis, acl::AclWay, index::MAX_SLOTS};
+use alloc::{boxed::Box, vec::Vec};
+use core::{iter, ptr};
 
 /// The number of a flow's place.
 pub(super) type Slot = u32;
+/// The bits of such a number.
+pub(super) const SLOT_BITS: u32 = 21;
 /// No place.
-pub(super) const NIL: Slot = Slot::MAX;
+pub(super) const NIL: Slot = (1 << SLOT_BITS) - 1;
+const _: () = assert!(NIL as usize >= MAX_SLOTS);
 
-/// Places of a chunk, as a power of two: 48 KiB.
-const CHUNK_BITS: u32 = 9;
+/// Places of a chunk, as a power of two: 24 KiB.
+const CHUNK_BITS: u32 = 8;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
 /// What each frame of a flow reads: of IPv4 all, in one cache line.
@@ -27,6 +34,12 @@ const _: () = assert!(size_of::<Hot>() == 64);
 /// No flow's.
 const FREE: u64 = u64::MAX;
 
+impl Hot {
+    fn free() -> Self {
+        Self { key: [0, FREE], flow: Flow::new(Kind::Unanswered, AclWay::In, 0, 0, Millis(0)) }
+    }
+}
+
 /// What it takes to begin a flow, and to tell flows of IPv6 apart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cold {
@@ -37,30 +50,28 @@ pub(super) struct Cold {
     pub(super) next: Slot,
 }
 
-#[derive(Clone, Debug)]
-struct Chunk {
-    hot: Vec<Hot>,
-    cold: Vec<Cold>,
+impl Cold {
+    const NONE: Self = Self { key: [0; 3], prev: NIL, next: NIL };
 }
 
-impl Chunk {
-    fn new() -> Self {
-        Self { hot: Vec::with_capacity(CHUNK), cold: Vec::with_capacity(CHUNK) }
-    }
+/// As arrays, so that of a place's number only the chunk's is checked.
+type HotChunk = Box<[Hot; CHUNK]>;
+type ColdChunk = Box<[Cold; CHUNK]>;
 
-    fn emptied(mut self) -> Self {
-        self.hot.clear();
-        self.cold.clear();
-        self
-    }
+fn chunk<T>(free: impl FnMut() -> T) -> Box<[T; CHUNK]> {
+    let places: Vec<T> = iter::repeat_with(free).take(CHUNK).collect();
+    places.into_boxed_slice().try_into().unwrap_or_else(|_| unreachable!("as many as a chunk has"))
 }
 
 /// All places of a table.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
-    chunks: Vec<Chunk>,
+    hot: Vec<HotChunk>,
+    cold: Vec<ColdChunk>,
     /// Chunks of an emptied table, to be used again or let go of.
-    spare: Vec<Chunk>,
+    spare: Vec<(HotChunk, ColdChunk)>,
+    /// Places that have been used since the table was empty.
+    slots: usize,
     /// The first of those that are free again.
     free: Slot,
     used: usize,
@@ -72,7 +83,7 @@ const fn parts(slot: Slot) -> (usize, usize) {
 
 impl Places {
     pub(super) const fn new() -> Self {
-        Self { chunks: Vec::new(), spare: Vec::new(), free: NIL, used: 0 }
+        Self { hot: Vec::new(), cold: Vec::new(), spare: Vec::new(), slots: 0, free: NIL, used: 0 }
     }
 
     /// Flows.
@@ -81,34 +92,34 @@ impl Places {
     }
 
     /// Places that have been used.
-    pub(super) fn slots(&self) -> usize {
-        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.hot.len())
+    pub(super) const fn slots(&self) -> usize {
+        self.slots
     }
 
     pub(super) fn bytes(&self) -> usize {
-        (self.chunks.len() + self.spare.len()) * CHUNK * (size_of::<Hot>() + size_of::<Cold>())
+        (self.hot.len() + self.spare.len()) * CHUNK * (size_of::<Hot>() + size_of::<Cold>())
     }
 
     #[inline]
     fn hot(&self, slot: Slot) -> Option<&Hot> {
         let (chunk, at) = parts(slot);
-        self.chunks.get(chunk)?.hot.get(at)
+        Some(&self.hot.get(chunk)?[at])
     }
 
     fn hot_mut(&mut self, slot: Slot) -> Option<&mut Hot> {
         let (chunk, at) = parts(slot);
-        self.chunks.get_mut(chunk)?.hot.get_mut(at)
+        Some(&mut self.hot.get_mut(chunk)?[at])
     }
 
     #[inline]
     pub(super) fn cold(&self, slot: Slot) -> Option<&Cold> {
         let (chunk, at) = parts(slot);
-        self.chunks.get(chunk)?.cold.get(at)
+        Some(&self.cold.get(chunk)?[at])
     }
 
     pub(super) fn cold_mut(&mut self, slot: Slot) -> Option<&mut Cold> {
         let (chunk, at) = parts(slot);
-        self.chunks.get_mut(chunk)?.cold.get_mut(at)
+        Some(&mut self.cold.get_mut(chunk)?[at])
     }
 
     /// Where what a look-up reads of a place lies.
@@ -153,22 +164,27 @@ impl Places {
 
     /// Puts a flow into that place.
     pub(super) fn put(&mut self, key: &Key, flow: Flow) {
-        let (first, rest) = key.parts();
-        let (hot, cold) = (Hot { key: first, flow }, Cold { key: rest, prev: NIL, next: NIL });
+        let ((first, rest), slot) = (key.parts(), self.next());
+        if self.free == NIL {
+            self.make_room();
+            self.slots += 1;
+        } else if let Some(cold) = self.cold(slot) {
+            self.free = cold.next;
+        }
         self.used += 1;
-        let slot = self.free;
-        if let (Some(free), Some(next)) = (self.cold(slot).copied(), self.hot_mut(slot)) {
-            *next = hot;
-            self.free = free.next;
-            self.cold_mut(slot).into_iter().for_each(|place| *place = cold);
-            return;
+        if let Some(place) = self.hot_mut(slot) {
+            *place = Hot { key: first, flow };
         }
-        if self.chunks.last().is_none_or(|last| last.hot.len() == CHUNK) {
-            self.chunks.push(self.spare.pop().map_or_else(Chunk::new, Chunk::emptied));
+        if let Some(place) = self.cold_mut(slot) {
+            *place = Cold { key: rest, prev: NIL, next: NIL };
         }
-        if let Some(last) = self.chunks.last_mut() {
-            last.hot.push(hot);
-            last.cold.push(cold);
+    }
+
+    fn make_room(&mut self) {
+        if self.slots == self.hot.len() * CHUNK {
+            let (hot, cold) = self.spare.pop().unwrap_or_else(|| (chunk(Hot::free), chunk(|| Cold::NONE)));
+            self.hot.push(hot);
+            self.cold.push(cold);
         }
     }
 
@@ -184,8 +200,9 @@ impl Places {
     /// Where there are no flows: lets go of so many chunks, since to let go of all of a million flows at once takes milliseconds; says whether none
     /// are left.
     pub(super) fn let_go(&mut self, chunks: usize) -> bool {
-        if !self.chunks.is_empty() {
-            (self.spare, self.free) = (core::mem::take(&mut self.chunks), NIL);
+        if !self.hot.is_empty() {
+            self.spare = self.hot.drain(..).zip(self.cold.drain(..)).collect();
+            (self.free, self.slots) = (NIL, 0);
         }
         self.spare.truncate(self.spare.len().saturating_sub(chunks));
         self.spare.is_empty()
