@@ -9,8 +9,8 @@ mod frames;
 mod naive;
 
 use engine::{
-    Acl, AclFrame, AclWay, Asked, EngineEvent, Entry, Flood, FrameIn, GuardAlso, Limits, Millis, PortIndex,
-    PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict, Verdicts, Vlan,
+    Acl, AclFrame, AclWay, Asked, EngineEvent, Entry, Flood, FrameIn, GuardAlso, Limits, Millis, Passage,
+    PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdict, Verdicts, Vlan,
 };
 use frames::{ACK, Carries, Ip, Part, SYN, Tcp, Upper};
 use model::{
@@ -304,11 +304,11 @@ fn deliver(
     switch: &mut Switch,
     ingress: PortIndex,
     frames: &[FrameIn<'_>],
-    verdicts: &[Verdict],
+    verdicts: &Verdicts,
     now: Millis,
 ) -> Vec<Vec<(PortIndex, Option<DropReason>)>> {
     let snapshot = Arc::clone(switch.snapshot());
-    let mut refused = |frame: &FrameIn<'_>, to, vlan: Vlan| {
+    let mut refused = |frame: &FrameIn<'_>, to, vlan: Vlan, passage: &Passage| {
         if !snapshot.fits(to, frame.len, frame.header) {
             return Some(DropReason::Oversize);
         }
@@ -322,9 +322,13 @@ fn deliver(
         }
         let (mut asked, mut found, now) = (Asked::default(), None, switch.moment(now));
         let state = switch.acl_state(to).unwrap();
-        assert!(state.ask(AclWay::In, &mut asked, 7, frame));
-        let known =
-            state.judge_known(AclWay::In, &mut asked, now, |at, finding, _| found = Some((at, finding)));
+        assert!(state.ask_behind(passage, &mut asked, 7, frame));
+        let known = state.judge_known(AclWay::In, &mut asked, now, |at, finding, left_by| {
+            found = Some((at, finding));
+            if let Some(left_by) = left_by.filter(|left_by| passage.misses(left_by)) {
+                switch.acl_state(ingress).unwrap().note_peer(passage, &left_by);
+            }
+        });
         assert_eq!(known == 1, found.is_some());
         if known == 0 {
             let state = switch.acl_state_mut(to).unwrap();
@@ -334,18 +338,21 @@ fn deliver(
         assert_eq!(at, 7);
         finding.refused
     };
-    let outcome = |(frame, verdict): (&FrameIn<'_>, &Verdict)| match *verdict {
+    let outcome = |(at, (frame, verdict)): (usize, (&FrameIn<'_>, &Verdict))| match *verdict {
         Verdict::Drop(reason) => vec![(ingress, Some(reason))],
         Verdict::DropAt(port, reason) => vec![(port, Some(reason))],
-        Verdict::Forward(to, vlan) => vec![(to, refused(frame, to, vlan))],
+        Verdict::Forward(to, vlan) => {
+            let passage = verdicts.passages().get(at).unwrap_or(&Passage::NONE);
+            vec![(to, refused(frame, to, vlan, passage))]
+        }
         Verdict::Flood(which, vlan) => {
             let mut to: Vec<_> = snapshot.flood(ingress, which, vlan).collect();
             to.sort();
-            to.into_iter().map(|to| (to, refused(frame, to, vlan))).collect()
+            to.into_iter().map(|to| (to, refused(frame, to, vlan, &Passage::NONE))).collect()
         }
         Verdict::List(..) => unreachable!("nobody snoops"),
     };
-    frames.iter().zip(verdicts).map(outcome).collect()
+    frames.iter().zip(verdicts.iter()).enumerate().map(outcome).collect()
 }
 
 /// `out` is kept, as workers keep it: it has hints that turn wrong when the table changes.

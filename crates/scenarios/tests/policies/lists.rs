@@ -3,7 +3,7 @@
 use crate::lan::{Lan, OUTSIDE, VM1, VM2};
 use crate::round::Round;
 use anyhow::{Context, Result, ensure};
-use lab::frames::{EXPERIMENT, mac, of_length, tagged};
+use lab::frames::{EXPERIMENT, Endpoint, mac, of_length, tagged, udp4};
 use lab::{Daemon, NIC, Namespace, Snapshot, World};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -382,4 +382,25 @@ fn root_what_a_stranger_guesses_is_counted_to_the_last_frame() -> Result<()> {
     before.expect_delta(&site.daemon, &expected)?;
     assert_eq!(site.daemon.cli_json(&["port", "show", "lan/server"])?["acl"]["flows"], json!(0));
     Ok(())
+}
+
+/// Frames of many flows at a time: each is judged by its own, whichever is beside it.
+#[test]
+fn root_frames_of_flows_that_are_there_leave_by_their_own_flow_whatever_is_beside_it() -> Result<()> {
+    let mut lan = Lan::external(&["--no-host"])?;
+    lan.vm("vm1", VM1, &["--acl", "out allow ip weight 9 stateful"])?;
+    let some = "in allow udp to any port 1000-1031 weight 9 stateful";
+    lan.vm("vm2", VM2, &["--acl", some, "--acl", "in deny udp weight 1"])?;
+    let end = |ip: [u8; 4], of: &str, port| Endpoint { mac: mac(of), ip: ip.into(), port };
+    // 61 has nothing in common with 64, so each round is in an order of its own.
+    for step in [1, 7, 61] {
+        let round = (0..256u16).fold(Round::default(), |round, at| {
+            let port = 1000 + at * step % 64;
+            let frame = udp4(end([10, 0, 0, 2], VM2, port), end([10, 0, 0, 1], VM1, 9), &[7; 30]);
+            let round = round.sends("vm1", &frame);
+            if port < 1032 { round.reaches(&["vm2"]) } else { round.drops("vm2", "ext_acl_denied") }
+        });
+        lan.run(round).with_context(|| format!("in steps of {step}"))?;
+    }
+    lan.finish()
 }
