@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{Millis, acl::AclWay, index::MAX_SLOTS};
 use alloc::{boxed::Box, vec::Vec};
-use core::{iter, ptr};
+use core::{iter, mem, ptr};
 
 /// The number of a flow's place.
 pub(super) type Slot = u32;
@@ -69,7 +69,7 @@ pub(super) struct Places {
     hot: Vec<HotChunk>,
     cold: Vec<ColdChunk>,
     /// Chunks of an emptied table, to be used again or let go of.
-    spare: Vec<(HotChunk, ColdChunk)>,
+    spare: (Vec<HotChunk>, Vec<ColdChunk>),
     /// Places that have been used since the table was empty.
     slots: usize,
     /// The first of those that are free again.
@@ -83,7 +83,8 @@ const fn parts(slot: Slot) -> (usize, usize) {
 
 impl Places {
     pub(super) const fn new() -> Self {
-        Self { hot: Vec::new(), cold: Vec::new(), spare: Vec::new(), slots: 0, free: NIL, used: 0 }
+        let spare = (Vec::new(), Vec::new());
+        Self { hot: Vec::new(), cold: Vec::new(), spare, slots: 0, free: NIL, used: 0 }
     }
 
     /// Flows.
@@ -97,7 +98,7 @@ impl Places {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        (self.hot.len() + self.spare.len()) * CHUNK * (size_of::<Hot>() + size_of::<Cold>())
+        (self.hot.len() + self.spare.0.len()) * CHUNK * (size_of::<Hot>() + size_of::<Cold>())
     }
 
     #[inline]
@@ -182,9 +183,9 @@ impl Places {
 
     fn make_room(&mut self) {
         if self.slots == self.hot.len() * CHUNK {
-            let (hot, cold) = self.spare.pop().unwrap_or_else(|| (chunk(Hot::free), chunk(|| Cold::NONE)));
-            self.hot.push(hot);
-            self.cold.push(cold);
+            let (hot, cold) = &mut self.spare;
+            self.hot.push(hot.pop().unwrap_or_else(|| chunk(Hot::free)));
+            self.cold.push(cold.pop().unwrap_or_else(|| chunk(|| Cold::NONE)));
         }
     }
 
@@ -192,7 +193,7 @@ impl Places {
     pub(super) fn free(&mut self, slot: Slot) {
         let Some(hot) = self.hot_mut(slot) else { return };
         hot.key[1] = FREE;
-        let next = core::mem::replace(&mut self.free, slot);
+        let next = mem::replace(&mut self.free, slot);
         self.cold_mut(slot).into_iter().for_each(|cold| cold.next = next);
         self.used -= 1;
     }
@@ -201,10 +202,13 @@ impl Places {
     /// are left.
     pub(super) fn let_go(&mut self, chunks: usize) -> bool {
         if !self.hot.is_empty() {
-            self.spare = self.hot.drain(..).zip(self.cold.drain(..)).collect();
+            self.spare = (mem::take(&mut self.hot), mem::take(&mut self.cold));
             (self.free, self.slots) = (NIL, 0);
         }
-        self.spare.truncate(self.spare.len().saturating_sub(chunks));
-        self.spare.is_empty()
+        let (hot, cold) = &mut self.spare;
+        let kept = hot.len().saturating_sub(chunks);
+        hot.truncate(kept);
+        cold.truncate(kept);
+        kept == 0
     }
 }
