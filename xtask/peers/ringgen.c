@@ -8,7 +8,7 @@
  * What it does with them is in generator.h. It sends a burst as far as there is room in its ring. Frames are of UDP, or of
  * TCP, in as many flows as wanted (flows.h); with --fresh each of them begins a flow: so --flows is to be more than are sent,
  * and those of TCP are SYNs. With --watch and two flows it prints when the second one is gone and when it passes again, as
- * nanoseconds of CLOCK_MONOTONIC, and leaves its CPU to others between two bursts.
+ * nanoseconds of CLOCK_MONOTONIC, and leaves its CPU to others between two bursts, from whom it has it back at once.
  *
  * Phases:
  *   greeting   one frame at a time, until every vNIC has heard from its peer: all is connected and learnt;
@@ -325,7 +325,10 @@ static void read_options(int argc, char **argv)
 		die("--flows is 1 to %u, and not with --macs; --tcp goes one way, as fast as it can\n", MOST_FLOWS);
 	if (is_watching && (flows != 2 || !rate))
 		die("--watch takes two flows and a rate\n");
-	pause_us = is_watching ? PAUSE_US : 0;
+	if (is_watching) {
+		pause_us = PAUSE_US;
+		be_urgent();
+	}
 }
 
 static void run_on(unsigned number)
