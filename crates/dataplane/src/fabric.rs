@@ -330,7 +330,7 @@ impl Fabric {
     fn sort(&mut self, ingress: PortIndex, batch: &mut Batch, now: Millis) {
         let Self { tables, desk, ports, touched, copies, wire_lens, forms, findings, observer, .. } = self;
         forms.clear();
-        let snapshot = desk.snapshot();
+        let (snapshot, passages) = (desk.snapshot(), desk.verdicts().passages());
         let mut first = 0;
         for (verdict, len) in desk.verdicts().by_run() {
             let frames = first..first + len as u16;
@@ -381,7 +381,7 @@ impl Fabric {
             };
             let count = u64::from(len);
             match verdict {
-                Verdict::Forward(to, vlan) => send(to, vlan, desk.verdicts().passages()),
+                Verdict::Forward(to, vlan) => send(to, vlan, passages),
                 Verdict::Flood(which, vlan) => {
                     let destinations = snapshot.flood(ingress, which, vlan);
                     let destinations = destinations.map(|to| send(to, vlan, &[])).count() as u64;
