@@ -52,7 +52,6 @@ static unsigned size = 64, burst = 32, macs = 1;
 static double seconds = 2, warmup = 0.5, verify = 0.5;
 static uint64_t rate;
 static int both_ways;
-static unsigned pause_us; /* what it leaves its CPU to others for where there is nothing to do */
 
 static volatile sig_atomic_t stop;
 static unsigned vnics, frame_len;
@@ -65,6 +64,9 @@ static unsigned send_burst(unsigned v, unsigned n, uint64_t now, int whole);
 
 /* Takes what has come to all vNICs; returns how many frames. */
 static unsigned take_turn(int whole);
+
+/* Where there was nothing to do. */
+static void rest(void);
 
 static void on_signal(int number)
 {
@@ -166,10 +168,10 @@ static void run_until(uint64_t end, int whole)
 					sent += send_burst(v, burst, now, whole);
 		}
 		taken = take_turn(whole);
-		if (!sent && !taken && pause_us)
-			usleep(pause_us);
-		if (!sent && !taken)
+		if (!sent && !taken) {
+			rest();
 			idle_cycles += __rdtsc() - now;
+		}
 		if (sent == burst * senders() && taken >= sent) {
 			full_cycles += __rdtsc() - now;
 			full_turns++;

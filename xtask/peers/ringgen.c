@@ -8,7 +8,8 @@
  * What it does with them is in generator.h. It sends a burst as far as there is room in its ring. Frames are of UDP, or of
  * TCP, in as many flows as wanted (flows.h); with --fresh each of them begins a flow: so --flows is to be more than are sent,
  * and those of TCP are SYNs. With --watch and two flows it prints when the second one is gone and when it passes again, as
- * nanoseconds of CLOCK_MONOTONIC, and leaves its CPU to others between two bursts, from whom it has it back at once.
+ * nanoseconds of CLOCK_MONOTONIC, and leaves its CPU to others between two bursts, from whom it has it back at once. Where
+ * it has not it prints since when and until when.
  *
  * Phases:
  *   greeting   one frame at a time, until every vNIC has heard from its peer: all is connected and learnt;
@@ -36,7 +37,6 @@
 #define MAX_BURST 256u
 #define MAGIC 0x76u
 #define OPENING_LIMIT_S 1
-#define PAUSE_US 100
 #define AHEAD 8u /* buffers that are fetched before they are looked at */
 
 /* Behind the header. Of TCP only the first SEGMENT bytes. */
@@ -214,6 +214,12 @@ static unsigned take_burst(unsigned v, int whole)
 	return n;
 }
 
+static void rest(void)
+{
+	if (is_watching)
+		nap();
+}
+
 static unsigned take_turn(int whole)
 {
 	unsigned n = 0;
@@ -325,10 +331,8 @@ static void read_options(int argc, char **argv)
 		die("--flows is 1 to %u, and not with --macs; --tcp goes one way, as fast as it can\n", MOST_FLOWS);
 	if (is_watching && (flows != 2 || !rate))
 		die("--watch takes two flows and a rate\n");
-	if (is_watching) {
-		pause_us = PAUSE_US;
+	if (is_watching)
 		be_urgent();
-	}
 }
 
 static void run_on(unsigned number)

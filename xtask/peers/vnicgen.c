@@ -311,6 +311,10 @@ static int copy_jobs(void *nothing)
 	return 0;
 }
 
+static void rest(void)
+{
+}
+
 static unsigned take_turn(int whole)
 {
 	unsigned n = 0;

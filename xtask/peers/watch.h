@@ -11,8 +11,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include "die.h"
 
+#define NAP_US 100
+#define LATE_US 200
 #define MISSING 3u /* frames of the other flow in a row */
 
 static struct {
@@ -36,6 +39,19 @@ static uint64_t monotonic_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+/* Sleeps, and tells where it was woken late: something held the CPU up that no priority helps against, the host or the kernel. */
+static void nap(void)
+{
+	uint64_t due = monotonic_ns() + NAP_US * 1000, now;
+
+	usleep(NAP_US);
+	now = monotonic_ns();
+	if (now > due + LATE_US * 1000) {
+		printf("held %" PRIu64 " %" PRIu64 "\n", due, now);
+		fflush(stdout);
+	}
 }
 
 static void tell_change(const char *what, uint64_t ns)

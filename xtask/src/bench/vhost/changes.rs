@@ -66,6 +66,8 @@ impl Api {
 pub struct Change {
     /// Until the first frame that it applied to.
     pub live: f64,
+    /// For how much of that the CPU was held up ([`Watcher::held_up`]).
+    pub held: f64,
     /// Until it was answered.
     pub answered: f64,
 }
@@ -80,8 +82,10 @@ pub fn watch_changes(bed: &Bed, watcher: &mut Watcher, times: u32) -> Result<Vec
             let asked = monotonic_ns();
             api.change(change)?;
             let answered = monotonic_ns();
-            let since = |at: u64| at.saturating_sub(asked) as f64 / 1e6;
-            changes.push(Change { live: since(watcher.next(effect)?), answered: since(answered) });
+            let live = watcher.next(effect)?;
+            let (since, held) = (|at: u64| at.saturating_sub(asked), watcher.held_up(asked..live));
+            let [live, held, answered] = [since(live), held, since(answered)].map(|ns| ns as f64 / 1e6);
+            changes.push(Change { live, held, answered });
         }
     }
     Ok(changes)

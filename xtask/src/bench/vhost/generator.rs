@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use lab::{Namespace, Process};
 use serde::Deserialize;
 use std::io::{BufRead, BufReader, Lines};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command};
 use std::time::Duration;
@@ -79,6 +80,8 @@ pub struct Load<'a> {
 pub struct Watcher {
     _process: Process,
     events: Lines<BufReader<ChildStdout>>,
+    /// When its CPU was held up, in nanoseconds of CLOCK_MONOTONIC.
+    held: Vec<Range<u64>>,
     _dir: TempDir,
 }
 
@@ -88,16 +91,28 @@ impl Watcher {
         let mut command = load.ringgen();
         command.arg("--watch");
         let (_process, _, out) = Process::spawn_piped(&mut command, &dir.path().join("log"))?;
-        let mut watcher = Watcher { _process, events: BufReader::new(out).lines(), _dir: dir };
+        let mut watcher = Watcher { _process, events: BufReader::new(out).lines(), held: vec![], _dir: dir };
         watcher.next("passes")?;
         Ok(watcher)
     }
 
     /// When that happened next, in nanoseconds of CLOCK_MONOTONIC. A generator that is silent for as long as it has to run ends.
     pub fn next(&mut self, what: &str) -> Result<u64> {
-        let line = self.events.next().context("the generator ended")??;
-        let at = line.strip_prefix(what).with_context(|| format!("{line}, and not {what}"))?;
-        Ok(at.trim().parse()?)
+        loop {
+            let line = self.events.next().context("the generator ended")??;
+            let Some((from, to)) = line.strip_prefix("held ").and_then(|held| held.split_once(' ')) else {
+                let at = line.strip_prefix(what).with_context(|| format!("{line}, and not {what}"))?;
+                return Ok(at.trim().parse()?);
+            };
+            self.held.push(from.parse()?..to.parse()?);
+        }
+    }
+
+    /// For how long of this time the CPU was held up that the generator shares with all of vmswitchd but its worker: by the host or the
+    /// kernel, as nothing else there comes before the generator.
+    pub fn held_up(&self, time: Range<u64>) -> u64 {
+        let part = |held: &Range<u64>| held.end.min(time.end).saturating_sub(held.start.max(time.start));
+        self.held.iter().map(part).sum()
     }
 }
 

@@ -145,13 +145,14 @@ fn policies_are_judged_by_what_is_left_and_by_rates_of_their_own() {
     for (row, switch, mpps) in measured {
         report.keep(row, switch, Ok(sample(mpps, 0.0, NEAR)));
     }
-    report.keep_changes(Ok([2.0, 3.0, 9.0].map(|live| Change { live, answered: 20.0 }).into()));
+    let change = |(live, held)| Change { live, held, answered: 20.0 };
+    report.keep_changes(Ok([(2.0, 0.0), (3.0, 0.0), (6.0, 0.5), (9.0, 5.0)].map(change).into()));
     let expected = [
         verdict("acl-last, near", "1.10 x ovs", false),
         verdict("acl-last, near", "0.55 x none", false),
         verdict("flows-new, near", "0.60 Mpps", true),
-        verdict("a rule among 1,000 ports is live, median", "3.00 ms", true),
-        verdict("a rule among 1,000 ports is live, slowest", "9.00 ms", false),
+        verdict("a rule among 1,000 ports is live, median", "4.50 ms", true),
+        verdict("a rule among 1,000 ports is live, slowest, CPU not held up", "5.50 ms", false),
         verdict("wrong frames, all bytes checked", "0 of 3.0 M", true),
     ];
     assert_eq!(verdicts(&report), expected);
