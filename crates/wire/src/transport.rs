@@ -129,6 +129,7 @@ impl<'a> TcpView<'a> {
     pub const CWR: u8 = 0x80;
 
     /// `bytes` begins at the header and has all of it; `None` where it has not, or its length is none that exists.
+    #[inline]
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let view = Self { fixed: bytes.first_chunk()? };

@@ -103,22 +103,46 @@ fn a_blind_syn_in_a_connection_changes_nothing() {
     assert_eq!(port.send(In, segment(In, SYN | ACK, 5000, 100, 0)), None);
 }
 
-#[test]
-fn windows_are_scaled_as_both_agreed_and_not_where_one_did_not() {
+/// The same with window scales.
+fn open_with(scale: Option<u8>, answer: Option<u8>) -> Port {
     let with = |way: AclWay, flags, seq, ack, scale| match segment(way, flags, seq, ack, 0) {
         Upper::Tcp(tcp) => Upper::Tcp(Tcp { scale, ..tcp }),
         other => other,
     };
+    let mut port = Port::stateful();
+    assert_eq!(port.send(Out, with(Out, SYN, 1000, 0, scale)), None);
+    assert_eq!(port.send(In, with(In, SYN | ACK, 5000, 1001, answer)), None);
+    assert_eq!(port.send(Out, segment(Out, ACK, 1001, 5001, 0)), None);
+    port
+}
+
+#[test]
+fn windows_of_later_segments_are_scaled_by_who_offers_them() {
+    let mut port = open_with(Some(7), Some(2));
+    assert_eq!(port.send(In, segment(In, ACK, 5001, 1001, 100)), None);
+    assert_eq!(port.send(Out, segment(Out, ACK, 1002 + 4000, 5101, 0)), Some(OutOfState));
+    assert_eq!(port.send(Out, segment(Out, ACK, 1001 + 4000, 5101, 0)), None);
+    assert_eq!(port.send(In, segment(In, ACK, 5102 + 128_000, 1001, 0)), Some(OutOfState));
+    assert_eq!(port.send(In, segment(In, ACK, 5101 + 128_000, 1001, 0)), None);
+}
+
+#[test]
+fn a_segment_with_the_numbers_of_the_other_end_is_no_part_of_a_connection() {
+    let mut port = open();
+    assert_eq!(port.send(In, segment(In, ACK, 1001, 5001, 10)), Some(OutOfState));
+    assert_eq!(port.send(Out, segment(Out, ACK, 5001, 1001, 10)), Some(OutOfState));
+    assert!(stands(&mut port));
+}
+
+#[test]
+fn windows_are_scaled_as_both_agreed_and_not_where_one_did_not() {
     for (scale, answer, reach) in [
         (Some(7), Some(2), 128_000),
         (Some(7), None, 1000),
         (None, Some(2), 1000),
         (Some(15), Some(0), 16_384_000),
     ] {
-        let mut port = Port::stateful();
-        assert_eq!(port.send(Out, with(Out, SYN, 1000, 0, scale)), None);
-        assert_eq!(port.send(In, with(In, SYN | ACK, 5000, 1001, answer)), None);
-        assert_eq!(port.send(Out, segment(Out, ACK, 1001, 5001, 0)), None);
+        let mut port = open_with(scale, answer);
         assert_eq!(
             port.send(In, segment(In, ACK, 5002 + reach, 1001, 0)),
             Some(OutOfState),

@@ -5,10 +5,11 @@
 
 use super::{
     places::{NIL, SLOT_BITS, Slot},
-    tcp::{Connection, Phase},
+    tcp::{self, Connection, Half, OPENER, Phase, RESPONDER},
 };
 use crate::{Millis, acl::AclWay};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use wire::packet::Segment;
 
 /// How long a connection is remembered that is not open yet, or no longer, and a datagram in fragments (RFC 8200 section 4.5), at the most.
 const SHORT: Millis = Millis(60_000);
@@ -97,7 +98,7 @@ impl Flow {
             stage => {
                 let said = self.said.each_ref().map(Said::load);
                 let finished = self.marks >> FINISHED_SHIFT & 3;
-                Kind::Tcp(Connection::of_words(said, self.scales, finished, Phase::of_number(stage - PHASES)))
+                Kind::Tcp(Connection::new(said, self.scales, finished, Phase::of_number(stage - PHASES)))
             }
         }
     }
@@ -119,9 +120,7 @@ impl Flow {
     /// Keeps the bounds that follow from what one end of its connection has said.
     #[inline]
     pub(super) fn note_said(&self, end: usize, connection: &Connection) {
-        if let Some(said) = self.said.get(end) {
-            said.store(connection.words_of(end));
-        }
+        self.said[end].store(&connection.said()[end]);
     }
 
     /// Begins its time anew.
@@ -162,6 +161,22 @@ impl Flow {
         self.stage() == ANSWERED || (self.stage() == UNANSWERED && self.opened() == way)
     }
 
+    /// True for a segment in the midst of an open connection that is at its place there, and has nothing but its sender's bounds change: then
+    /// that is done.
+    #[inline]
+    pub(super) fn takes_segment(&self, way: AclWay, segment: &Segment<'_>) -> bool {
+        if self.stage() != PHASES + Phase::Open as u8 || !tcp::is_of_the_midst(segment) {
+            return false;
+        }
+        let from = if self.opened() == way { OPENER } else { RESPONDER };
+        let (sender, receiver) = (&self.said[from], &self.said[1 - from]);
+        let said = sender.load().with(&receiver.load(), segment, tcp::scale_of(self.scales, from));
+        said.is_some_and(|said| {
+            sender.store(&said);
+            true
+        })
+    }
+
     #[inline]
     pub(super) fn has_expired(&self, now: Millis) -> bool {
         self.until.load(Relaxed) >> SLOT_BITS <= now.0
@@ -184,20 +199,20 @@ impl Flow {
 impl Clone for Flow {
     fn clone(&self) -> Self {
         let until = AtomicU64::new(self.until.load(Relaxed));
-        let said = self.said.each_ref().map(|said| Said(said.load().map(AtomicU64::new)));
+        let said = self.said.each_ref().map(|said| Said(said.load().words().map(AtomicU64::new)));
         Self { until, said, ..*self }
     }
 }
 
 impl Said {
     #[inline]
-    fn load(&self) -> [u64; 2] {
-        self.0.each_ref().map(|word| word.load(Relaxed))
+    fn load(&self) -> Half {
+        Half::of_words(self.0.each_ref().map(|word| word.load(Relaxed)))
     }
 
     #[inline]
-    fn store(&self, words: [u64; 2]) {
-        self.0.iter().zip(words).for_each(|(place, word)| store(place, word));
+    fn store(&self, half: &Half) {
+        self.0.iter().zip(half.words()).for_each(|(place, word)| store(place, word));
     }
 }
 

@@ -202,7 +202,9 @@ impl Flows {
             return None;
         }
         let belongs = match role {
-            Role::Tcp => takes_segment(flow, way, frame.header),
+            Role::Tcp => {
+                FiveTuple::segment(frame.header).is_some_and(|segment| flow.takes_segment(way, &segment))
+            }
             _ => flow.takes_plain(way),
         };
         if !belongs {
@@ -446,13 +448,6 @@ impl Flows {
         };
         if is_on_its_way { Known::Belongs } else { Known::Foreign }
     }
-}
-
-/// True for a segment that is at its place in a connection, which only its bounds change by.
-#[inline]
-fn takes_segment(flow: &Flow, way: AclWay, head: &[u8]) -> bool {
-    let segment = FiveTuple::segment(head);
-    matches!(take_known(flow, way, Role::Tcp, segment.as_ref()), Some(Known::Belongs))
 }
 
 /// Judges a packet by the flow it could be of, where no more changes by it than the bounds of a connection. Otherwise `None`, with nothing

@@ -25,12 +25,55 @@ pub(super) const RESPONDER: usize = 1;
 pub(super) struct Half {
     /// The number behind the last byte it sent.
     end: u32,
-    /// The number up to which the other end takes bytes.
-    upper: u32,
-    /// The largest window that it offered.
-    window: u32,
     /// What it expects next. Of an opener that has not heard from the other end: its own first number.
     acked: u32,
+    /// The largest window that it offered.
+    window: u32,
+    /// The number up to which it takes bytes.
+    upper: u32,
+}
+
+impl Half {
+    /// In two words.
+    #[inline]
+    pub(super) fn words(&self) -> [u64; 2] {
+        let word = |high: u32, low: u32| (high as u64) << 32 | low as u64;
+        [word(self.end, self.acked), word(self.window, self.upper)]
+    }
+
+    #[inline]
+    pub(super) const fn of_words([first, second]: [u64; 2]) -> Self {
+        let (end, acked) = ((first >> 32) as u32, first as u32);
+        Self { end, acked, window: (second >> 32) as u32, upper: second as u32 }
+    }
+
+    /// True where a segment of this end lies within what is on its way.
+    #[inline]
+    fn is_in_window(&self, other: &Self, segment: &Segment<'_>) -> bool {
+        !before(other.upper, segment.seq)
+            && before(self.end.wrapping_sub(other.window).wrapping_sub(1), end(segment))
+    }
+
+    #[inline]
+    fn acknowledges(&self, other: &Self, segment: &Segment<'_>) -> bool {
+        let least = other.end.wrapping_sub(self.window.max(LATE));
+        !before(other.end, segment.ack) && !before(segment.ack, least)
+    }
+
+    /// What this end has said once it has sent a segment, whose window is to be shifted so far; `None` where that is not at its place.
+    #[inline]
+    pub(super) fn with(&self, other: &Self, segment: &Segment<'_>, scale: u8) -> Option<Self> {
+        if !self.is_in_window(other, segment) || !self.acknowledges(other, segment) {
+            return None;
+        }
+        let window = u32::from(segment.window) << scale;
+        Some(Self {
+            end: later(end(segment), self.end),
+            acked: later(segment.ack, self.acked),
+            window: self.window.max(window),
+            upper: later(segment.ack.wrapping_add(window.max(1)), self.upper),
+        })
+    }
 }
 
 /// How far a connection is.
@@ -104,6 +147,18 @@ const fn kind(segment: &Segment<'_>) -> u8 {
     segment.flags & (TcpView::SYN | TcpView::ACK | TcpView::RST | TcpView::FIN)
 }
 
+/// True for one that is neither the beginning nor the end of anything.
+#[inline]
+pub(super) const fn is_of_the_midst(segment: &Segment<'_>) -> bool {
+    kind(segment) == TcpView::ACK
+}
+
+/// How far the windows of one end are shifted.
+#[inline]
+pub(super) const fn scale_of(scales: u8, end: usize) -> u8 {
+    if end == OPENER { scales & 0xf } else { scales >> 4 }
+}
+
 const SYN_ACK: u8 = TcpView::SYN | TcpView::ACK;
 /// No window scale option.
 const NO_SCALE: u8 = 15;
@@ -115,9 +170,10 @@ impl Connection {
             return None;
         }
         let end = end(segment);
-        let opener = Half { end, upper: end, window: u32::from(segment.window).max(1), acked: segment.seq };
+        let opener = Half { end, acked: segment.seq, window: u32::from(segment.window).max(1), upper: 0 };
+        let responder = Half { upper: end, ..Half::default() };
         let scales = NO_SCALE << 4 | segment.window_scale().unwrap_or(NO_SCALE);
-        Some(Self { halves: [opener, Half::default()], scales, finished: [false; 2], phase: Phase::SynSent })
+        Some(Self { halves: [opener, responder], scales, finished: [false; 2], phase: Phase::SynSent })
     }
 
     pub(super) const fn phase(&self) -> Phase {
@@ -133,31 +189,22 @@ impl Connection {
         self.finished[OPENER] as u8 | (self.finished[RESPONDER] as u8) << 1
     }
 
-    /// What follows from segments of one end, in two words.
+    /// What both ends have said, the opener first.
     #[inline]
-    pub(super) const fn words_of(&self, end: usize) -> [u64; 2] {
-        let (of, other) = self.sides(end);
-        [(of.end as u64) << 32 | of.acked as u64, (of.window as u64) << 32 | other.upper as u64]
+    pub(super) const fn said(&self) -> &[Half; 2] {
+        &self.halves
     }
 
-    /// The connection of such words of both ends.
+    /// The connection of which both ends have said that.
     #[inline]
-    pub(super) fn of_words(said: [[u64; 2]; 2], scales: u8, finished: u8, phase: Phase) -> Self {
-        let half = |[first, second]: [u64; 2], [_, of_other]: [u64; 2]| Half {
-            end: (first >> 32) as u32,
-            acked: first as u32,
-            window: (second >> 32) as u32,
-            upper: of_other as u32,
-        };
-        let [opener, responder] = said;
-        let halves = [half(opener, responder), half(responder, opener)];
+    pub(super) const fn new(halves: [Half; 2], scales: u8, finished: u8, phase: Phase) -> Self {
         Self { halves, scales, finished: [finished & 1 != 0, finished & 2 != 0], phase }
     }
 
     /// True for a segment of an open connection that changes no more than the bounds of who sent it.
     #[inline]
     pub(super) const fn is_in_the_midst(&self, segment: &Segment<'_>) -> bool {
-        matches!(self.phase, Phase::Open) && kind(segment) == TcpView::ACK
+        matches!(self.phase, Phase::Open) && is_of_the_midst(segment)
     }
 
     /// Where a segment is that `from` sent, and what changes by it.
@@ -210,9 +257,8 @@ impl Connection {
     fn accept(&mut self, segment: &Segment<'_>) -> Place {
         let (end, window) = (end(segment), u32::from(segment.window).max(1));
         let [opener, responder] = &mut self.halves;
-        let upper = end.wrapping_add(opener.window);
-        *responder = Half { end, upper, window, acked: segment.ack };
-        opener.upper = segment.ack.wrapping_add(window);
+        opener.upper = end.wrapping_add(opener.window);
+        *responder = Half { end, acked: segment.ack, window, upper: segment.ack.wrapping_add(window) };
         opener.acked = segment.seq;
         // One that does not scale keeps the other from it.
         self.scales = match (self.scales & 0xf, segment.window_scale()) {
@@ -221,21 +267,6 @@ impl Connection {
         };
         self.phase = Phase::SynReceived;
         Place::Within
-    }
-
-    /// True where a segment lies within what is on its way.
-    #[inline]
-    fn is_in_window(&self, from: usize, segment: &Segment<'_>) -> bool {
-        let (sender, receiver) = self.sides(from);
-        !before(sender.upper, segment.seq)
-            && before(sender.end.wrapping_sub(receiver.window).wrapping_sub(1), end(segment))
-    }
-
-    #[inline]
-    fn acknowledges(&self, from: usize, segment: &Segment<'_>) -> bool {
-        let (sender, receiver) = self.sides(from);
-        let least = receiver.end.wrapping_sub(sender.window.max(LATE));
-        !before(receiver.end, segment.ack) && !before(segment.ack, least)
     }
 
     #[inline]
@@ -247,37 +278,27 @@ impl Connection {
     fn reset(&self, from: usize, segment: &Segment<'_>) -> Place {
         let (sender, receiver) = self.sides(from);
         let is_alone = kind(segment) & !TcpView::ACK == TcpView::RST;
-        let acknowledges = !has(segment, TcpView::ACK) || self.acknowledges(from, segment);
+        let acknowledges = !has(segment, TcpView::ACK) || sender.acknowledges(receiver, segment);
         if !is_alone || !acknowledges {
             return Place::Foreign;
         }
         if segment.seq == sender.end || segment.seq == receiver.acked {
             return Place::Last;
         }
-        if self.is_in_window(from, segment) { Place::Within } else { Place::Foreign }
+        if sender.is_in_window(receiver, segment) { Place::Within } else { Place::Foreign }
     }
 
     /// Bytes, acknowledgements, ends of them.
-    #[inline]
     fn stream(&mut self, from: usize, segment: &Segment<'_>) -> Place {
-        if !self.is_in_window(from, segment) || !self.acknowledges(from, segment) {
-            return Place::Foreign;
-        }
+        let (sender, receiver) = self.sides(from);
+        let scale = if has(segment, TcpView::SYN) { 0 } else { scale_of(self.scales, from) };
+        let Some(said) = sender.with(receiver, segment, scale) else { return Place::Foreign };
         let completes = self.phase == Phase::SynReceived && from == OPENER;
         // It has to take the other end's SYN; before that its place is known but by guess.
-        if completes && !before(self.halves[OPENER].acked, segment.ack) {
+        if completes && !before(sender.acked, segment.ack) {
             return Place::Foreign;
         }
-        let scale = if from == OPENER { self.scales & 0xf } else { self.scales >> 4 };
-        let scale = if has(segment, TcpView::SYN) { 0 } else { scale };
-        let window = u32::from(segment.window) << scale;
-        let upper = segment.ack.wrapping_add(window.max(1));
-        let [opener, responder] = &mut self.halves;
-        let (sender, receiver) = if from == OPENER { (opener, responder) } else { (responder, opener) };
-        sender.window = sender.window.max(window);
-        sender.end = later(end(segment), sender.end);
-        sender.acked = later(segment.ack, sender.acked);
-        receiver.upper = later(upper, receiver.upper);
+        self.halves[from] = said;
         self.advance(from, completes, has(segment, TcpView::FIN));
         Place::Within
     }
