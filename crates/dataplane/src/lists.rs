@@ -38,8 +38,8 @@ impl<'a> Lists<'a> {
     }
 
     /// Tells why they do not let frames leave, which the batch has in the form that they came in. Frames of flows that are there are
-    /// judged with other workers that do; nobody else decides while the others are. `from` is where they came in, and by which flows
-    /// each frame of the batch passed there, where that says anything.
+    /// judged with other workers that do; nobody else decides while the others are. `passages` are the flows by which the frames of the
+    /// batch passed at `ingress`, as far as it is known.
     pub fn judge(
         &mut self,
         batch: &Batch,

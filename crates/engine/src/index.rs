@@ -12,8 +12,9 @@
 //!
 //! *Home* is where the hash says that the word should be, its low bits. They tell how far from home a word is, so
 //! removing one can move its followers back without looking at their entries, and no tombstones are needed. They also
-//! keep neighbours of another home apart at look-up; the *tag*, more bits of the hash, does so for those of the same home:
-//! of 3 bits it has a look-up read a wrong entry once in forty times. An index that is made for few enough slots to have 6 does so once in three hundred.
+//! keep neighbours of another home apart at look-up; the *tag*, more bits of the hash, does so for those of the same home.
+//! With 3 bits a look-up reads a wrong entry once in forty times; with 6, where an index is made for few enough slots, once
+//! in three hundred.
 //!
 //! No word is further from home than [`REACH`], which bounds the work of a look-up whatever happens. At half load the chance that
 //! an address finds no place within that reach is below 1e-15; such an address is not entered.

@@ -170,8 +170,8 @@ impl Table {
         self.places.flow_at(slot, key)
     }
 
-    /// The flow of IPv4 whose key has these words, and its place. Not inlined: of a hundred look-ups two have found another flow at the place
-    /// that the index said first, as its words have only 3 bits of a hash beside the home.
+    /// The flow of IPv4 whose key has these words, and its place. Not inlined: hardly ever is another flow at the place that the index said
+    /// first, or at which the flow was last time.
     #[inline(never)]
     pub(super) fn flow_of(&self, key: [u64; 2]) -> Option<(Slot, &Flow)> {
         let keyed = self.index.as_ref()?;
