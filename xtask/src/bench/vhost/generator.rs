@@ -108,8 +108,8 @@ impl Watcher {
         }
     }
 
-    /// For how long of this time the CPU was held up that the generator shares with all of vmswitchd but its worker: by the host or the
-    /// kernel, as nothing else there comes before the generator.
+    /// For how long of this time the CPU was held up that the generator shares with all of vmswitchd but its worker: by the host, or by what
+    /// the kernel does not interrupt, system calls of vmswitchd among it.
     pub fn held_up(&self, time: Range<u64>) -> u64 {
         let part = |held: &Range<u64>| held.end.min(time.end).saturating_sub(held.start.max(time.start));
         self.held.iter().map(part).sum()
