@@ -87,10 +87,12 @@ impl Split {
     }
 
     /// Gives back what was taken and may have been passed on, where it is noted that this was left. A ring that was set up
-    /// anew, or that the front end has gone on with, has another used index.
+    /// anew, or that the front end has gone on with, has another used index; one of which the front end dropped some of what was
+    /// taken has one in between.
     fn go_on(&mut self, config: &RingConfig, place: &Place) {
         let used = self.used;
-        let left = place.left(config).filter(|left| config.recalls && [left.used, left.to].contains(&used));
+        let is_of = |left: &Left| used.wrapping_sub(left.used) <= left.taken.wrapping_sub(left.used);
+        let left = place.left(config).filter(|left| config.recalls && is_of(left));
         let end = left.filter(|_| !self.common.writable).map_or(used, |left| left.taken);
         let chains = self.chains(used, end).unwrap_or_default();
         self.next = used.wrapping_add(chains.len() as u16);

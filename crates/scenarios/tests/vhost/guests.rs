@@ -15,24 +15,28 @@ const STREAM: u64 = 100_000_000;
 /// From the first answer of a new vmswitchd to the first frame that passed both ways.
 const OUTAGE: Duration = Duration::from_millis(100);
 const KILLS: u64 = 8;
-/// Sees the packets of the guest, no two of which are the same, and tells when it is interrupted how many came twice.
+/// Sees the packets of the guest, no two of which are the same, and tells when it is interrupted which came twice, and when.
 const COUNT_COPIES: &str = "
-import signal, socket, sys
+import signal, socket, sys, time
 sink = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
 sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
 sink.bind(('eth0', 0))
-seen, twice = set(), 0
+seen, twice = {}, []
 def tell(*_):
-    print(len(seen), 'packets,', twice, 'of them twice', flush=True)
+    print(len(seen), 'packets,', len(twice), 'of them twice', flush=True)
+    for first, again, frame in twice:
+        print(f'at {first[0]:.6f}, packet {first[1]}, and at {again[0]:.6f}, {again[1]}:', frame[14:50].hex())
     sys.exit()
 signal.signal(signal.SIGINT, tell)
 print('ready', flush=True)
 while True:
     frame = sink.recv(65536)
     if frame[26:30] == bytes([10, 9, 0, 21]):
-        packet = hash(frame[14:])
-        twice += packet in seen
-        seen.add(packet)
+        packet, now = hash(frame[14:]), (time.time(), len(seen))
+        if packet in seen:
+            twice.append((seen[packet], now, frame))
+        else:
+            seen[packet] = now
 ";
 /// The kernel counts processor time in hundredths of a second (USER_HZ).
 const TICKS_A_SECOND: u32 = 100;
@@ -351,8 +355,8 @@ fn delivers_nothing_twice(kind: Kind) -> Result<()> {
     lab.world.far.exec(&["kill", "-INT", &flood.id().to_string()])?;
     flood.wait(PATIENCE)?;
     let told = flood.log();
+    lab.no_copies(copies).with_context(|| told.clone())?;
     ensure!(told.contains("packets transmitted") && !told.contains("duplicates"), "{told}");
-    lab.no_copies(copies)?;
     guest.run("killall iperf3")?;
     lab.both_ways(&mut guest)?;
     drop(guest);

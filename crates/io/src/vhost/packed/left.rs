@@ -45,16 +45,22 @@ impl Packed {
     ///
     /// It starts at the same base again where it was told of none since. Another one is its own doing: QEMU (7.2) drops what a
     /// guest sends without a back end, from the base on, which it takes for where the ring is. What it dropped is marked as
-    /// used already; what lies before that was available as long, and is given back with it.
+    /// used already; what lies before that was available as long, and is given back with it. As few as one frame may have been
+    /// there to be dropped: so what was taken may lie on both sides of it.
     fn unfinished(&self, left: Left, start: Position) -> [Position; 2] {
         let [used, to, taken] = [left.used, left.to, left.taken].map(Position::from_bits);
         let shown = left.used != left.to && !self.is_available(used);
         let begin = if shown { to } else { used };
+        let [dropped, sent] = [start, taken].map(|end| begin.distance(end, self.common.size));
         match (left.told == start.bits(), self.common.writable) {
             (true, true) => [begin, to],
             (true, false) => [begin, taken],
-            (false, false) if self.is_available(begin) => [begin, start],
-            (false, _) => [start; 2],
+            (false, true) => [start; 2],
+            (false, false) if dropped.is_none() => [start; 2],
+            (false, false) => {
+                let begin = if self.is_available(begin) { begin } else { start };
+                [begin, if sent > dropped { taken } else { start }]
+            }
         }
     }
 
@@ -82,17 +88,19 @@ impl Packed {
         Some(chains)
     }
 
-    /// Id and slots of a chain of `most` slots at most. Only the first slot of a used one tells so: it goes to the next one.
+    /// Id and slots of a chain of `most` slots at most. Of a used one the first slot tells the id only; the others are as the
+    /// driver made them, and the last of a chain has its id (2.8.6).
     fn chain_at(&self, begin: Position, most: u16) -> Option<(u16, u16)> {
-        let at = |slots| begin.plus(slots, self.common.size);
-        let is_used = |at: Position| self.descriptor(at.slot).flags & (AVAILABLE | USED) == at.used();
-        if is_used(begin) {
-            let next = (1..most).find(|slots| is_used(at(*slots))).unwrap_or(most);
-            return Some((self.descriptor(begin.slot).link, next));
+        let first = self.descriptor(begin.slot);
+        let is_used = first.flags & (AVAILABLE | USED) == begin.used();
+        let unread = u16::from(is_used);
+        let rest = (unread..most).map(|slots| begin.plus(slots, self.common.size));
+        let rest = rest.take_while(|at| self.is_available(*at)).map(|at| self.descriptor(at.slot));
+        let ends = (unread + 1..).zip(rest).find(|(_, descriptor)| !descriptor.has(NEXT));
+        let chain = ends.map(|(slots, last)| (last.link, slots));
+        match is_used {
+            true => chain.filter(|(id, _)| *id == first.link).or(Some((first.link, 1))),
+            false => chain,
         }
-        let all =
-            (0..most).map(at).take_while(|at| self.is_available(*at)).map(|at| self.descriptor(at.slot));
-        let mut all = (1..).zip(all);
-        all.find(|(_, descriptor)| !descriptor.has(NEXT)).map(|(slots, last)| (last.link, slots))
     }
 }

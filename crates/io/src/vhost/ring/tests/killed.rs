@@ -227,6 +227,43 @@ fn what_a_front_end_dropped_itself_is_not_waited_for() {
     assert_eq!(ring.base(), 0x8003_8003);
 }
 
+/// The same, but of what it drops some was taken, and sent, by who died: it finds few frames there, or as many as were taken.
+#[test]
+fn what_was_sent_is_not_sent_again_though_the_front_end_dropped_some_of_it() {
+    for (is_packed, dropped) in
+        [true, false].into_iter().flat_map(|packed| [0, 1, 3].map(|some| (packed, some)))
+    {
+        let shape = Shape { packed: is_packed, ..packed(Direction::Readable) };
+        let stage = Stage::new(shape);
+        let (mut driver, mut ring) = (Driver::new(&stage.guest, shape), stage.start());
+        for _ in 0..8 + BEFORE {
+            post(&mut driver, 1);
+            round(&mut driver, &mut ring, 1);
+        }
+        // The last three are at the beginning of a packed ring's next lap, where the front end believes it to be.
+        [1, 1, 1, 2, 1, 1].iter().for_each(|slots| post(&mut driver, *slots));
+        let mut chains = Chains::default();
+        ring.take(6, &mut chains).unwrap();
+        drop(ring);
+        let base = drop_some(&stage, dropped);
+        let mut ring = stage.ring(base);
+        assert!(!ring.pending(), "{shape:?}, {dropped} dropped: sent again");
+        assert_eq!(driver.collect().len(), 6, "{shape:?}, {dropped} dropped");
+        post(&mut driver, 1);
+        round(&mut driver, &mut ring, 1);
+    }
+}
+
+/// As a front end that keeps no notes does; where it believes the ring to be afterwards.
+fn drop_some(stage: &Stage, count: usize) -> u32 {
+    let (mut ring, mut chains) =
+        (Ring::new(&stage.shape.config(), &stage.memory).unwrap(), Chains::default());
+    ring.take(count, &mut chains).unwrap();
+    assert_eq!(chains.len(), count);
+    let _ = ring.put(&chains, 0..count);
+    ring.base()
+}
+
 #[test]
 fn a_note_is_not_believed_of_a_ring_that_is_another() {
     for direction in [Direction::Readable, Direction::Writable] {
