@@ -31,7 +31,8 @@ fn suffer(neighbours: &Neighbours, case: &'static Case, descriptors: usize) -> R
         neighbours.wait_state("faulted", case.reason)?;
     }
     neighbours.works_again()?;
-    wait_until("no descriptor left open", PATIENCE, || Ok(neighbours.descriptors()? == descriptors))
+    // Fewer are no leak: when they were counted first, a connection of `vmswitch` may not have been closed yet.
+    wait_until("no descriptor left open", PATIENCE, || Ok(neighbours.descriptors()? <= descriptors))
 }
 
 #[test]

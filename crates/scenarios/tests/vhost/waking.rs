@@ -5,9 +5,9 @@ use lab::{DaemonOptions, waking};
 use std::time::Duration;
 
 const TURNS: usize = 60;
-/// What the switch may add. A build without optimisation is another program; `cargo xtask bench waking` measures the
-/// other.
-const ADDED: Duration = Duration::from_micros(if cfg!(debug_assertions) { 300 } else { 50 });
+/// What the switch may add. A build without optimisation is another program, which took 200 to 330 µs where the other took 40:
+/// here it is to be seen that nothing waits for a timer, and `cargo xtask bench waking` measures the other.
+const ADDED: Duration = Duration::from_micros(if cfg!(debug_assertions) { 900 } else { 50 });
 
 #[test]
 fn root_the_first_frame_after_silence_comes_soon_after_what_waking_a_thread_takes() -> Result<()> {
