@@ -57,30 +57,21 @@ impl<'a> Lists<'a> {
         }
         let mut note = |frame: u16, finding: AclFinding| refused[usize::from(frame)] = finding.refused;
         let passage = |frame: u16| passages.get(usize::from(frame)).unwrap_or(&Passage::NONE);
-        let frames = frames.map(|frame| {
+        let frame_of = |frame: u16| {
             let (header, len) = (header(frame), batch.frame_len(frame) as u32);
-            (frame, AclFrame { header, len, vlan: vlan.id() })
-        });
+            AclFrame { header, len, vlan: vlan.id() }
+        };
         let (mut asked, mut known) = (Asked::default(), 0);
         {
             let switch = tables.read();
-            let Some(state) = switch.acl_state(port) else {
-                return frames.for_each(|(frame, asked)| note(frame, acl.judge(AclWay::In, asked.header)));
+            let Some(leaving) = switch.leaving(ingress, port, now) else {
+                return frames.for_each(|frame| note(frame, acl.judge(AclWay::In, header(frame))));
             };
-            for (frame, leaving) in frames {
-                let has_room = state.ask_behind(passage(frame), &mut asked, frame, leaving);
+            for frame in frames {
+                let has_room = leaving.ask(passage(frame), &mut asked, frame, || frame_of(frame));
                 debug_assert!(has_room, "a batch has no more");
             }
-            let entered = switch.acl_state(ingress);
-            known +=
-                state.judge_known(AclWay::In, &mut asked, switch.moment(now), |frame, finding, left_by| {
-                    note(frame, finding);
-                    if let (Some(entered), Some(left_by)) = (entered, left_by)
-                        && passage(frame).misses(&left_by)
-                    {
-                        entered.note_peer(passage(frame), &left_by);
-                    }
-                });
+            known += leaving.judge_known(&mut asked, passage, &mut note);
         }
         if known < asked.len() {
             judge_and_write(tables, port, acl, (&mut asked, known), now, note);

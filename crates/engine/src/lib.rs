@@ -48,7 +48,7 @@ mod storm;
 mod switch;
 mod vlan;
 
-pub use acl::{Acl, AclFinding, AclFrame, AclState, AclWay, Asked, Findings, Meter, Passage};
+pub use acl::{Acl, AclFinding, AclFrame, AclState, AclWay, Asked, Findings, Leaving, Meter, Passage};
 pub use events::{EVENT_INTERVAL, EngineEvent, MAX_EVENTS};
 pub use guard::GuardAlso;
 pub use ip_guard::{IpGuard, Lease};

@@ -19,6 +19,8 @@ pub struct Switch {
     fetch: Fetch,
     /// By port.
     pub(crate) states: Vec<PortState>,
+    /// Later than any in which a port's flows were before.
+    epoch: u64,
     /// Set while the switch snoops.
     pub(crate) multicast: Option<Box<Multicast>>,
 }
@@ -34,6 +36,7 @@ impl Switch {
             seed,
             fetch: |_| (),
             states: Vec::new(),
+            epoch: 0,
             multicast: None,
         }
     }
@@ -66,13 +69,15 @@ impl Switch {
         let limit = |port| snapshot.port(port).map_or(0, Port::learn_limit);
         let fixed = self.fixed_entries(&snapshot);
         self.table.install(snapshot.port_slots(), limit, &fixed);
+        let epochs = self.states.iter().map(|state| state.acl.epoch());
+        self.epoch = epochs.fold(self.epoch, u64::max) + 1;
         self.states.resize_with(snapshot.port_slots(), PortState::default);
         for (index, state) in self.states.iter_mut().enumerate() {
             let port = snapshot.policy(PortIndex(index as u16));
             if !port.is_some_and(PortPolicy::remembers) {
                 *state = PortState::default();
             }
-            state.acl.follow(port.and_then(PortPolicy::acl), self.seed, self.fetch);
+            state.acl.follow(port.and_then(PortPolicy::acl), self.seed, self.fetch, self.epoch);
             let former = self.snapshot.policy(PortIndex(index as u16));
             state.leases.follow(former, port);
         }

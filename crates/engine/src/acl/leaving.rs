@@ -1,8 +1,79 @@
 //! Frames that leave on a port, by the port's access lists.
 
-use super::{Acl, AclFinding, AclFrame, AclState, AclWay, Meter};
+use super::{
+    Acl, AclFinding, AclFrame, AclState, AclWay, Asked, Meter, Passage,
+    flows::{Flows, Issuer},
+};
 use crate::{Millis, PortIndex, PortPolicy, Snapshot, Switch};
 use model::AclRule;
+
+/// What the lists of a port remember that frames leave on, beside those of the port that they came in on.
+///
+/// A frame that passed there by a flow is looked for by that, and what is found is noted with it: where the flow is that it left by, and of
+/// datagrams that the next ones need not be judged for a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaving<'a> {
+    issuer: Option<Issuer>,
+    state: &'a AclState,
+    entered: Option<&'a AclState>,
+    now: Millis,
+}
+
+impl<'a> Leaving<'a> {
+    /// Of frames that leave on `port`, whose state is `state`; `entered` is that of the port that they came in on.
+    #[must_use]
+    pub const fn new(
+        port: PortIndex,
+        state: &'a AclState,
+        entered: Option<&'a AclState>,
+        now: Millis,
+    ) -> Self {
+        Self { issuer: state.remembered().issuer(port), state, entered, now }
+    }
+
+    /// Puts a frame to those that are judged next, under a number of the caller's, unless it is known that it may leave. `passage` is by
+    /// which flow it came in. False where there is no room for it, and it is not judged.
+    #[must_use]
+    #[inline(always)]
+    pub fn ask<'f>(
+        &self,
+        passage: &Passage,
+        asked: &mut Asked<'f>,
+        at: u16,
+        frame: impl FnOnce() -> AclFrame<'f>,
+    ) -> bool {
+        let is_assured = self.issuer.is_some_and(|issuer| passage.is_assured_by(issuer));
+        is_assured || self.state.ask_behind(passage, asked, at, frame())
+    }
+
+    /// What becomes of these frames, as [`AclState::judge_known`] tells it. `passage` says by which flow one came in.
+    #[inline]
+    pub fn judge_known<'p>(
+        &self,
+        asked: &mut Asked<'_>,
+        passage: impl Fn(u16) -> &'p Passage,
+        mut found: impl FnMut(u16, AclFinding),
+    ) -> usize {
+        self.state.judge_known(AclWay::In, asked, self.now, |at, finding, left_by| {
+            found(at, finding);
+            if let (Some(entered), Some(left_by)) = (self.entered, left_by) {
+                self.note_left(entered.remembered(), passage(at), &left_by);
+            }
+        })
+    }
+
+    #[inline]
+    fn note_left(&self, entered: &Flows, passage: &Passage, left_by: &Passage) {
+        if passage.misses(left_by) {
+            entered.note_peer(passage, left_by);
+        }
+        if let Some(issuer) = self.issuer
+            && passage.can_be_assured(left_by)
+        {
+            entered.note_assured(passage, (issuer, self.state.remembered()), left_by, self.now);
+        }
+    }
+}
 
 impl Snapshot {
     /// The access lists of a port that judge what leaves on it.
@@ -15,7 +86,15 @@ impl Snapshot {
 }
 
 impl Switch {
-    /// What the access lists of `port` remember; `None` where they remember nothing, and [`Acl::judge`] is enough.
+    /// What the access lists of `port` remember, for frames that came in at `ingress` and leave on it; `None` where they remember nothing,
+    /// and [`Acl::judge`] is enough.
+    #[inline]
+    #[must_use]
+    pub fn leaving(&self, ingress: PortIndex, port: PortIndex, now: Millis) -> Option<Leaving<'_>> {
+        Some(Leaving::new(port, self.acl_state(port)?, self.acl_state(ingress), self.moment(now)))
+    }
+
+    /// What the access lists of `port` remember.
     #[inline]
     #[must_use]
     pub fn acl_state(&self, port: PortIndex) -> Option<&AclState> {

@@ -25,6 +25,7 @@ mod state;
 
 pub use flows::Passage;
 pub use lately::Findings;
+pub use leaving::Leaving;
 pub(crate) use state::PortAcl;
 pub use state::{AclState, Asked, Meter};
 

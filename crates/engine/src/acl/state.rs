@@ -26,13 +26,21 @@ pub struct Meter {
 pub(crate) struct PortAcl(Option<AclState>);
 
 impl PortAcl {
-    /// Follows the port's lists. `seed` has to be random and secret.
-    pub(crate) fn follow(&mut self, acl: Option<&Arc<Acl>>, seed: [u64; 2], fetch: Fetch) {
+    /// Follows the port's lists. `seed` has to be random and secret; `epoch` later than that of any port before.
+    pub(crate) fn follow(&mut self, acl: Option<&Arc<Acl>>, seed: [u64; 2], fetch: Fetch, epoch: u64) {
         match (acl.filter(|acl| acl.keeps_state()), &mut self.0) {
             (Some(acl), Some(state)) => state.follow(acl),
             (Some(acl), none) => *none = Some(AclState::new(Arc::clone(acl), seed).fetching_with(fetch)),
             (None, state) => *state = None,
         }
+        if let Some(state) = &mut self.0 {
+            state.flows.begin_epoch(epoch);
+        }
+    }
+
+    /// In which what was assured of it holds.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.0.as_ref().map_or(0, |state| state.flows.epoch())
     }
 
     pub(crate) const fn get(&self) -> Option<&AclState> {
@@ -139,9 +147,8 @@ impl AclState {
     }
 
     /// The same of a frame that leaves, and passed the lists of the port it came in on by such a flow.
-    #[must_use]
     #[inline(always)]
-    pub fn ask_behind<'f>(
+    pub(super) fn ask_behind<'f>(
         &self,
         passage: &Passage,
         asked: &mut Asked<'f>,
@@ -156,9 +163,8 @@ impl AclState {
         }
     }
 
-    /// Has the flow of a passage remember by which flow the frame left.
-    pub fn note_peer(&self, passage: &Passage, left_by: &Passage) {
-        self.flows.note_peer(passage, left_by);
+    pub(super) const fn remembered(&self) -> &Flows {
+        &self.flows
     }
 
     /// What becomes of frames, one after the other, as long as who only reads may do what is to be remembered of them: says how many it

@@ -1,5 +1,6 @@
 //! Access lists.
 
+mod assured;
 mod flows;
 mod frames;
 mod lately;

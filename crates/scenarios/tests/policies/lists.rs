@@ -404,3 +404,25 @@ fn root_frames_of_flows_that_are_there_leave_by_their_own_flow_whatever_is_besid
     }
     lan.finish()
 }
+
+/// Most datagrams of a flow are not judged again where they leave: a change of rules is seen by the next one all the same, in either order.
+#[test]
+fn root_datagrams_that_passed_a_moment_ago_do_not_pass_rules_that_were_changed_since() -> Result<()> {
+    let mut lan = Lan::external(&["--no-host"])?;
+    lan.vm("vm1", VM1, &["--acl", "out allow ip weight 9 stateful"])?;
+    lan.vm("vm2", VM2, &["--acl", "in allow udp weight 9 stateful"])?;
+    let end = |ip: [u8; 4], of: &str, port| Endpoint { mac: mac(of), ip: ip.into(), port };
+    let frame = udp4(end([10, 0, 0, 2], VM2, 53), end([10, 0, 0, 1], VM1, 9), &[7; 30]);
+    let many = |became: fn(Round) -> Round| {
+        (0..200).fold(Round::default(), |round, _| became(round.sends("vm1", &frame)))
+    };
+    let passes = |lan: &mut Lan| lan.run(many(|round| round.reaches(&["vm2"])));
+    for _ in 0..3 {
+        passes(&mut lan)?;
+        lan.daemon.cli_ok(&["acl", "add", "lan/vm2", "name no in deny udp local any port 53 weight 10"])?;
+        lan.run(many(|round| round.drops("vm2", "ext_acl_denied")))?;
+        lan.daemon.cli_ok(&["acl", "remove", "lan/vm2", "no"])?;
+    }
+    passes(&mut lan)?;
+    lan.finish()
+}

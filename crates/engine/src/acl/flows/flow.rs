@@ -4,6 +4,7 @@
 //! connection) is atomic: so who only reads may do it, with others that do.
 
 use super::{
+    assurance::Assurance,
     places::{NIL, SLOT_BITS, Slot},
     tcp::{self, Connection, Half, OPENER, Phase, RESPONDER},
 };
@@ -19,7 +20,7 @@ const SHORT: Millis = Millis(60_000);
 pub(super) struct Flow {
     /// When it is forgotten unless another frame comes, in milliseconds; and in the lowest bits its peer.
     until: AtomicU64,
-    /// What both ends of a connection have said.
+    /// What both ends of a connection have said. Of a flow of datagrams the first word is an assurance.
     said: [Said; 2],
     /// By which state of the rules it is there.
     pub(super) generation: u32,
@@ -138,6 +139,11 @@ impl Flow {
         self.keep_until(now.0.saturating_add(u64::from(self.idle) * 1000));
     }
 
+    /// The same, and so much longer as an assurance may hold.
+    pub(super) fn prolong_for_assurance(&self, now: Millis) {
+        self.prolong(Millis(now.0.saturating_add(Assurance::LONGEST.0)));
+    }
+
     #[inline]
     fn keep_until(&self, moment: u64) {
         store(&self.until, moment << SLOT_BITS | self.until.load(Relaxed) & PEER);
@@ -153,6 +159,23 @@ impl Flow {
     /// milliseconds of its time.
     pub(super) fn note_peer(&self, peer: Slot) {
         store(&self.until, self.until.load(Relaxed) & !PEER | u64::from(peer) & PEER);
+    }
+
+    /// What the port that its packets leave on assures, if it still does, where any packet belongs to it. One of long ago is forgotten, so that its
+    /// time does not come round.
+    #[inline]
+    pub(super) fn assurance(&self, now: Millis) -> Assurance {
+        let assured = Assurance(self.said[OPENER].0[0].load(Relaxed));
+        if assured.lasts(now) {
+            return assured;
+        }
+        self.note_assurance(Assurance::NONE);
+        Assurance::NONE
+    }
+
+    /// Notes it.
+    pub(super) fn note_assurance(&self, assured: Assurance) {
+        store(&self.said[OPENER].0[0], assured.0);
     }
 
     /// True where any packet that goes this way belongs to it and changes nothing.

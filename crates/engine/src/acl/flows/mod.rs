@@ -12,14 +12,17 @@
 //!
 //! A flow is there by the rules: where these change, the next packet has them judge anew whether it may be.
 
+mod assurance;
 mod flow;
 mod key;
 mod places;
 mod table;
 mod tcp;
 
-use super::{Acl, AclFinding, AclFrame, AclWay, Looked, rules::Section};
-use crate::{Fetch, Millis, hash::Seed};
+use super::{Acl, AclFinding, AclFrame, AclWay, Asked, Looked, rules::Section};
+use crate::{Fetch, Millis, PortIndex, hash::Seed};
+use assurance::Assurance;
+pub(super) use assurance::Issuer;
 use flow::{Flow, Kind};
 use key::{Key, Role};
 use model::{AclAction, DropReason};
@@ -33,6 +36,9 @@ use wire::{
 
 /// Bytes of a TCP header that a later fragment may not overlap (RFC 3128): all but its options.
 const TCP_HEADER: u16 = 20;
+
+/// Flows that begin with one batch at most: each frame may begin its own, and that of its fragments.
+const MOST_NEW: usize = 2 * Asked::MOST;
 
 /// The flows of a port.
 #[derive(Clone, Debug)]
@@ -83,17 +89,29 @@ pub struct Passage {
     key: [u64; 2],
     own: Slot,
     peer: Slot,
+    assured: Assurance,
 }
 
 impl Passage {
     /// By none.
-    pub const NONE: Self = Self { key: [0; 2], own: NIL, peer: NIL };
+    pub const NONE: Self = Self { key: [0; 2], own: NIL, peer: NIL, assured: Assurance::NONE };
+
+    /// True where this issuer assures that the frame may leave.
+    #[inline]
+    pub(super) const fn is_assured_by(&self, issuer: Issuer) -> bool {
+        self.assured.is_of(issuer)
+    }
 
     /// True where the flow by which a frame left is not where it was looked for.
     #[inline]
-    #[must_use]
-    pub const fn misses(&self, left_by: &Self) -> bool {
+    pub(super) const fn misses(&self, left_by: &Self) -> bool {
         self.own != NIL && self.peer != left_by.own
+    }
+
+    /// True where others of the flow by which it left may be assured: datagrams of IPv4, of whose flow the key is here.
+    #[inline]
+    pub(super) fn can_be_assured(&self, left_by: &Self) -> bool {
+        self.own != NIL && !key::is_v6(left_by.key) && key::role(left_by.key) == Role::Plain
     }
 }
 
@@ -175,10 +193,40 @@ impl Flows {
         }
     }
 
-    /// Notes where the flow of the same packets is by which they left.
+    /// Begins another epoch, in which no assurance of one before holds.
+    pub(super) const fn begin_epoch(&mut self, epoch: u64) {
+        self.table.begin_epoch(epoch);
+    }
+
+    pub(super) const fn epoch(&self) -> u64 {
+        self.table.epoch()
+    }
+
+    /// Who assures that datagrams may leave, where these are the flows of `port`: nobody where a flow could have to go before its time
+    /// within a batch.
+    pub(super) const fn issuer(&self, port: PortIndex) -> Option<Issuer> {
+        if self.table.has_room_for(MOST_NEW) { Some(Issuer::new(port, self.epoch())) } else { None }
+    }
+
+    /// Has the flow of a passage remember where the flow is by which the frame left.
     pub(super) fn note_peer(&self, passage: &Passage, left_by: &Passage) {
         if let Some(flow) = self.table.flow_at(passage.own, passage.key) {
             flow.note_peer(left_by.own);
+        }
+    }
+
+    /// Has it remember that others of a flow may leave, as one did among the flows `left`.
+    pub(super) fn note_assured(
+        &self,
+        passage: &Passage,
+        (issuer, left): (Issuer, &Self),
+        left_by: &Passage,
+        now: Millis,
+    ) {
+        let flow = self.table.flow_at(passage.own, passage.key);
+        if let (Some(flow), Some(left_by)) = (flow, left.table.flow_at(left_by.own, left_by.key)) {
+            left_by.prolong_for_assurance(now);
+            flow.note_assurance(Assurance::new(issuer, now));
         }
     }
 
@@ -201,17 +249,15 @@ impl Flows {
         if !is_current || (key::is_v6(key) && !self.is_of(slot, frame, way)) {
             return None;
         }
-        let belongs = match role {
+        let assured = match role {
             Role::Tcp => {
-                FiveTuple::segment(frame.header).is_some_and(|segment| flow.takes_segment(way, &segment))
+                let segment = FiveTuple::segment(frame.header)?;
+                flow.takes_segment(way, &segment).then_some(Assurance::NONE)
             }
-            _ => flow.takes_plain(way),
-        };
-        if !belongs {
-            return None;
-        }
+            _ => flow.takes_plain(way).then(|| flow.assurance(now)),
+        }?;
         flow.prolong(now);
-        Some(Passage { key, own: slot, peer: flow.peer() })
+        Some(Passage { key, own: slot, peer: flow.peer(), assured })
     }
 
     /// True where the flow at a place is that of a frame, all of the key compared.

@@ -78,6 +78,8 @@ pub(super) struct Table {
     unanswered: Ends,
     /// The place that is swept next.
     hand: usize,
+    /// Another one begins whenever a flow goes before its time.
+    epoch: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +105,7 @@ impl Table {
             places,
             unanswered,
             hand: 0,
+            epoch: 0,
         }
     }
 
@@ -113,6 +116,22 @@ impl Table {
     /// Another quota; what is there already stays until its time has come.
     pub(super) const fn set_quota(&mut self, quota: usize) {
         self.quota = quota;
+    }
+
+    /// True where so many flows may begin and none has to go for that.
+    pub(super) const fn has_room_for(&self, flows: usize) -> bool {
+        self.places.len() + flows <= self.quota
+    }
+
+    /// In which flows go only when their time has come.
+    #[inline]
+    pub(super) const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Begins one, later than any before.
+    pub(super) const fn begin_epoch(&mut self, epoch: u64) {
+        self.epoch = epoch;
     }
 
     /// Flows, those whose time has come and that were not found out yet among them.
@@ -221,7 +240,10 @@ impl Table {
         if self.len() >= self.quota {
             match self.unanswered.head {
                 NIL => return false,
-                oldest => self.remove(oldest),
+                oldest => {
+                    self.epoch += 1;
+                    self.remove(oldest);
+                }
             }
         }
         self.make_room();
