@@ -15,6 +15,7 @@
 mod assurance;
 mod flow;
 mod key;
+mod passage;
 mod places;
 mod table;
 mod tcp;
@@ -26,6 +27,7 @@ pub(super) use assurance::Issuer;
 use flow::{Flow, Kind};
 use key::{Key, Role};
 use model::{AclAction, DropReason};
+pub use passage::Passage;
 use places::{NIL, Slot};
 use table::Table;
 use tcp::{Connection, OPENER, Place, RESPONDER};
@@ -81,38 +83,6 @@ const _: () = assert!(size_of::<Sought>() == 32);
 
 impl Sought {
     pub(super) const NOTHING: Self = Self { key: [0; 2], hash: 0, likely: NIL, role: None };
-}
-
-/// By which flow a frame passed the lists of a port, as the port that it leaves on looks its own flow up by that.
-#[derive(Clone, Copy, Debug)]
-pub struct Passage {
-    key: [u64; 2],
-    own: Slot,
-    peer: Slot,
-    assured: Assurance,
-}
-
-impl Passage {
-    /// By none.
-    pub const NONE: Self = Self { key: [0; 2], own: NIL, peer: NIL, assured: Assurance::NONE };
-
-    /// True where this issuer assures that the frame may leave.
-    #[inline]
-    pub(super) const fn is_assured_by(&self, issuer: Issuer) -> bool {
-        self.assured.is_of(issuer)
-    }
-
-    /// True where the flow by which a frame left is not where it was looked for.
-    #[inline]
-    pub(super) const fn misses(&self, left_by: &Self) -> bool {
-        self.own != NIL && self.peer != left_by.own
-    }
-
-    /// True where others of the flow by which it left may be assured: datagrams of IPv4, of whose flow the key is here.
-    #[inline]
-    pub(super) fn can_be_assured(&self, left_by: &Self) -> bool {
-        self.own != NIL && !key::is_v6(left_by.key) && key::role(left_by.key) == Role::Plain
-    }
 }
 
 impl Flows {
