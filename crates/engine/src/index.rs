@@ -147,7 +147,7 @@ impl Index {
 }
 
 /// An index whose memory is made ready in steps, as the kernel takes some microseconds for each page that is used for the first time.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Unfinished {
     words: Vec<u32>,
     homes: usize,

@@ -43,10 +43,12 @@ pub use snooping::{List, Unheard};
 pub use verdicts::Verdicts;
 
 use crate::{
-    Acl, AclWay, EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan,
+    Acl, AclFrame, AclWay, EngineEvent, Flood, Millis, PortIndex, Snapshot, Step, Switch, Vlan,
     key::{EVERY_VLAN, Key},
     mac_table::{Learned, MacTable, Sought, Source},
     snapshot::Port,
+    state::PortState,
+    vlan::is_tagged,
 };
 use alloc::{sync::Arc, vec::Vec};
 use core::borrow::Borrow;
@@ -148,14 +150,14 @@ impl Switch {
 
 impl Switch {
     /// What would become of one frame, and what each stage that it would come to finds: one verdict. The same code decides as for frames that
-    /// pass, but on a copy of the MAC table, and nothing is told or counted.
+    /// pass, but on copies of the MAC table and of what the port remembers of such a frame, and nothing is told or counted.
     #[must_use]
     pub fn explain(&self, ingress: PortIndex, frame: FrameIn<'_>, now: Millis) -> (Vec<Step>, Verdicts) {
         let (mut steps, mut out) = (Vec::new(), Verdicts::default());
         let mut table = self.table.clone();
         table.advance(now);
-        let state = self.states.get(usize::from(ingress.0)).cloned();
-        let memory = Explaining { table, state: state.unwrap_or_default(), steps: &mut steps, held: None };
+        let (state, held) = (self.excerpt(ingress, &frame, table.now()), None);
+        let memory = Explaining { table, state, steps: &mut steps, held };
         decide(&self.snapshot, ingress, memory, [frame].into_iter(), &mut out);
         if let Some(multicast) = &self.multicast {
             let (snapshot, knowledge, now) = (&self.snapshot, Knowledge::Asked(multicast), self.moment(now));
@@ -163,6 +165,18 @@ impl Switch {
                 .narrow([frame].into_iter(), &mut out, |step| steps.push(step));
         }
         (steps, out)
+    }
+
+    /// A copy of what a port remembers that such a frame could have to do with.
+    fn excerpt(&self, ingress: PortIndex, frame: &FrameIn<'_>, now: Millis) -> PortState {
+        let port = self.snapshot.port(ingress).zip(self.states.get(usize::from(ingress.0)));
+        let Some((port, state)) = port else { return PortState::default() };
+        // One that its tag keeps out gets no further than that.
+        let vlan = match frame.header.first_chunk().is_some_and(is_tagged) {
+            false => port.vlans.untagged,
+            true => port.vlans.classify(frame.header).map_or(0, Vlan::id),
+        };
+        state.excerpt(AclWay::Out, &AclFrame { header: frame.header, len: frame.len, vlan }, now)
     }
 }
 

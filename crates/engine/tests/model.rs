@@ -327,8 +327,10 @@ fn deliver(
         }
         let (mut asked, mut found, leaving) =
             (Asked::default(), None, switch.leaving(ingress, to, now).unwrap());
+        let explained = switch.explain_leaving(to, &frame, now).unwrap();
         assert!(leaving.ask(passage, &mut asked, 7, || frame));
         if asked.is_empty() {
+            assert!(explained.of_flow, "{explained:?}");
             return None;
         }
         let known = leaving.judge_known(&mut asked, |_| passage, |at, finding| found = Some((at, finding)));
@@ -339,7 +341,7 @@ fn deliver(
             state.judge_all(AclWay::In, &mut asked, 0, now, |at, finding, _| found = Some((at, finding)));
         }
         let (at, finding) = found.unwrap();
-        assert_eq!(at, 7);
+        assert_eq!((at, finding), (7, explained));
         finding.refused
     };
     let outcome = |(at, (frame, verdict)): (usize, (&FrameIn<'_>, &Verdict))| match *verdict {

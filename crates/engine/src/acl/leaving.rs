@@ -109,10 +109,10 @@ impl Switch {
     /// What the access lists of `port` would find about a frame that is to leave on it; `None` where they do not look.
     #[must_use]
     pub fn explain_leaving(&self, port: PortIndex, frame: &AclFrame<'_>, now: Millis) -> Option<AclFinding> {
-        let acl = self.snapshot.leaving_acl(port)?;
+        let (acl, now) = (self.snapshot.leaving_acl(port)?, self.moment(now));
         let state = self.acl_state(port).filter(|_| acl.keeps_state());
         Some(match state {
-            Some(state) => state.clone().judge(AclWay::In, frame, self.moment(now)),
+            Some(state) => state.excerpt(AclWay::In, frame, now).judge(AclWay::In, frame, now),
             None => acl.judge(AclWay::In, frame.header),
         })
     }

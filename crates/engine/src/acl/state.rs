@@ -22,10 +22,14 @@ pub struct Meter {
 }
 
 /// What a port remembers of its lists, where they want it.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct PortAcl(Option<AclState>);
 
 impl PortAcl {
+    pub(crate) const fn of(state: Option<AclState>) -> Self {
+        Self(state)
+    }
+
     /// Follows the port's lists. `seed` has to be random and secret; `epoch` later than that of any port before.
     pub(crate) fn follow(&mut self, acl: Option<&Arc<Acl>>, seed: [u64; 2], fetch: Fetch, epoch: u64) {
         match (acl.filter(|acl| acl.keeps_state()), &mut self.0) {
@@ -88,7 +92,7 @@ impl Clone for Counter {
 ///
 /// Most frames change nothing but the time and the bounds of their flow, and a meter: these are judged by who only reads
 /// ([`AclState::judge_known`]), with others that do.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct AclState {
     acl: Arc<Acl>,
     flows: Flows,
@@ -161,6 +165,13 @@ impl AclState {
             Some(sought) => asked.0.try_push((at, frame, sought)).is_ok(),
             None => self.ask(AclWay::In, asked, at, frame),
         }
+    }
+
+    /// A copy of what such a frame could have to do with, which finds of it what these do.
+    #[must_use]
+    pub fn excerpt(&self, way: AclWay, frame: &AclFrame<'_>, now: Millis) -> Self {
+        let (acl, flows) = (Arc::clone(&self.acl), self.flows.excerpt(frame, way, now));
+        Self { acl, flows, meters: self.meters.clone() }
     }
 
     pub(super) const fn remembered(&self) -> &Flows {

@@ -36,7 +36,10 @@ impl Port {
     pub fn send_ip(&mut self, way: AclWay, ip: &Ip) -> Option<DropReason> {
         let header = Frame::of(ip.clone()).header();
         let frame = AclFrame { header: &header, len: 60, vlan: self.vlan };
-        self.state.judge(way, &frame, self.now).refused
+        let excerpt = self.state.excerpt(way, &frame, self.now).judge(way, &frame, self.now);
+        let finding = self.state.judge(way, &frame, self.now);
+        assert_eq!(excerpt, finding, "what it would be, and what it is");
+        finding.refused
     }
 
     pub fn wait(&mut self, seconds: u64) {

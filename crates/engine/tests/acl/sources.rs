@@ -5,10 +5,13 @@ use crate::{
     port::{ip, lists},
 };
 use engine::{
-    AclWay::Out, FrameIn, GuardAlso, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig,
-    Verdict, Verdicts,
+    AclWay::Out, FrameIn, GuardAlso, Millis, PortIndex, PortPolicy, Role, Snapshot, Step, Switch,
+    TableConfig, Verdict, Verdicts,
 };
-use model::DropReason::{MacPinnedElsewhere, SpoofedMac};
+use model::{
+    DropReason::{MacPinnedElsewhere, SpoofedMac},
+    policy::vlan::{Trunk, VlanMode},
+};
 use std::sync::Arc;
 use wire::MacAddr;
 
@@ -43,6 +46,30 @@ fn send(switch: &mut Switch, macs: &[u8]) -> (Vec<Verdict>, usize) {
     let mut out = Verdicts::default();
     switch.process(VM, &frames, Millis(1), &mut out);
     (out.to_vec(), switch.flows(VM))
+}
+
+#[test]
+fn what_is_explained_of_a_frame_in_a_vlan_is_by_the_flows_of_that_vlan() {
+    let vlan =
+        VlanMode::Trunk(Trunk { allowed: "7,8".parse().unwrap(), native: 8, prune: "".parse().unwrap() });
+    let mut switch = switch(16, PortPolicy { guard: false, vlan, ..PortPolicy::new(Role::Vnic) });
+    let frame = |tag: &[u8]| {
+        [&MacAddr::BROADCAST.0[..], &mac(9).0, tag, &[8, 0], &ip(Out, Upper::Udp(1, 2)).bytes()].concat()
+    };
+    let by_flow = |switch: &Switch, header: &[u8]| {
+        let (steps, _) = switch.explain(VM, FrameIn { header, len: 60 }, Millis(1));
+        let lists = steps
+            .iter()
+            .find_map(|step| if let Step::AccessLists { finding, .. } = step { Some(finding) } else { None });
+        lists.unwrap().of_flow
+    };
+    let headers = [&[0x81, 0, 0, 7][..], &[]].map(frame);
+    for header in &headers {
+        assert!(!by_flow(&switch, header));
+        switch.process(VM, &[FrameIn { header, len: 60 }], Millis(1), &mut Verdicts::default());
+        assert!(by_flow(&switch, header));
+    }
+    assert_eq!(switch.flows(VM), 2);
 }
 
 #[test]

@@ -33,7 +33,7 @@ use table::Table;
 use tcp::{Connection, OPENER, Place, RESPONDER};
 use wire::{
     FiveTuple,
-    packet::{Network, Packet, Part, Segment, Transport},
+    packet::{self, Network, Packet, Part, Segment, Transport},
 };
 
 /// Bytes of a TCP header that a later fragment may not overlap (RFC 3128): all but its options.
@@ -43,7 +43,7 @@ const TCP_HEADER: u16 = 20;
 const MOST_NEW: usize = 2 * Asked::MOST;
 
 /// The flows of a port.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Flows {
     table: Table,
     /// Counts the states of the rules.
@@ -110,6 +110,21 @@ impl Flows {
 
     pub(super) fn sweep(&mut self, places: usize, now: Millis) -> usize {
         self.table.age(places, now)
+    }
+
+    /// A copy of those that a frame could be of, or that could make room for one.
+    pub(super) fn excerpt(&self, frame: &AclFrame<'_>, way: AclWay, now: Millis) -> Self {
+        let network = packet::read(frame.header);
+        let own = Self::own(&network, way, frame.vlan).map(|own| own.key);
+        let (mut fragment, mut quoted) = (None, None);
+        if let Network::Ip(packet) = &network {
+            fragment = Key::of_fragment(packet, way, frame.vlan);
+            if let Transport::Icmp(icmp) = &packet.transport {
+                quoted = Key::quoted(packet, icmp, way, frame.vlan).map(|(key, _)| key);
+            }
+        }
+        let keys = own.into_iter().chain(fragment).chain(quoted);
+        Self { table: self.table.excerpt(keys, now), generation: self.generation }
     }
 
     /// The flow that a frame could be of.

@@ -21,7 +21,7 @@ const CHUNK_BITS: u32 = 8;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
 /// What each frame of a flow reads: of IPv4 all, in one cache line.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[repr(align(64))]
 struct Hot {
     /// [`FREE`] in the second word: the place is free.
@@ -64,7 +64,7 @@ fn chunk<T>(free: impl FnMut() -> T) -> Box<[T; CHUNK]> {
 }
 
 /// All places of a table.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Places {
     hot: Vec<HotChunk>,
     cold: Vec<ColdChunk>,

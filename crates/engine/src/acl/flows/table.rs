@@ -19,7 +19,8 @@ use crate::{
     hash::{Hashing, Seed},
     index::{Index, Unfinished},
 };
-use core::{ops::Range, ptr};
+use alloc::{collections::BTreeSet, vec::Vec};
+use core::{iter, ops::Range, ptr};
 
 pub(super) use super::places::Slot;
 
@@ -43,7 +44,7 @@ const PLACES_A_CHUNK: usize = 8;
 const CROWD: usize = 128;
 
 /// An index, and how its keys are hashed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Keyed {
     index: Index,
     hashing: Hashing,
@@ -58,7 +59,7 @@ impl Keyed {
 }
 
 /// The flows of one port. Takes no memory before the first one.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Table {
     seed: Seed,
     fetch: Fetch,
@@ -107,6 +108,38 @@ impl Table {
             hand: 0,
             epoch: 0,
         }
+    }
+
+    /// A copy of the flows of these keys. A new one finds a place there where it would find one here.
+    pub(super) fn excerpt(&self, keys: impl Iterator<Item = Key>, now: Millis) -> Self {
+        let (mut excerpt, mut copied) = (Self::new(self.seed, |_| (), usize::MAX), Vec::new());
+        for (key, slot) in keys.filter_map(|key| Some((key, self.place(&key)?))) {
+            let Some(flow) = self.flow(slot).filter(|_| !copied.contains(&slot)) else { continue };
+            if excerpt.insert(&key, flow.clone(), Millis(0)) && !flow.is_unanswered() {
+                excerpt.place(&key).into_iter().for_each(|slot| excerpt.keep(slot));
+            }
+            copied.push(slot);
+        }
+        if let Some(places) = self.places_beside(&copied, now) {
+            excerpt.quota = places;
+        }
+        excerpt
+    }
+
+    /// How many places [`Table::insert`] would find if it were not for the flows at `copied`; `None` where one of others would make room.
+    fn places_beside(&self, copied: &[Slot], now: Millis) -> Option<usize> {
+        let slots = self.places.slots();
+        let swept = 1..=SWEEP.min(slots) + SWEEP_AT_QUOTA.min(slots);
+        let swept = swept.map(|step| ((self.hand + step) % slots) as Slot);
+        let expired = |slot: &Slot| self.flow(*slot).is_some_and(|flow| flow.has_expired(now));
+        let freed: BTreeSet<_> = swept.filter(|slot| !copied.contains(slot) && expired(slot)).collect();
+        let next = |slot: &Slot| self.places.cold(*slot).map(|place| place.next);
+        let mut unanswered =
+            iter::successors(Some(self.unanswered.head), next).take_while(|slot| *slot != NIL);
+        if unanswered.any(|slot| !copied.contains(&slot) && !freed.contains(&slot)) {
+            return None;
+        }
+        Some(self.quota.saturating_sub(self.len() - copied.len() - freed.len()))
     }
 
     pub(super) const fn fetch_with(&mut self, fetch: Fetch) {
@@ -410,6 +443,34 @@ mod tests {
                     prop_assert_eq!(table.place(&key(n)), expected);
                 }
             }
+        }
+    }
+
+    /// As many flows as there may be, or some too many. All were answered but some, and one has expired.
+    #[test]
+    fn a_new_flow_finds_a_place_in_an_excerpt_where_it_finds_one() {
+        const FLOWS: u32 = 80;
+        let unanswered: [&[u32]; 4] = [&[], &[7], &[9], &[7, 9]];
+        let cases = unanswered.iter().flat_map(|some| (0..=FLOWS).map(move |expired| (some, expired)));
+        for ((some, expired), more) in cases.flat_map(|case| [0, 1].map(|more| (case, more))) {
+            let (mut table, now) = (Table::new([1, 2], |_| (), 1000), Millis(1000));
+            for n in 0..FLOWS {
+                let kind = if some.contains(&n) { Kind::Unanswered } else { Kind::Answered };
+                let idle = if n == expired { 1 } else { 9 };
+                table.insert(&key(n), Flow::new(kind, AclWay::Out, idle, 0, Millis(0)), Millis(0));
+                if !some.contains(&n) {
+                    table.keep(n);
+                }
+            }
+            table.set_quota((FLOWS - more) as usize);
+            let keys = [key(7), key(500)];
+            let mut excerpt = table.excerpt(keys.into_iter(), now);
+            assert_eq!(excerpt.len(), 1);
+            assert!(
+                keys.iter().all(|key| excerpt.find(key, now).is_some() == table.find(key, now).is_some())
+            );
+            let finds = [&mut excerpt, &mut table].map(|table| table.insert(&key(500), flow(), now));
+            assert_eq!(finds[0], finds[1], "{some:?} unanswered, {expired} expired, {more} too many");
         }
     }
 
