@@ -63,7 +63,11 @@ impl Switch {
             Switch::Memcpy => row.is_segments() && !row.packed,
             Switch::Testpmd => row.macs == 1 && row.policies == Policies::Default,
             Switch::Ovs => {
-                !row.is_segments() && !matches!(row.policies, Policies::Stateful | Policies::ShortLists)
+                !row.is_segments()
+                    && !matches!(
+                        row.policies,
+                        Policies::Stateful | Policies::StatefulClients | Policies::ShortLists
+                    )
             }
             Switch::Vpp => !row.is_segments() && row.policies == Policies::Default,
             Switch::Baseline | Switch::Vmswitch => true,

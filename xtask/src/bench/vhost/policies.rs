@@ -29,6 +29,8 @@ pub enum Policies {
     ShortLists,
     /// The guard, a stateful rule in each direction, and a last one that denies.
     Stateful,
+    /// The same at clients only; servers have the guard.
+    StatefulClients,
 }
 
 impl Policies {
@@ -36,7 +38,7 @@ impl Policies {
     pub fn of_vmswitch(self, n: usize, row: &Row) -> Vec<String> {
         let options: &[&str] = match self {
             // With the guard of a new port, lists that remember flows are asked about many frames at once.
-            Policies::Stateful => &["--guard", "on"],
+            Policies::Stateful | Policies::StatefulClients => &["--guard", "on"],
             Policies::Default if row.macs == 1 => &["--guard", "on"],
             Policies::Default => &["--guard", "off", "--learn-limit", MAC_TABLE],
             Policies::Guards => {
@@ -56,7 +58,8 @@ impl Policies {
         match self {
             Policies::Lists(place) => Rules::new(LONG, place, n).of_vmswitch(),
             Policies::ShortLists => Rules::new(SHORT, Place::Middle, n).of_vmswitch(),
-            Policies::Stateful => {
+            Policies::StatefulClients if n % 2 == 1 => Vec::new(),
+            Policies::Stateful | Policies::StatefulClients => {
                 ["both allow ip weight 9 stateful", "both deny ip weight 1"].map(str::to_owned).into()
             }
             _ => Vec::new(),
@@ -65,7 +68,8 @@ impl Policies {
 
     fn access_lists(self, n: usize, row: &Row) -> Vec<String> {
         // A table that is full all the time is what new flows are to find.
-        let flows = (self == Policies::Stateful && !row.fresh).then_some(["--acl-flows", ALL_FLOWS]);
+        let is_stateful = matches!(self, Policies::Stateful | Policies::StatefulClients);
+        let flows = (is_stateful && !row.fresh).then_some(["--acl-flows", ALL_FLOWS]);
         let rules = self.rules(n).into_iter().flat_map(|rule| ["--acl".to_owned(), rule]);
         rules.chain(flows.into_iter().flatten().map(str::to_owned)).collect()
     }
@@ -81,7 +85,7 @@ impl Policies {
                 let of_port = |n| Rules::new(LONG, place, n).of_ovs(openflow_port(n), &vnic_mac(n));
                 ovs.add_flows(bridge, &(0..vnics).map(of_port).collect::<String>())
             }
-            Policies::Default | Policies::None | Policies::ShortLists | Policies::Stateful => Ok(()),
+            _ => Ok(()),
         }
     }
 }
