@@ -64,6 +64,7 @@ pub const SUITE: Suite = Suite {
             policies: Policies::StatefulClients,
             ..BARE
         },
+        Row { name: "limit-40g", size: 1518, policies: Policies::Limited("40G"), ..BARE },
         Row { name: "flows-new", ..NEW },
         Row { name: "flows-new-tcp", tcp: true, ..NEW },
         THOUSAND,
@@ -92,6 +93,7 @@ pub const SUITE: Suite = Suite {
         ("1000-changing", "1000-ports", 0.97),
     ],
     rates: &[("flows-new", 0.5), ("flows-new-tcp", 0.5)],
+    maxima: &[("limit-40g", 40.0)],
     change: Some(&CHANGE),
     latency: &[],
     loss: None,

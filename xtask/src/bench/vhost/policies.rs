@@ -31,6 +31,8 @@ pub enum Policies {
     Stateful,
     /// The same at clients only; servers have the guard.
     StatefulClients,
+    /// A maximum bandwidth of clients.
+    Limited(&'static str),
 }
 
 impl Policies {
@@ -47,6 +49,8 @@ impl Policies {
                 let guards = guards.into_iter().flat_map(|guard| [guard.to_owned(), "on".to_owned()]);
                 return vlan.into_iter().chain(guards).collect();
             }
+            Policies::Limited(rate) if n.is_multiple_of(2) => &["--max-bandwidth", rate],
+            Policies::Limited(_) => &[],
             Policies::None | Policies::Lists(_) | Policies::ShortLists => &["--guard", "off"],
         };
         let options = options.iter().copied().map(str::to_owned);

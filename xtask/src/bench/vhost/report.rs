@@ -189,7 +189,8 @@ impl Report {
             let own = self.suite.against_itself.iter().filter_map(move |t| self.against_itself(d, t));
             let rates = self.suite.rates.iter().filter_map(move |t| self.rate(d, t));
             let latency = self.suite.latency.iter().filter_map(move |row| self.latency(d, row)).flatten();
-            speed.chain(own).chain(rates).chain(latency).chain(self.loss(d)).collect::<Vec<_>>()
+            let maxima = self.suite.maxima.iter().filter_map(move |t| self.maximum(d, t));
+            speed.chain(own).chain(rates).chain(maxima).chain(latency).chain(self.loss(d)).collect::<Vec<_>>()
         };
         let mut all: Vec<_> = [Distance::Near, Distance::Far].into_iter().flat_map(of_distance).collect();
         all.extend(self.change().into_iter().flatten());
@@ -218,6 +219,11 @@ impl Report {
     fn rate(&self, d: Distance, &(row, target): &(&'static str, f64)) -> Option<Verdict> {
         let ours = self.summary(d, Switch::Vmswitch, row)?;
         Some(at_least(format!("{row}, {d}"), ours.mpps, target, "Mpps"))
+    }
+
+    fn maximum(&self, d: Distance, &(row, maximum): &(&'static str, f64)) -> Option<Verdict> {
+        let off = (self.summary(d, Switch::Vmswitch, row)?.gbps / maximum - 1.0).abs();
+        Some(at_most(format!("{row} off {maximum} Gbit/s, {d}"), off * 100.0, 2.0, "%"))
     }
 
     fn change(&self) -> Option<[Verdict; 2]> {

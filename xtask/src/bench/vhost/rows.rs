@@ -70,6 +70,8 @@ pub struct Suite {
     pub against_itself: &'static [(&'static str, &'static str, f64)],
     /// Millions of frames a second.
     pub rates: &'static [(&'static str, f64)],
+    /// A maximum bandwidth in Gbit/s, to be kept to within 2 %.
+    pub maxima: &'static [(&'static str, f64)],
     /// The load beside which the time is measured that a change of one rule takes.
     pub change: Option<&'static Row>,
     /// Rows whose latency may be OVS's at most.
@@ -102,6 +104,7 @@ pub const VHOST: Suite = Suite {
         ("16384-macs", "64-split", 0.6),
     ],
     rates: &[],
+    maxima: &[],
     change: None,
     latency: &["latency", "latency-paced"],
     loss: Some(("four-vnics", 0.001)),
@@ -147,7 +150,7 @@ mod tests {
             assert!(!names.contains(""));
             let peers = suite.against_peers.iter().map(|(row, ..)| *row);
             let itself = suite.against_itself.iter().flat_map(|(row, other, _)| [*row, *other]);
-            let rates = suite.rates.iter().map(|(row, _)| *row);
+            let rates = suite.rates.iter().chain(suite.maxima).map(|(row, _)| *row);
             let others = suite.latency.iter().copied().chain(suite.loss.map(|(row, _)| row));
             let unknown: Vec<_> =
                 peers.chain(itself).chain(rates).chain(others).filter(|row| !names.contains(row)).collect();
