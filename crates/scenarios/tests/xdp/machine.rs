@@ -110,6 +110,14 @@ impl Machine {
     }
 
     /// What vmswitchd has logged.
+    /// What it says of its frames, where some do not come through.
+    pub fn told(&self) -> String {
+        let commands =
+            ["stats lan", "port show lan/vm", "switch show lan"].map(|command| self.vmswitch(command));
+        let of_kernel = self.run("ethtool -S eth0; ethtool -S eth1; cat /proc/interrupts; dmesg | tail -20");
+        format!("{commands:?}\n{of_kernel:?}\n{}", self.log())
+    }
+
     pub fn log(&self) -> String {
         self.run("cat /tmp/log").unwrap_or_default()
     }

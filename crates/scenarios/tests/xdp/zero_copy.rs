@@ -168,7 +168,8 @@ fn root_a_zero_copy_nic_outlives_links_channels_and_daemons_and_is_given_back_as
     let before = state(&machine)?;
     machine.vmswitch(ADD_UPLINK)?;
     machine.vmswitch(ADD_VM)?;
-    let mut stream = Stream::start(&machine.vm, &machine.far, FAR_IPV4, 7000)?;
+    let stream = Stream::start(&machine.vm, &machine.far, FAR_IPV4, 7000);
+    let mut stream = stream.with_context(|| machine.told())?;
     for _ in 0..2 {
         machine.run("ip link set eth0 down")?;
         machine.wait_down("switched off")?;
