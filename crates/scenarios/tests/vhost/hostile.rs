@@ -18,6 +18,16 @@ fn neighbours() -> Result<Neighbours> {
     Ok(neighbours)
 }
 
+/// How many descriptors are open once the last connection of `vmswitch` has been closed, too.
+fn settled_descriptors(neighbours: &Neighbours) -> Result<usize> {
+    let mut counted = neighbours.descriptors()?;
+    wait_until("as many descriptors as a second ago", PATIENCE, || {
+        thread::sleep(Duration::from_secs(1));
+        Ok(std::mem::replace(&mut counted, neighbours.descriptors()?) == counted)
+    })?;
+    Ok(counted)
+}
+
 /// Does it twice, or for a while. Afterwards nothing is left of it but the reason, and the port works.
 fn suffer(neighbours: &Neighbours, case: &'static Case, descriptors: usize) -> Result<()> {
     let attack = neighbours.attack().start(case, 1);
@@ -31,14 +41,13 @@ fn suffer(neighbours: &Neighbours, case: &'static Case, descriptors: usize) -> R
         neighbours.wait_state("faulted", case.reason)?;
     }
     neighbours.works_again()?;
-    // Fewer are no leak: when they were counted first, a connection of `vmswitch` may not have been closed yet.
-    wait_until("no descriptor left open", PATIENCE, || Ok(neighbours.descriptors()? <= descriptors))
+    wait_until("no descriptor left open", PATIENCE, || Ok(neighbours.descriptors()? == descriptors))
 }
 
 #[test]
 fn root_each_wrong_stops_its_own_port_with_the_reason_and_leaves_nothing_behind() -> Result<()> {
     let mut neighbours = neighbours()?;
-    let descriptors = neighbours.descriptors()?;
+    let descriptors = settled_descriptors(&neighbours)?;
     for case in cases() {
         suffer(&neighbours, case, descriptors).with_context(|| format!("a front end that {}", case.name))?;
         let received = neighbours.received();
