@@ -103,19 +103,32 @@ fn calls(text: &str) -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::new();
     for line in text.lines() {
         let Some((thread, rest)) = line.trim_start().split_once(' ') else { continue };
-        let Some((name, arguments)) = rest.trim_start().split_once('(') else { continue };
-        // A call that another thread interrupted in the listing is resumed on a line of its own, without its name.
-        let (Ok(thread), true) =
-            (thread.parse(), name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
-        else {
-            continue;
-        };
-        let (name, file) = (name.to_owned(), file_of(arguments));
-        let same = |c: &&Call| c.thread == thread && c.place.name == name && c.place.file == file;
-        let nth = 1 + calls.iter().filter(same).count() as u32;
-        calls.push(Call { place: Place { name, file, nth }, thread, text: arguments.to_owned() });
+        let Ok(thread) = thread.parse() else { continue };
+        if let Some((name, arguments)) = beginning(rest) {
+            let (name, file) = (name.to_owned(), file_of(arguments));
+            let same = |c: &&Call| c.thread == thread && c.place.name == name && c.place.file == file;
+            let nth = 1 + calls.iter().filter(same).count() as u32;
+            calls.push(Call { place: Place { name, file, nth }, thread, text: arguments.to_owned() });
+        }
+        if is_made_again(rest) {
+            let last = calls.iter().rposition(|call| call.thread == thread);
+            last.map(|at| calls.remove(at));
+        }
     }
     calls
+}
+
+/// The name and the arguments of a call that begins in this line. One that another thread interrupts in the listing is
+/// resumed on a line of its own, without its name.
+fn beginning(line: &str) -> Option<(&str, &str)> {
+    let (name, arguments) = line.trim_start().split_once('(')?;
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_').then_some((name, arguments))
+}
+
+/// Whether the kernel makes the call of this line once more by itself: what wrote a setting of an interface while somebody
+/// else held the lock of all interfaces did nothing, and would have to be counted twice one time and once the next.
+fn is_made_again(line: &str) -> bool {
+    line.contains("= ? ERESTART")
 }
 
 /// The path in `5</a/path>, …`.
@@ -129,6 +142,17 @@ fn file_of(arguments: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_that_the_kernel_makes_again_is_one_call() {
+        let text = "12 write(4</a>, \"1\", 1) = ? ERESTARTNOINTR (To be restarted)\n\
+                    12 write(4</a>, \"1\", 1 <unfinished ...>\n\
+                    13 write(5</a>, \"2\", 1) = 1\n\
+                    12 <... write resumed>) = ? ERESTARTNOINTR (To be restarted)\n\
+                    12 write(4</a>, \"1\", 1) = 1\n";
+        let found: Vec<_> = calls(text).into_iter().map(|c| (c.thread, c.place.nth)).collect();
+        assert_eq!(found, [(13, 1), (12, 1)]);
+    }
 
     #[test]
     fn calls_are_numbered_for_each_thread_name_and_file() {
