@@ -33,7 +33,7 @@ pub struct GuardAlso {
 pub(crate) const VRRP_LIMIT: u32 = MAX_GUARD_LEARN as u32;
 
 /// The same, prepared: there where a guard needs the MAC table to decide.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Roaming {
     pub(crate) vrrp: bool,
     /// The MACs of the team's other ports that this one may use, sorted.

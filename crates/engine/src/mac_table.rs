@@ -460,16 +460,10 @@ impl MacTable {
         false
     }
 
-    /// Follows a new snapshot of `ports` ports: entries above a port's limit go, and the fixed entries are `fixed`. An address
-    /// that is in there twice belongs to the first.
-    pub(crate) fn install(
-        &mut self,
-        ports: usize,
-        limit: impl Fn(PortIndex) -> u32,
-        fixed: &[(Key, PortIndex, MacKind)],
-    ) {
+    /// Follows a new snapshot of `ports` ports, and the fixed entries are `fixed`. An address that is in there twice belongs to
+    /// the first.
+    pub(crate) fn install(&mut self, ports: usize, fixed: &[(Key, PortIndex, MacKind)]) {
         while self.reclaim_one() {}
-        self.ports().for_each(|port| self.trim(port, limit(port)));
         while let Some(slot) = self.fixed.head() {
             self.remove(slot);
         }

@@ -9,8 +9,10 @@ use crate::{
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     vec::Vec,
 };
+use core::iter;
 use model::{
     DropReason, MacKind,
     policy::{multicast::MulticastConfig, vlan::VlanMode},
@@ -32,7 +34,8 @@ pub enum Flood {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     sharing: Option<Shares>,
-    ports: Vec<Option<Port>>,
+    /// Shared with the snapshots before and behind that have the same port.
+    ports: Vec<Option<Arc<Port>>>,
     /// Who gets frames without VLAN. One list for all ingress ports: a list each would take memory in the square of the ports.
     group: Vec<PortIndex>,
     unknown: Vec<PortIndex>,
@@ -70,27 +73,28 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    fn new(policy: PortPolicy) -> Self {
+    fn new(policy: PortPolicy, roaming: Option<Roaming>) -> Self {
         let vlans = Membership::new(&policy);
-        let (guarded, inspects) =
-            (policy.is_guarded(), policy.inspects() || policy.remembers() || vlans.untagged != 0);
+        let (guarded, roams) = (policy.is_guarded(), roaming.is_some());
+        let inspects = policy.inspects() || policy.remembers() || vlans.untagged != 0 || roams;
         let mut sources: Vec<_> =
             policy.mac.iter().chain(&policy.allow_macs).map(|mac| Key::of(*mac)).collect();
         sources.sort_unstable();
-        let (roaming, own_addresses) = (None, None);
-        Self { policy, guarded, guarded_alone: guarded, roaming, own_addresses, inspects, vlans, sources }
+        let team = roaming.iter().flat_map(|roaming| &roaming.team);
+        let macs = sources.iter().chain(team).map(|key| key.mac());
+        let guard = policy.ip_guard.as_ref().filter(|_| policy.role == Role::Vnic);
+        let own_addresses = guard.map(|guard| OwnAddresses::new(&guard.addresses, macs.collect()));
+        let guarded_alone = guarded && !roams;
+        Self { policy, guarded, guarded_alone, roaming, own_addresses, inspects, vlans, sources }
     }
 
-    /// Lets the port know the MACs of those of its team, and whether others have it in theirs.
-    fn join(&mut self, team: Vec<Key>, is_named: bool) {
-        let vnic = self.policy.role == Role::Vnic;
-        if let Some(guard) = self.policy.ip_guard.as_ref().filter(|_| vnic) {
-            let macs = self.sources.iter().chain(&team).map(|key| key.mac()).collect();
-            self.own_addresses = Some(OwnAddresses::new(&guard.addresses, macs));
-        }
-        self.roaming = Roaming::new(&self.policy, team, is_named);
-        self.guarded_alone = self.guarded && self.roaming.is_none();
-        self.inspects |= self.roaming.is_some();
+    /// True where the same addresses follow for the MAC table, and may be there.
+    pub(crate) fn fixes_the_same_as(&self, former: &Self) -> bool {
+        let fixed = |port: &Self| (port.guarded, port.policy.mac, port.policy.up);
+        fixed(self) == fixed(former)
+            && self.policy.allow_macs == former.policy.allow_macs
+            && self.vlans == former.vlans
+            && self.roaming == former.roaming
     }
 
     /// True where the guard lets `source` pass, whatever its VLAN.
@@ -156,16 +160,13 @@ impl Snapshot {
     /// Prepares `ports`. Of two policies for one port the later counts.
     #[must_use]
     pub fn new(ports: Vec<(PortIndex, PortPolicy)>) -> Self {
-        let mut by_index = Vec::new();
-        for (index, policy) in ports {
-            let at = usize::from(index.0);
-            if by_index.len() <= at {
-                by_index.resize(at + 1, None);
-            }
-            by_index[at] = Some(Port::new(policy));
-        }
-        let mut snapshot = Self { ports: by_index, ..Self::default() };
-        snapshot.form_teams();
+        Self::default().next(ports)
+    }
+
+    /// The same, sharing those ports with this snapshot that have not changed.
+    #[must_use]
+    pub fn next(&self, ports: Vec<(PortIndex, PortPolicy)>) -> Self {
+        let mut snapshot = Self { ports: self.prepare(by_index(ports)), ..Self::default() };
         (snapshot.group, snapshot.group_members) = snapshot.up_ports(|_| true);
         (snapshot.unknown, snapshot.unknown_members) = snapshot.up_ports(|port| !port.guarded);
         snapshot.primaries = snapshot.ports().flat_map(|(_, port)| secondaries(&port.policy.vlan)).collect();
@@ -173,22 +174,21 @@ impl Snapshot {
         snapshot.has_fixed_on_trunks = on_trunk;
         let has_mirrors = snapshot.ports().any(|(_, port)| port.policy.mirror.is_some());
         snapshot.has_mirrors = has_mirrors;
+        let learns = snapshot.ports().any(|(_, port)| port.policy.most_leases() != 0);
+        snapshot.learns_leases = learns;
         snapshot
     }
 
-    fn form_teams(&mut self) {
-        let teams =
-            |port: &Port| if port.guarded { port.policy.guard_also.team_with.clone() } else { Vec::new() };
-        let named: BTreeSet<_> = self.ports().flat_map(|(_, port)| teams(port)).collect();
-        let mac_of = |mate| Some(Key::of(self.port(mate).filter(|port| port.guarded)?.policy.mac?));
-        let macs = |port: &Port| teams(port).into_iter().filter_map(mac_of).collect::<Vec<_>>();
-        let teams: Vec<_> = self.ports().map(|(index, port)| (index, macs(port))).collect();
-        for (index, team) in teams {
-            let port = self.ports.get_mut(usize::from(index.0)).and_then(Option::as_mut);
-            port.into_iter().for_each(|port| port.join(team.clone(), named.contains(&index)));
-        }
-        let learns = self.ports().any(|(_, port)| port.policy.most_leases() != 0);
-        self.learns_leases = learns;
+    fn prepare(&self, policies: Vec<Option<PortPolicy>>) -> Vec<Option<Arc<Port>>> {
+        let roaming = form_teams(&policies);
+        let former = self.ports.iter().map(Option::as_ref).chain(iter::repeat(None));
+        let ports = policies.into_iter().zip(roaming).zip(former);
+        let port = |((policy, roaming), former): ((Option<_>, _), Option<&Arc<Port>>)| {
+            let policy = policy?;
+            let same = former.filter(|former| former.policy == policy && former.roaming == roaming);
+            Some(same.map_or_else(|| Arc::new(Port::new(policy, roaming)), Arc::clone))
+        };
+        ports.map(port).collect()
     }
 
     /// True where some port's IP guard learns addresses from leases.
@@ -241,11 +241,31 @@ impl Snapshot {
     }
 
     pub(crate) fn ports(&self) -> impl Iterator<Item = (PortIndex, &Port)> {
-        (0..=u16::MAX).map(PortIndex).zip(&self.ports).filter_map(|(i, port)| Some((i, port.as_ref()?)))
+        (0..=u16::MAX).map(PortIndex).zip(&self.ports).filter_map(|(i, port)| Some((i, &**port.as_ref()?)))
     }
 
     pub(crate) fn port(&self, index: PortIndex) -> Option<&Port> {
-        self.ports.get(usize::from(index.0))?.as_ref()
+        self.ports.get(usize::from(index.0))?.as_deref()
+    }
+
+    /// The ports that are not the same as in a former snapshot, those that are gone among them.
+    pub(crate) fn changed(&self, former: &Self) -> Vec<PortIndex> {
+        let at = |snapshot: &Self, index: u16| {
+            snapshot.ports.get(usize::from(index)).and_then(Option::as_ref).map(Arc::as_ptr)
+        };
+        let slots = self.ports.len().max(former.ports.len());
+        let indices = (0..=u16::MAX).take(slots);
+        indices.filter(|index| at(self, *index) != at(former, *index)).map(PortIndex).collect()
+    }
+
+    /// True where the same fixed entries follow as from a former snapshot, of which these ports have changed.
+    pub(crate) fn fixes_the_same_as(&self, former: &Self, changed: &[PortIndex]) -> bool {
+        self.ports.len() == former.ports.len()
+            && self.primaries == former.primaries
+            && changed.iter().all(|index| match (self.port(*index), former.port(*index)) {
+                (Some(port), Some(former)) => port.fixes_the_same_as(former),
+                _ => false,
+            })
     }
 
     /// True where frames can be delivered to the port.
@@ -372,6 +392,30 @@ impl Snapshot {
             valid.map(move |(mac, kind)| (Key::of(mac).in_vlan(vlan), index, kind))
         })
     }
+}
+
+fn by_index(ports: Vec<(PortIndex, PortPolicy)>) -> Vec<Option<PortPolicy>> {
+    let slots = ports.iter().map(|(index, _)| usize::from(index.0) + 1).max().unwrap_or_default();
+    let mut by_index: Vec<_> = iter::repeat_with(|| None).take(slots).collect();
+    for (index, policy) in ports {
+        by_index[usize::from(index.0)] = Some(policy);
+    }
+    by_index
+}
+
+/// What the guards of these ports let in besides, with the MACs of their teams, and whether others have them in theirs.
+fn form_teams(policies: &[Option<PortPolicy>]) -> Vec<Option<Roaming>> {
+    let guarded = |policy: &&PortPolicy| policy.is_guarded();
+    let of = |index: PortIndex| policies.get(usize::from(index.0))?.as_ref().filter(guarded);
+    let teams = policies.iter().flatten().filter(guarded).flat_map(|policy| &policy.guard_also.team_with);
+    let named: BTreeSet<_> = teams.copied().collect();
+    let roaming = |(index, policy): (u16, &Option<PortPolicy>)| {
+        let policy = policy.as_ref()?;
+        let mates = policy.guard_also.team_with.iter();
+        let team = mates.filter_map(|mate| Some(Key::of(of(*mate)?.mac?))).collect();
+        Roaming::new(policy, team, named.contains(&PortIndex(index)))
+    };
+    (0..).zip(policies).map(roaming).collect()
 }
 
 /// The secondary VLANs that a port names, each with its primary.

@@ -56,33 +56,45 @@ impl Switch {
 
     /// Takes a new snapshot. Pinned and static entries follow it; what was learned on ports that are gone or guarded now
     /// is forgotten, and so are a port's oldest entries above a limit that was lowered, and all of a port whose VLANs changed.
+    ///
+    /// Workers wait meanwhile, so nothing is looked at of ports that have not changed, unless addresses go from one to another.
     pub fn install(&mut self, snapshot: Arc<Snapshot>, now: Millis) {
         self.table.advance(now);
-        for (index, former) in self.snapshot.ports() {
-            if snapshot.port(index).is_some_and(|port| port.forgets(former)) {
-                self.table.flush(index);
-            }
+        let changed = snapshot.changed(&self.snapshot);
+        for index in &changed {
+            self.forget(*index, &snapshot);
         }
-        for index in self.table.ports() {
-            self.table.unbind(index, snapshot.port(index).map_or(0, Port::bind_limit));
+        if !snapshot.fixes_the_same_as(&self.snapshot, &changed) {
+            let fixed = self.fixed_entries(&snapshot);
+            self.table.install(snapshot.port_slots(), &fixed);
         }
-        let limit = |port| snapshot.port(port).map_or(0, Port::learn_limit);
-        let fixed = self.fixed_entries(&snapshot);
-        self.table.install(snapshot.port_slots(), limit, &fixed);
+        self.follow(&changed, &snapshot);
+        self.snoop(&snapshot);
+        self.snapshot = snapshot;
+    }
+
+    /// Forgets what was learned on a port and does not stay under its new policies.
+    fn forget(&mut self, index: PortIndex, snapshot: &Snapshot) {
+        let (former, port) = (self.snapshot.port(index), snapshot.port(index));
+        if former.zip(port).is_some_and(|(former, port)| port.forgets(former)) {
+            self.table.flush(index);
+        }
+        self.table.unbind(index, port.map_or(0, Port::bind_limit));
+        self.table.trim(index, port.map_or(0, Port::learn_limit));
+    }
+
+    /// Has what ports remember follow their policies, and ends what was assured of any.
+    fn follow(&mut self, changed: &[PortIndex], snapshot: &Snapshot) {
         let epochs = self.states.iter().map(|state| state.acl.epoch());
         self.epoch = epochs.fold(self.epoch, u64::max) + 1;
         self.states.resize_with(snapshot.port_slots(), PortState::default);
-        for (index, state) in self.states.iter_mut().enumerate() {
-            let port = snapshot.policy(PortIndex(index as u16));
-            if !port.is_some_and(PortPolicy::remembers) {
-                *state = PortState::default();
-            }
-            state.acl.follow(port.and_then(PortPolicy::acl), self.seed, self.fetch, self.epoch);
-            let former = self.snapshot.policy(PortIndex(index as u16));
-            state.leases.follow(former, port);
+        for index in changed {
+            let Some(state) = self.states.get_mut(usize::from(index.0)) else { continue };
+            let port = snapshot.policy(*index);
+            state.acl.follow(port.and_then(PortPolicy::acl), self.seed, self.fetch);
+            state.leases.follow(self.snapshot.policy(*index), port);
         }
-        self.snoop(&snapshot);
-        self.snapshot = snapshot;
+        self.states.iter_mut().for_each(|state| state.acl.begin_epoch(self.epoch));
     }
 
     /// The pinned and static entries of a new snapshot, those of teams where they are now.

@@ -379,7 +379,7 @@ fn apply(switch: &mut Switch, out: &mut Verdicts, op: &Op, now: Millis, batch: u
                 "a frame got lost"
             );
         }
-        Op::Install(ports) => switch.install(Arc::new(Snapshot::new(ports.clone())), now),
+        Op::Install(ports) => switch.install(Arc::new(switch.snapshot().next(ports.clone())), now),
         Op::SetTable(config) => switch.set_table(*config, now),
         Op::Age(budget) => assert!(switch.age(now, *budget) <= *budget),
         Op::Flush(port) => seen.flushed = switch.flush(*port, now),

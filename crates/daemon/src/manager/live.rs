@@ -26,6 +26,8 @@ pub struct LiveSwitch {
     pub multicast: MulticastConfig,
     /// The switch's own address, which it asks hosts for their multicast groups from.
     mac: MacAddr,
+    /// The policies that are in force.
+    snapshot: Arc<Snapshot>,
     /// Those who listen to the frames that pass.
     taps: Vec<Arc<Tap>>,
     /// The ports that are mirrored to collectors.
@@ -63,7 +65,7 @@ pub struct LivePort {
 impl LiveSwitch {
     pub fn new(id: SwitchId, multicast: MulticastConfig, mac: MacAddr) -> Self {
         let (ports, sessions) = (BTreeMap::new(), BTreeMap::new());
-        Self { id, ports, multicast, mac, taps: Vec::new(), sessions }
+        Self { id, ports, multicast, mac, snapshot: Arc::default(), taps: Vec::new(), sessions }
     }
 
     /// How many listen.
@@ -116,13 +118,14 @@ impl LiveSwitch {
         self.ports.iter().find(|(_, port)| port.index == index).map(|(name, _)| name.clone())
     }
 
-    /// The policies of all ports as they are now; one that is being removed has no configuration any more.
-    pub fn snapshot(&self, config: Option<&SwitchConfig>) -> Snapshot {
+    /// The policies of all ports as they are now, to be put into force; one that is being removed has no configuration any more.
+    pub fn next_snapshot(&mut self, config: Option<&SwitchConfig>) -> Arc<Snapshot> {
         self.fetch_lists();
         let mode = config.map_or(BandwidthMode::None, |config| config.bandwidth.mode);
         let ports = self.ports.values().map(|port| (port.index, self.policy(port, mode)));
-        let snapshot = Snapshot::new(ports.collect()).with_multicast(self.multicast, self.mac);
-        snapshot.with_sharing(config.and_then(sharing::shares))
+        let snapshot = self.snapshot.next(ports.collect()).with_multicast(self.multicast, self.mac);
+        self.snapshot = Arc::new(snapshot.with_sharing(config.and_then(sharing::shares)));
+        Arc::clone(&self.snapshot)
     }
 
     /// Looks at the lists of all ports. They lie anywhere in memory, and whoever takes a share of one waits for it; so these waits

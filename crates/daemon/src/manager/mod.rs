@@ -224,9 +224,9 @@ impl Core {
 
     /// Lets the data path go by the ports as they are now.
     fn publish(&mut self, switch: &Name) {
-        if let Some(live) = self.live.get(switch) {
-            let snapshot = live.snapshot(self.state.switch(switch.as_str()));
-            self.dataplane.install(live.id, Arc::new(snapshot));
+        if let Some(live) = self.live.get_mut(switch) {
+            let snapshot = live.next_snapshot(self.state.switch(switch.as_str()));
+            self.dataplane.install(live.id, snapshot);
         }
         self.follow_mirrors(switch);
     }

@@ -30,13 +30,17 @@ impl PortAcl {
         Self(state)
     }
 
-    /// Follows the port's lists. `seed` has to be random and secret; `epoch` later than that of any port before.
-    pub(crate) fn follow(&mut self, acl: Option<&Arc<Acl>>, seed: [u64; 2], fetch: Fetch, epoch: u64) {
+    /// Follows the port's lists. `seed` has to be random and secret.
+    pub(crate) fn follow(&mut self, acl: Option<&Arc<Acl>>, seed: [u64; 2], fetch: Fetch) {
         match (acl.filter(|acl| acl.keeps_state()), &mut self.0) {
             (Some(acl), Some(state)) => state.follow(acl),
             (Some(acl), none) => *none = Some(AclState::new(Arc::clone(acl), seed).fetching_with(fetch)),
             (None, state) => *state = None,
         }
+    }
+
+    /// Ends what was assured of it. `epoch` is later than that of any port before.
+    pub(crate) const fn begin_epoch(&mut self, epoch: u64) {
         if let Some(state) = &mut self.0 {
             state.flows.begin_epoch(epoch);
         }

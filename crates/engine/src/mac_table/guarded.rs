@@ -96,7 +96,7 @@ mod tests {
 
     fn install(table: &mut MacTable, fixed: &[(u8, PortIndex)]) {
         let fixed: Vec<_> = fixed.iter().map(|(n, port)| (key(*n), *port, MacKind::Pinned)).collect();
-        table.install(2, |_| 9, &fixed);
+        table.install(2, &fixed);
     }
 
     fn bind(table: &mut MacTable, n: u8, port: PortIndex, limit: u32) -> bool {

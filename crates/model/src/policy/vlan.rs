@@ -1,7 +1,7 @@
 //! Which VLANs a port is in (IEEE 802.1Q), and how its frames are tagged.
 
 use alloc::{boxed::Box, string::String, string::ToString};
-use core::{fmt, num::ParseIntError, ops::RangeInclusive, str::FromStr};
+use core::{fmt, iter::successors, num::ParseIntError, ops::RangeInclusive, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Numbers of VLANs: 0 means no VLAN and 4095 is reserved (IEEE 802.1Q, table 9-2).
@@ -113,7 +113,7 @@ impl VlanSet {
         self.0[usize::from(vlan >> 6 & 63)] >> (vlan & 63) & 1 != 0
     }
 
-    /// Puts a VLAN in.
+    /// Puts a VLAN in, which is one of [`VLANS`].
     pub fn insert(&mut self, vlan: u16) {
         self.0[usize::from(vlan >> 6 & 63)] |= 1 << (vlan & 63);
     }
@@ -137,7 +137,7 @@ impl VlanSet {
 
     /// All in order.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
-        VLANS.filter(|vlan| self.contains(*vlan))
+        (0..).zip(&*self.0).flat_map(|(at, word)| bits(*word).map(move |bit| at << 6 | bit))
     }
 
     /// All in order, those that follow each other together.
@@ -148,6 +148,12 @@ impl VlanSet {
             first..=last.unwrap_or(*VLANS.end())
         })
     }
+}
+
+/// The numbers of the bits that are set, of which most sets have few.
+fn bits(word: u64) -> impl Iterator<Item = u16> {
+    let left = |word: u64| (word != 0).then_some(word);
+    successors(left(word), move |word| left(word & (word - 1))).map(|word| word.trailing_zeros() as u16)
 }
 
 impl FromIterator<u16> for VlanSet {

@@ -109,15 +109,32 @@ impl Machine {
         printed.with_context(|| format!("vmswitchd's log:\n{}", self.log()))
     }
 
-    /// What vmswitchd has logged.
-    /// What it says of its frames, where some do not come through.
+    /// What all sides say of their frames, where some do not come through.
     pub fn told(&self) -> String {
         let commands =
             ["stats lan", "port show lan/vm", "switch show lan"].map(|command| self.vmswitch(command));
         let of_kernel = self.run("ethtool -S eth0; ethtool -S eth1; cat /proc/interrupts; dmesg | tail -20");
-        format!("{commands:?}\n{of_kernel:?}\n{}", self.log())
+        let ends = [(&self.far, "tap0"), (&self.vm, "tap1")]
+            .map(|(end, tap)| end.ip(&format!("-s -s link show {tap}")));
+        format!("{commands:?}\n{of_kernel:?}\n{ends:?}\n{:?}\n{}", self.queues(), self.log())
     }
 
+    /// Where QEMU is in the queues of the NICs.
+    fn queues(&self) -> Result<Vec<String>> {
+        let mut monitor = Monitor::connect(&self.dir.path().join("qmp"))?;
+        let devices = monitor.execute("x-query-virtio", json!({}))?;
+        let paths = devices.as_array().into_iter().flatten().filter(|device| device["name"] == "virtio-net");
+        let paths: Vec<_> = paths.map(|device| device["path"].clone()).collect();
+        let mut told = Vec::new();
+        for (path, queue) in paths.iter().flat_map(|path| (0..5).map(move |queue| (path, queue))) {
+            let status =
+                monitor.execute("x-query-virtio-queue-status", json!({"path": path, "queue": queue}));
+            told.push(format!("{queue} {status:?}\n"));
+        }
+        Ok(told)
+    }
+
+    /// What vmswitchd has logged.
     pub fn log(&self) -> String {
         self.run("cat /tmp/log").unwrap_or_default()
     }

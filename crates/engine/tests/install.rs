@@ -1,0 +1,134 @@
+//! A snapshot shares with the one before what has not changed, and what follows is as if there had been none before.
+
+use engine::{
+    FrameIn, GuardAlso, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch, TableConfig, Verdicts,
+};
+use model::policy::vlan::{Promiscuous, Secondary, Trunk, VlanMode};
+use std::sync::Arc;
+use wire::MacAddr;
+
+const A: PortIndex = PortIndex(0);
+const B: PortIndex = PortIndex(1);
+
+const fn mac(last: u8) -> MacAddr {
+    MacAddr([2, 0, 0, 0, 0, last])
+}
+
+type Ports = Vec<(PortIndex, PortPolicy)>;
+
+fn vnic(last: u8) -> PortPolicy {
+    PortPolicy { mac: Some(mac(last)), ..PortPolicy::new(Role::Vnic) }
+}
+
+/// Two vNICs and an uplink.
+fn usual() -> Ports {
+    vec![(A, vnic(1)), (B, vnic(2)), (PortIndex(2), PortPolicy::new(Role::Uplink))]
+}
+
+fn with(change: impl Fn(&mut PortPolicy, &mut PortPolicy)) -> Ports {
+    let mut ports = usual();
+    let (a, b) = ports.split_at_mut(1);
+    change(&mut a[0].1, &mut b[0].1);
+    ports
+}
+
+fn private(primary: u16) -> Ports {
+    with(|a, b| {
+        a.vlan = VlanMode::Isolated(Secondary { primary: 5, secondary: 6 });
+        b.vlan = VlanMode::Promiscuous(Promiscuous { primary, secondaries: [6].into_iter().collect() });
+    })
+}
+
+fn team(of_b: &[PortIndex]) -> GuardAlso {
+    GuardAlso { team_with: of_b.to_vec(), ..GuardAlso::default() }
+}
+
+/// Ports that differ in one thing or another.
+fn variants() -> Vec<Ports> {
+    let (mut fewer, mut more) = (usual(), usual());
+    fewer.remove(1);
+    more.push((PortIndex(3), vnic(1)));
+    vec![
+        usual(),
+        with(|a, _| a.mac = Some(mac(9))),
+        with(|_, b| b.mac = Some(mac(3))),
+        with(|a, _| a.mac = None),
+        with(|a, _| a.allow_macs = vec![mac(7)]),
+        with(|_, b| b.allow_macs = vec![mac(7), mac(1)]),
+        with(|a, _| a.guard = false),
+        with(|a, _| a.up = false),
+        with(|a, _| a.mtu = 9000),
+        with(|a, _| a.vlan = VlanMode::Access(6)),
+        with(|a, _| a.vlan = VlanMode::Trunk(Trunk::all())),
+        // B is in the same VLANs, and which one is whose primary is another matter.
+        with(|a, b| {
+            a.vlan = VlanMode::Access(6);
+            b.vlan = VlanMode::Community(Secondary { primary: 6, secondary: 5 });
+        }),
+        with(|a, b| {
+            a.vlan = VlanMode::Access(6);
+            b.vlan =
+                VlanMode::Promiscuous(Promiscuous { primary: 5, secondaries: [6].into_iter().collect() });
+        }),
+        private(5),
+        private(8),
+        with(|_, b| b.guard_also = team(&[A])),
+        with(|a, b| (a.up, b.guard_also) = (false, team(&[A]))),
+        with(|a, b| (a.mac, b.guard_also) = (Some(mac(9)), team(&[A]))),
+        with(|a, b| (a.guard, b.guard_also) = (false, team(&[A]))),
+        fewer,
+        more,
+    ]
+}
+
+fn entries(switch: &Switch) -> Vec<engine::Entry> {
+    let mut entries: Vec<_> = switch.entries(Millis(0)).collect();
+    entries.sort();
+    entries
+}
+
+fn installed(ports: &Ports) -> Switch {
+    let mut switch = Switch::new(TableConfig::default(), [1, 2]);
+    install(&mut switch, ports);
+    switch
+}
+
+fn install(switch: &mut Switch, ports: &Ports) {
+    switch.install(Arc::new(switch.snapshot().next(ports.clone())), Millis(0));
+}
+
+#[test]
+fn what_was_before_makes_no_difference_to_a_snapshot_and_the_entries_that_follow_from_it() {
+    for (before, after) in
+        variants().iter().flat_map(|before| variants().into_iter().map(move |v| (before, v)))
+    {
+        let (mut switch, fresh) = (installed(before), installed(&after));
+        install(&mut switch, &after);
+        assert_eq!(format!("{:?}", switch.snapshot()), format!("{:?}", Snapshot::new(after.clone())));
+        assert_eq!(entries(&switch), entries(&fresh), "{before:?}\n{after:?}");
+    }
+}
+
+#[test]
+fn an_address_that_a_team_has_moved_stays_where_it_is_until_a_change_forbids_that() {
+    let teamed = || with(|_, b| b.guard_also = team(&[A]));
+    let at =
+        |switch: &Switch| entries(switch).iter().find(|entry| entry.mac == mac(1)).map(|entry| entry.port);
+    let change = |change: &dyn Fn(&mut Ports)| {
+        let mut switch = installed(&teamed());
+        let header = [&mac(2).0[..], &mac(1).0, &[8, 0]].concat();
+        let frame = FrameIn { header: &header, len: 60 };
+        switch.process(B, &[frame], Millis(0), &mut Verdicts::default());
+        assert_eq!(at(&switch), Some(B));
+        let mut ports = teamed();
+        change(&mut ports);
+        install(&mut switch, &ports);
+        at(&switch)
+    };
+    assert_eq!(change(&|_| ()), Some(B));
+    assert_eq!(change(&|ports| ports[0].1.mtu = 9000), Some(B));
+    assert_eq!(change(&|ports| ports[1].1.mtu = 9000), Some(B));
+    assert_eq!(change(&|ports| ports[1].1.up = false), Some(A));
+    assert_eq!(change(&|ports| ports[1].1.guard_also = GuardAlso::default()), Some(A));
+    assert_eq!(change(&|ports| ports[0].1.mac = None), None);
+}
