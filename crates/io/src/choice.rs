@@ -1,6 +1,8 @@
 //! Opening an interface by AF_XDP or AF_PACKET: as it was asked for, or by the rule in the header of `xdp.rs`.
 
-use crate::{PacketError, PacketSocket, Port, Refusal, Traits, XdpError, XdpMode, XdpPort};
+use crate::{
+    PacketError, PacketSocket, Port, Refusal, Traits, XdpError, XdpMode, XdpPort, xdp::STRAY_HEADERS,
+};
 use model::{IoChoice, IoMode, IoStatus, RefusedMode};
 
 const ASKED_FOR: &str = "asked for";
@@ -24,6 +26,8 @@ struct Rule {
     /// Modes of AF_XDP that are better than AF_PACKET there, best first.
     modes: &'static [XdpMode],
     why: &'static str,
+    /// Why zero-copy is none of them, where it would be.
+    against_zero_copy: Option<&'static str>,
 }
 
 /// Opens an interface in the namespace of the calling thread.
@@ -32,7 +36,11 @@ struct Rule {
 /// [`InterfaceError`]; nothing was changed then.
 pub fn open_interface(ifname: &str, choice: IoChoice) -> Result<OpenInterface, InterfaceError> {
     match choice {
-        IoChoice::AfXdp => Ok(by_xdp(XdpPort::open(ifname, &XdpMode::ALL)?, ASKED_FOR)),
+        IoChoice::AfXdp => {
+            let port = XdpPort::open(ifname, &XdpMode::ALL)?;
+            let why = asked_for(ifname, mode_of(port.mode()));
+            Ok(by_xdp(port, why, None))
+        }
         IoChoice::AfPacket => by_packet(ifname, ASKED_FOR.to_owned(), vec![]),
         IoChoice::Auto => open_by_rule(ifname, &rule_for(ifname)),
     }
@@ -62,7 +70,9 @@ pub fn open_beside(
 ) -> Result<(Option<Box<dyn Port>>, IoStatus), InterfaceError> {
     let told = |why: &str, refused| IoStatus { mode: now.mode, why: why.to_owned(), refused };
     match choice {
-        IoChoice::AfXdp if now.mode.is_xdp() => Ok((None, told(ASKED_FOR, now.refused.clone()))),
+        IoChoice::AfXdp if now.mode.is_xdp() => {
+            Ok((None, told(&asked_for(ifname, now.mode), now.refused.clone())))
+        }
         IoChoice::AfPacket if !now.mode.is_xdp() => Ok((None, told(ASKED_FOR, vec![]))),
         IoChoice::Auto if now.mode.is_xdp() => {
             let rule = rule_for(ifname);
@@ -70,7 +80,8 @@ pub fn open_beside(
             if is_good(now.mode) {
                 return Ok((None, told(rule.why, now.refused.clone())));
             }
-            let refused = now.refused.iter().filter(|refused| is_good(refused.mode)).cloned().collect();
+            let refused = now.refused.iter().filter(|refused| is_good(refused.mode)).cloned();
+            let refused = rule.untried().into_iter().chain(refused).collect();
             another(by_packet(ifname, rule.why.to_owned(), refused))
         }
         _ => another(open_interface(ifname, choice)),
@@ -93,42 +104,66 @@ fn another(
     opened.map(|(port, status)| (Some(port), status))
 }
 
+/// What is told of a mode that was asked for.
+fn asked_for(ifname: &str, mode: IoMode) -> String {
+    let strays = || Traits::of(ifname).is_ok_and(|traits| traits.stray_headers);
+    match mode {
+        IoMode::AfXdpZeroCopy if strays() => format!("{ASKED_FOR}, but {STRAY_HEADERS}"),
+        _ => ASKED_FOR.to_owned(),
+    }
+}
+
 fn rule_for(ifname: &str) -> Rule {
     // An interface that cannot be asked cannot be opened either, and opening it says so.
-    rule(Traits::of(ifname).unwrap_or(Traits { local_peer: true, segments: true }))
+    rule(Traits::of(ifname).unwrap_or(Traits { local_peer: true, segments: true, stray_headers: false }))
 }
 
 const fn rule(traits: Traits) -> Rule {
-    match traits {
-        Traits { local_peer: true, .. } => Rule {
-            modes: &[],
-            why: "its other end is this host or a VMM and no wire, where AF_PACKET carries TCP several times as fast",
-        },
-        Traits { segments: true, .. } => Rule {
-            modes: &[XdpMode::ZeroCopy],
-            why: "it cuts segments itself, where AF_XDP is faster with zero-copy only",
-        },
-        Traits { .. } => Rule {
-            modes: &[XdpMode::ZeroCopy, XdpMode::NativeCopy],
-            why: "it does not cut segments itself, where AF_XDP is faster with zero-copy and native copy",
-        },
+    let Traits { local_peer, segments, stray_headers } = traits;
+    if local_peer {
+        let why = "its other end is this host or a VMM and no wire, where AF_PACKET carries TCP several times as fast";
+        return Rule { modes: &[], why, against_zero_copy: None };
+    }
+    let why = match segments {
+        true => "it cuts segments itself, where AF_XDP is faster with zero-copy only",
+        false => "it does not cut segments itself, where AF_XDP is faster with zero-copy and native copy",
+    };
+    let modes: &[_] = match (segments, stray_headers) {
+        (true, true) => &[],
+        (true, false) => &[XdpMode::ZeroCopy],
+        (false, true) => &[XdpMode::NativeCopy],
+        (false, false) => &[XdpMode::ZeroCopy, XdpMode::NativeCopy],
+    };
+    Rule { modes, why, against_zero_copy: if stray_headers { Some(STRAY_HEADERS) } else { None } }
+}
+
+impl Rule {
+    /// What is told of zero-copy where it is not tried.
+    fn untried(&self) -> Option<RefusedMode> {
+        let why = self.against_zero_copy?.to_owned();
+        Some(RefusedMode { mode: IoMode::AfXdpZeroCopy, why })
     }
 }
 
 fn open_by_rule(ifname: &str, rule: &Rule) -> Result<OpenInterface, InterfaceError> {
+    let packet = |refused: Vec<Refusal>| {
+        let refused = rule.untried().into_iter().chain(told(&refused)).collect();
+        by_packet(ifname, rule.why.to_owned(), refused)
+    };
     if rule.modes.is_empty() {
-        return by_packet(ifname, rule.why.to_owned(), vec![]);
+        return packet(vec![]);
     }
     match XdpPort::open(ifname, rule.modes) {
-        Ok(port) => Ok(by_xdp(port, rule.why)),
-        Err(XdpError::NoMode(_, refused)) => by_packet(ifname, rule.why.to_owned(), told(&refused)),
+        Ok(port) => Ok(by_xdp(port, rule.why.to_owned(), rule.untried())),
+        Err(XdpError::NoMode(_, refused)) => packet(refused),
         Err(error) => by_packet(ifname, format!("AF_XDP cannot be had: {error}"), vec![]),
     }
 }
 
-fn by_xdp(port: XdpPort, why: &str) -> OpenInterface {
-    let (mode, refused) = (mode_of(port.mode()), told(port.refused()));
-    (Box::new(port), IoStatus { mode, why: why.to_owned(), refused })
+fn by_xdp(port: XdpPort, why: String, untried: Option<RefusedMode>) -> OpenInterface {
+    let mode = mode_of(port.mode());
+    let refused = untried.into_iter().chain(told(port.refused())).collect();
+    (Box::new(port), IoStatus { mode, why, refused })
 }
 
 fn by_packet(ifname: &str, why: String, refused: Vec<RefusedMode>) -> Result<OpenInterface, InterfaceError> {
@@ -154,10 +189,20 @@ mod tests {
 
     #[test]
     fn auto_goes_by_the_other_end_and_by_who_cuts_segments() {
-        let modes = |local_peer, segments| rule(Traits { local_peer, segments }).modes;
+        let modes = |local_peer, segments| rule(Traits { local_peer, segments, stray_headers: false }).modes;
         assert_eq!((modes(true, true), modes(true, false)), (&[][..], &[][..]));
         assert_eq!(modes(false, true), [XdpMode::ZeroCopy]);
         assert_eq!(modes(false, false), [XdpMode::ZeroCopy, XdpMode::NativeCopy]);
+    }
+
+    #[test]
+    fn auto_does_not_try_zero_copy_where_frames_are_lost_by_it_and_says_so() {
+        for (segments, modes) in [(true, &[][..]), (false, &[XdpMode::NativeCopy])] {
+            let rule = rule(Traits { local_peer: false, segments, stray_headers: true });
+            let told = rule.untried().map(|untried| (untried.mode, untried.why));
+            assert_eq!(rule.modes, modes);
+            assert_eq!(told, Some((IoMode::AfXdpZeroCopy, STRAY_HEADERS.to_owned())));
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@
 //! 2. A NIC that cuts segments itself ([`Traits::segments`]): AF_XDP with zero-copy, else AF_PACKET.
 //! 3. A NIC that does not: AF_XDP with zero-copy or native copy, else AF_PACKET.
 //!
+//! Zero-copy is left out where it is known to lose frames (`STRAY_HEADERS`), and taken there only where AF_XDP is asked for.
+//!
 //! Generic copy is never chosen, only taken where AF_XDP is asked for: with a generic program on it, an
 //! interface joins no segments any more (`netif_elide_gro`).
 
@@ -46,6 +48,7 @@ mod umem;
 mod watch;
 
 pub use ladder::Refusal;
+pub(crate) use nic::STRAY_HEADERS;
 pub use nic::{Traits, take_vlan_tags_out, takes_vlan_tags_out};
 
 use crate::{

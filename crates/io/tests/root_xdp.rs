@@ -313,9 +313,9 @@ fn root_what_decides_between_af_xdp_and_af_packet_can_be_asked() {
     let ns = namespace();
     ns.cable("near", "far", 1500);
     let traits = || ns.inside(|| Traits::of("near")).unwrap();
-    assert_eq!(traits(), Traits { local_peer: true, segments: true });
+    assert_eq!(traits(), Traits { local_peer: true, segments: true, stray_headers: false });
     ns.exec("ethtool -K near tso off");
-    assert_eq!(traits(), Traits { local_peer: true, segments: false });
+    assert_eq!(traits(), Traits { local_peer: true, segments: false, stray_headers: false });
     assert!(!ns.inside(|| Traits::of("lo")).unwrap().local_peer);
     ns.inside(|| Traits::of("nothing")).unwrap_err();
 }

@@ -156,6 +156,8 @@ pub struct GuestOptions {
     pub arguments: Vec<String>,
     /// Which kernel it boots.
     pub kernel: Kernel,
+    /// Further parameters of the kernel.
+    pub parameters: &'static str,
     /// Programs of this machine that it has besides.
     pub programs: Vec<PathBuf>,
     /// Where its monitor listens, by which it can be moved: a [`Monitor`] connects there.
@@ -171,6 +173,7 @@ impl GuestOptions {
             huge_pages: false,
             arguments: Vec::new(),
             kernel: Kernel::default(),
+            parameters: "",
             programs: Vec::new(),
             monitor: None,
         }
@@ -295,7 +298,9 @@ fn qemu(namespace: &Namespace, options: &GuestOptions, image: &image::Image) -> 
     command.args(["-serial", "stdio", "-m", &format!("{}K", options.memory_kib())]);
     command.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initramfs);
     // panic=-1 with -no-reboot: a guest that panics ends QEMU, which the console notices.
-    command.args(["-append", "console=ttyS0 quiet loglevel=0 panic=-1 tsc=unstable no_timer_check"]);
+    let parameters =
+        format!("console=ttyS0 quiet loglevel=0 panic=-1 tsc=unstable no_timer_check {}", options.parameters);
+    command.args(["-append", &parameters]);
     // Without the option ROM the firmware does not look for something to boot from the network.
     command.args(["-global", "virtio-net-pci.romfile="]);
     command.args(options.nics.iter().enumerate().flat_map(|(number, nic)| nic.arguments(number)));
