@@ -9,7 +9,7 @@
 //! Linux's virtio_net has it where the device asks for the kernel's DMA API (VIRTIO_F_ACCESS_PLATFORM) and a queue can be
 //! reset alone (VIRTIO_F_RING_RESET, QEMU 7.2). As a module it has the NIC read the headers of what it sends from 1 GiB on (`io`'s
 //! `STRAY_HEADERS`), or elsewhere where the kernel is loaded at random. So it is not, and there is no memory there, which is read as
-//! zeros: what the headers are. Without that one of ten runs lost all frames, or QEMU ended.
+//! zeros: what the headers are. Without that one of ten runs lost all frames that it sent.
 
 use crate::state::PATIENCE;
 use anyhow::{Context, Result, ensure};
