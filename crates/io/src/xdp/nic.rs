@@ -77,7 +77,7 @@ pub struct Traits {
     pub local_peer: bool,
     /// It cuts TCP segments above the MTU itself.
     pub segments: bool,
-    /// What it sends without copying may be lost, or changed on its way: [`STRAY_HEADERS`].
+    /// What it sends without copying may be lost, or changed on its way (`STRAY_HEADERS`).
     pub stray_headers: bool,
 }
 
@@ -218,5 +218,16 @@ impl Drop for Nic {
             // An interface that is gone has nothing to be put back.
             let _ = self.ethtool(Flags { command: ETHTOOL_SFLAGS, flags });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_parameters_and_was_not_loaded_is_built_in() {
+        assert!(is_built_in("printk"));
+        assert!(!is_built_in("no_such_driver"));
     }
 }

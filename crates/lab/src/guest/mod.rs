@@ -297,9 +297,9 @@ fn qemu(namespace: &Namespace, options: &GuestOptions, image: &image::Image) -> 
         .args("-M q35 -accel tcg -cpu max -nodefaults -no-user-config -display none -no-reboot".split(' '));
     command.args(["-serial", "stdio", "-m", &format!("{}K", options.memory_kib())]);
     command.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initramfs);
-    // panic=-1 with -no-reboot: a guest that panics ends QEMU, which the console notices.
+    // panic=-1 with -no-reboot: a guest that panics ends QEMU, which the console notices. It says why unless the level is 0.
     let parameters =
-        format!("console=ttyS0 quiet loglevel=0 panic=-1 tsc=unstable no_timer_check {}", options.parameters);
+        format!("console=ttyS0 quiet loglevel=1 panic=-1 tsc=unstable no_timer_check {}", options.parameters);
     command.args(["-append", &parameters]);
     // Without the option ROM the firmware does not look for something to boot from the network.
     command.args(["-global", "virtio-net-pci.romfile="]);
