@@ -158,6 +158,10 @@ pub struct GuestOptions {
     pub kernel: Kernel,
     /// Further parameters of the kernel.
     pub parameters: &'static str,
+    /// Whether its processors take turns on one thread. Otherwise one of them may run code that another one has just
+    /// changed as it was in the midst of that (TCG), so a kernel panics that attaches XDP programs while frames come
+    /// (`Oops: int3` in `bpf_dispatcher_xdp_func`, once in a hundred times).
+    pub in_turns: bool,
     /// Programs of this machine that it has besides.
     pub programs: Vec<PathBuf>,
     /// Where its monitor listens, by which it can be moved: a [`Monitor`] connects there.
@@ -174,6 +178,7 @@ impl GuestOptions {
             arguments: Vec::new(),
             kernel: Kernel::default(),
             parameters: "",
+            in_turns: false,
             programs: Vec::new(),
             monitor: None,
         }
@@ -293,8 +298,8 @@ impl Guest {
 
 fn qemu(namespace: &Namespace, options: &GuestOptions, image: &image::Image) -> Command {
     let mut command = namespace.command("qemu-system-x86_64");
-    command
-        .args("-M q35 -accel tcg -cpu max -nodefaults -no-user-config -display none -no-reboot".split(' '));
+    command.args("-M q35 -cpu max -nodefaults -no-user-config -display none -no-reboot".split(' '));
+    command.args(["-accel", if options.in_turns { "tcg,thread=single" } else { "tcg" }]);
     command.args(["-serial", "stdio", "-m", &format!("{}K", options.memory_kib())]);
     command.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initramfs);
     // panic=-1 with -no-reboot: a guest that panics ends QEMU, which the console notices. It says why unless the level is 0.

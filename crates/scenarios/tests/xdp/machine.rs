@@ -68,6 +68,7 @@ impl Machine {
             arguments: ["-smp".to_owned(), PROCESSORS.to_string()].to_vec(),
             monitor: Some(dir.path().join("qmp")),
             parameters: "nokaslr",
+            in_turns: true,
             memory_mib: 1024,
             ..GuestOptions::new(nics)
         };
