@@ -6,6 +6,7 @@ use crate::{
 use model::{IoChoice, IoMode, IoStatus, RefusedMode};
 
 const ASKED_FOR: &str = "asked for";
+const NOT_BESIDE: &str = "two programs do not fit on one interface, which had another mode of AF_XDP; tried when it is opened next";
 
 /// Why an interface could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -76,11 +77,10 @@ pub fn open_beside(
         IoChoice::AfPacket if !now.mode.is_xdp() => Ok((None, told(ASKED_FOR, vec![]))),
         IoChoice::Auto if now.mode.is_xdp() => {
             let rule = rule_for(ifname);
-            let is_good = |mode| rule.modes.iter().any(|good| mode_of(*good) == mode);
-            if is_good(now.mode) {
+            if rule.modes.iter().any(|good| mode_of(*good) == now.mode) {
                 return Ok((None, told(rule.why, now.refused.clone())));
             }
-            let refused = now.refused.iter().filter(|refused| is_good(refused.mode)).cloned();
+            let refused = rule.modes.iter().map(|mode| refused_before(mode_of(*mode), now));
             let refused = rule.untried().into_iter().chain(refused).collect();
             another(by_packet(ifname, rule.why.to_owned(), refused))
         }
@@ -102,6 +102,12 @@ fn another(
     opened: Result<OpenInterface, InterfaceError>,
 ) -> Result<(Option<Box<dyn Port>>, IoStatus), InterfaceError> {
     opened.map(|(port, status)| (Some(port), status))
+}
+
+/// Why a mode is not taken on an interface that is open in another one: it was refused then, or not tried.
+fn refused_before(mode: IoMode, now: &IoStatus) -> RefusedMode {
+    let refused = now.refused.iter().find(|refused| refused.mode == mode).cloned();
+    refused.unwrap_or_else(|| RefusedMode { mode, why: NOT_BESIDE.to_owned() })
 }
 
 /// What is told of a mode that was asked for.

@@ -14,6 +14,10 @@ const ADD_VM: &str =
 const VM_IPV4: &str = "10.9.0.51";
 const MODE: &str = "af-xdp-zero-copy";
 const CUTS_SEGMENTS: &str = "it cuts segments itself, where AF_XDP is faster with zero-copy only";
+const CUTS_NONE: &str =
+    "it does not cut segments itself, where AF_XDP is faster with zero-copy and native copy";
+const NATIVE: &str = "af-xdp-native-copy";
+const NOT_BESIDE: &str = "two programs do not fit on one interface, which had another mode of AF_XDP; tried when it is opened next";
 const STRAYS: &str = "its driver, virtio_net as a module, has the NIC read the headers of such frames from a wrong place in memory: \
      they can be lost or changed on their way";
 const WITHOUT_DMA_API: &str = "its driver refuses zero-copy with the NIC's present settings (binding to queue 0: Invalid argument (os error 22))";
@@ -154,7 +158,21 @@ fn root_a_nic_with_zero_copy_passes_every_frame_unmodified_and_counted_on_all_qu
     let refused = json!([{ "mode": MODE, "why": STRAYS }]);
     assert_eq!(machine.io(UPLINK)?, json!({ "mode": "af-packet", "why": CUTS_SEGMENTS, "refused": refused }));
     machine.far.wait_ping(HOST_IPV4, PATIENCE)?;
+    native_copy_where_it_cuts_no_segments(&machine)?;
     machine.expect_content_kernel()
+}
+
+/// By itself it is not taken beside zero-copy, which is left, but when the port is opened next.
+fn native_copy_where_it_cuts_no_segments(machine: &Machine) -> Result<()> {
+    machine.run("ethtool -K eth1 tso off")?;
+    machine.vmswitch("port set lan/vm --io auto")?;
+    let strays = json!({ "mode": MODE, "why": STRAYS });
+    let refused = json!([strays, { "mode": NATIVE, "why": NOT_BESIDE }]);
+    assert_eq!(machine.io("vm")?, json!({ "mode": "af-packet", "why": CUTS_NONE, "refused": refused }));
+    machine.kill_daemon()?;
+    machine.launch_daemon()?;
+    assert_eq!(machine.io("vm")?, json!({ "mode": NATIVE, "why": CUTS_NONE, "refused": [strays] }));
+    machine.vm.wait_ping(FAR_IPV4, PATIENCE)
 }
 
 /// Everything that the machine has on its NIC.
@@ -213,7 +231,7 @@ fn root_a_zero_copy_nic_outlives_links_channels_and_daemons_and_is_given_back_as
 
 fn by_copy(why_not_better: &str) -> Value {
     let refused = json!([{ "mode": MODE, "why": why_not_better }]);
-    json!({ "mode": "af-xdp-native-copy", "why": "asked for", "refused": refused })
+    json!({ "mode": NATIVE, "why": "asked for", "refused": refused })
 }
 
 #[test]
