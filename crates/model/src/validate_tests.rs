@@ -1,6 +1,6 @@
 use super::*;
 use crate::VhostUser;
-use alloc::{vec, vec::Vec};
+use alloc::{string::ToString, vec, vec::Vec};
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
