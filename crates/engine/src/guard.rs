@@ -8,8 +8,8 @@
 //!   until the port goes down or is flushed. What is known on another port is not taken, however it got there. It is
 //!   what switches call port security, with dynamic addresses.
 //! * **Teams**: a port may use the MACs of ports that it names. The pinned entry of such a MAC moves between its owner and those
-//!   ports, to whoever sent from it last, and stays there until it does again, or that port goes down. It remains pinned to
-//!   everybody else.
+//!   ports, to whoever of them that is up sent from it last, and stays there until it does again, or that port goes down. It remains pinned
+//!   to everybody else.
 //!
 //! Own addresses come first, then a team's, then virtual routers, then those to be bound. What does not pass is `spoofed_mac`,
 //! whoever has the address.
@@ -52,6 +52,9 @@ pub(crate) struct Asked {
     pub(crate) unknown: bool,
     /// The port may bind one more.
     pub(crate) has_room: bool,
+    /// The port is up. To one that is not no entry moves: the next change of policies would bring it back, or not, by whether it
+    /// is about that address.
+    pub(crate) up: bool,
 }
 
 /// How a source passes a guard.
@@ -84,10 +87,10 @@ impl Roaming {
 
     /// How a source passes on `ingress`; `None`: it does not.
     pub(crate) fn admit(&self, ingress: PortIndex, asked: Asked) -> Option<Admission> {
-        let Asked { source, own, fixed_at, unknown, has_room } = asked;
+        let Asked { source, own, fixed_at, unknown, has_room, up } = asked;
         let elsewhere = fixed_at.filter(|at| *at != ingress);
         match (own || self.may_use(source), fixed_at) {
-            (true, _) => Some(elsewhere.map_or(Admission::Known, Admission::Move)),
+            (true, _) => Some(elsewhere.filter(|_| up).map_or(Admission::Known, Admission::Move)),
             (false, Some(_)) => elsewhere.is_none().then_some(Admission::Known),
             (false, None) if self.vrrp && is_vrrp(source.mac()) => Some(Admission::Learn),
             (false, None) => (unknown && has_room).then_some(Admission::Bind),
@@ -113,7 +116,11 @@ mod tests {
     }
 
     fn admit(guard: &Roaming, mac: MacAddr, fixed_at: Option<PortIndex>, unknown: bool) -> Option<Admission> {
-        guard.admit(HERE, Asked { source: Key::of(mac), own: mac == OWN, fixed_at, unknown, has_room: true })
+        guard.admit(HERE, asked(mac, fixed_at, unknown))
+    }
+
+    fn asked(mac: MacAddr, fixed_at: Option<PortIndex>, unknown: bool) -> Asked {
+        Asked { source: Key::of(mac), own: mac == OWN, fixed_at, unknown, has_room: true, up: true }
     }
 
     #[test]
@@ -139,8 +146,14 @@ mod tests {
         assert_eq!(admit(&all(), OTHER, Some(HERE), false), Some(Admission::Known), "it is bound here");
         assert_eq!(admit(&all(), OTHER, Some(THERE), false), None);
         assert_eq!(admit(&all(), OTHER, None, false), None, "it was learned elsewhere");
-        let full =
-            Asked { source: Key::of(OTHER), own: false, fixed_at: None, unknown: true, has_room: false };
-        assert_eq!(all().admit(HERE, full), None);
+        assert_eq!(all().admit(HERE, Asked { has_room: false, ..asked(OTHER, None, true) }), None);
+    }
+
+    #[test]
+    fn what_a_port_sends_that_is_down_passes_and_moves_nothing() {
+        for mac in [OWN, MATE] {
+            let down = Asked { up: false, ..asked(mac, Some(THERE), false) };
+            assert_eq!(all().admit(HERE, down), Some(Admission::Known));
+        }
     }
 }

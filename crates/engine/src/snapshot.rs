@@ -132,9 +132,10 @@ impl Port {
         self.vlans != former.vlans || (learns_routers(self) && !learns_routers(former))
     }
 
-    /// True where an address that is fixed to another port may be on this one.
+    /// True where an address that is fixed to another port may be on this one: as long as it could move here.
     pub(crate) fn may_have(&self, fixed: Key) -> bool {
-        self.policy.up && self.roaming.as_ref().is_some_and(|roaming| roaming.may_use(fixed))
+        let uses = |roaming: &Roaming| roaming.may_use(fixed) || self.may_send_from(fixed);
+        self.policy.up && self.roaming.as_ref().is_some_and(uses)
     }
 
     /// True where a frame of `len` bytes is no longer than the MTU allows: a VLAN tag does not count, nor does a

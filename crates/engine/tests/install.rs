@@ -97,6 +97,15 @@ fn install(switch: &mut Switch, ports: &Ports) {
     switch.install(Arc::new(switch.snapshot().next(ports.clone())), Millis(0));
 }
 
+fn at(switch: &Switch, mac: MacAddr) -> Option<PortIndex> {
+    entries(switch).iter().find(|entry| entry.mac == mac).map(|entry| entry.port)
+}
+
+fn send(switch: &mut Switch, ingress: PortIndex, from: MacAddr) {
+    let header = [&mac(2).0[..], &from.0, &[8, 0]].concat();
+    switch.process(ingress, &[FrameIn { header: &header, len: 60 }], Millis(0), &mut Verdicts::default());
+}
+
 #[test]
 fn what_was_before_makes_no_difference_to_a_snapshot_and_the_entries_that_follow_from_it() {
     for (before, after) in
@@ -112,13 +121,10 @@ fn what_was_before_makes_no_difference_to_a_snapshot_and_the_entries_that_follow
 #[test]
 fn an_address_that_a_team_has_moved_stays_where_it_is_until_a_change_forbids_that() {
     let teamed = || with(|_, b| b.guard_also = team(&[A]));
-    let at =
-        |switch: &Switch| entries(switch).iter().find(|entry| entry.mac == mac(1)).map(|entry| entry.port);
+    let at = |switch: &Switch| at(switch, mac(1));
     let change = |change: &dyn Fn(&mut Ports)| {
         let mut switch = installed(&teamed());
-        let header = [&mac(2).0[..], &mac(1).0, &[8, 0]].concat();
-        let frame = FrameIn { header: &header, len: 60 };
-        switch.process(B, &[frame], Millis(0), &mut Verdicts::default());
+        send(&mut switch, B, mac(1));
         assert_eq!(at(&switch), Some(B));
         let mut ports = teamed();
         change(&mut ports);
@@ -131,4 +137,34 @@ fn an_address_that_a_team_has_moved_stays_where_it_is_until_a_change_forbids_tha
     assert_eq!(change(&|ports| ports[1].1.up = false), Some(A));
     assert_eq!(change(&|ports| ports[1].1.guard_also = GuardAlso::default()), Some(A));
     assert_eq!(change(&|ports| ports[0].1.mac = None), None);
+}
+
+/// A port that is down may not have it after a change, so it does not get it before one either.
+#[test]
+fn an_address_moves_to_where_it_could_stay_and_a_change_of_nothing_leaves_it_there() {
+    let of_a_team = |up| with(move |_, b| (b.guard_also, b.up) = (team(&[A]), up));
+    let of_both_with = |up| {
+        with(move |a, b| {
+            (a.allow_macs, b.allow_macs, b.up) = (vec![mac(7)], vec![mac(7)], up);
+            b.guard_also.vrrp = true;
+        })
+    };
+    let cases = [
+        (of_a_team(true), 1, B),
+        (of_a_team(false), 1, A),
+        (of_both_with(true), 7, B),
+        (of_both_with(false), 7, A),
+    ];
+    for (ports, moved, stays) in cases {
+        let mut switch = installed(&ports);
+        assert_eq!(at(&switch, mac(moved)), Some(A));
+        send(&mut switch, B, mac(moved));
+        assert_eq!(at(&switch, mac(moved)), Some(stays));
+        let mut other = ports.clone();
+        other[0].1.allow_macs.push(mac(8));
+        for next in [&ports, &other] {
+            install(&mut switch, next);
+            assert_eq!(at(&switch, mac(moved)), Some(stays));
+        }
+    }
 }

@@ -36,6 +36,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
             fixed_at: self.fixed_at(source, run),
             unknown: source == Source::Unknown,
             has_room: self.table().may_bind(self.ingress, self.port.bind_limit()),
+            up: self.port.policy.up,
         };
         roaming.admit(self.ingress, asked)
     }

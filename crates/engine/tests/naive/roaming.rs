@@ -18,6 +18,10 @@ fn is_virtual_router(mac: MacAddr) -> bool {
     mac.0[..4] == [0, 0, 0x5e, 0] && (mac.0[4] == 1 || mac.0[4] == 2)
 }
 
+fn is_own(policy: &PortPolicy, mac: MacAddr) -> bool {
+    policy.mac == Some(mac) || policy.allow_macs.contains(&mac)
+}
+
 /// True where what was learned on the port is of no use any more, as only virtual routers may be learned there now.
 pub fn starts_with_vrrp(new: &PortPolicy, former: &PortPolicy) -> bool {
     let vrrp = |policy: &PortPolicy| is_guarded(policy) && policy.guard_also.vrrp;
@@ -47,9 +51,14 @@ impl NaiveSwitch {
         named.iter().filter_map(move |mate| guarded(mate)?.mac)
     }
 
-    /// True where an address of another port of its team may be on the port.
+    /// True where an address of another port may be on the port.
     pub fn may_have(&self, port: PortIndex, mac: MacAddr) -> bool {
-        self.ports.get(&port).is_some_and(|policy| policy.up) && self.mates(port).any(|mate| mate == mac)
+        let guarded = self.ports.get(&port).filter(|policy| is_guarded(policy));
+        guarded.is_some_and(|policy| policy.up && self.roams(port, policy) && self.uses(port, policy, mac))
+    }
+
+    fn uses(&self, port: PortIndex, policy: &PortPolicy, mac: MacAddr) -> bool {
+        is_own(policy, mac) || self.mates(port).any(|mate| mate == mac)
     }
 
     fn roams(&self, ingress: PortIndex, policy: &PortPolicy) -> bool {
@@ -68,14 +77,13 @@ impl NaiveSwitch {
         mac: MacAddr,
         vlan: u16,
     ) -> Option<Passes> {
-        let own = policy.mac == Some(mac) || policy.allow_macs.contains(&mac);
         if !self.roams(ingress, policy) {
-            return own.then_some(Passes::AsItIs);
+            return is_own(policy, mac).then_some(Passes::AsItIs);
         }
         let at = self.fixed_at(mac, vlan, false);
         let elsewhere = at.filter(|at| *at != ingress);
-        if own || self.mates(ingress).any(|mate| mate == mac) {
-            return Some(elsewhere.map_or(Passes::AsItIs, Passes::Moving));
+        if self.uses(ingress, policy, mac) {
+            return Some(elsewhere.filter(|_| policy.up).map_or(Passes::AsItIs, Passes::Moving));
         }
         if at.is_some() {
             return elsewhere.is_none().then_some(Passes::AsItIs);
