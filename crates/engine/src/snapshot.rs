@@ -132,8 +132,8 @@ impl Port {
         self.vlans != former.vlans || (learns_routers(self) && !learns_routers(former))
     }
 
-    /// True where an address that is fixed to another port may be on this one: as long as it could move here.
-    pub(crate) fn may_have(&self, fixed: Key) -> bool {
+    /// True where the guard has an address come here that is fixed to another port, whatever its VLAN.
+    fn takes_over(&self, fixed: Key) -> bool {
         let uses = |roaming: &Roaming| roaming.may_use(fixed) || self.may_send_from(fixed);
         self.policy.up && self.roaming.as_ref().is_some_and(uses)
     }
@@ -339,6 +339,19 @@ impl Snapshot {
     #[inline]
     pub(crate) fn learns_in(&self, vlan: u16) -> u16 {
         if self.primaries.is_empty() { vlan } else { *self.primaries.get(&vlan).unwrap_or(&vlan) }
+    }
+
+    /// True where an address that is fixed to another port may be on this one: as long as it could move here.
+    pub(crate) fn may_have(&self, index: PortIndex, fixed: Key) -> bool {
+        self.port(index).is_some_and(|port| port.takes_over(fixed) && self.learns_from(port, fixed.vlan()))
+    }
+
+    /// True where what a port sends can be learned in `vlan`. What is fixed in every VLAN is looked for on ports that are in
+    /// the frame's only.
+    fn learns_from(&self, port: &Port, vlan: u16) -> bool {
+        let secondaries = self.primaries.iter().filter(|(_, primary)| **primary == vlan);
+        let mut all = iter::once(&vlan).chain(secondaries.map(|(secondary, _)| secondary));
+        vlan == EVERY_VLAN || all.any(|vlan| port.vlans.has(*vlan))
     }
 
     /// True where an address may be in the MAC table for every VLAN.

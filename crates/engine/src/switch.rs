@@ -3,7 +3,7 @@
 use crate::{
     EngineEvent, Entry, Fetch, Millis, MulticastReport, PortIndex, PortPolicy, Question, Snapshot,
     TableConfig, events::Events, key::Key, mac_table::MacTable, multicast::Multicast, snapshot::Port,
-    state::PortState,
+    state::PortState, storm::Storm,
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use model::MacKind;
@@ -93,13 +93,16 @@ impl Switch {
             let port = snapshot.policy(*index);
             state.acl.follow(port.and_then(PortPolicy::acl), self.seed, self.fetch);
             state.leases.follow(self.snapshot.policy(*index), port);
+            if port.and_then(PortPolicy::storm_limit).is_none() {
+                state.storm = Storm::default();
+            }
         }
         self.states.iter_mut().for_each(|state| state.acl.begin_epoch(self.epoch));
     }
 
     /// The pinned and static entries of a new snapshot, those of teams where they are now.
     fn fixed_entries(&self, snapshot: &Snapshot) -> Vec<(Key, PortIndex, MacKind)> {
-        let stays = |key, at: &PortIndex| snapshot.port(*at).is_some_and(|port| port.may_have(key));
+        let stays = |key, at: &PortIndex| snapshot.may_have(*at, key);
         let place = |key, owner| self.table.fixed_at(key).filter(|at| stays(key, at)).unwrap_or(owner);
         snapshot.fixed_entries().map(|(key, owner, kind)| (key, place(key, owner), kind)).collect()
     }

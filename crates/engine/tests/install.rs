@@ -168,3 +168,55 @@ fn an_address_moves_to_where_it_could_stay_and_a_change_of_nothing_leaves_it_the
         }
     }
 }
+
+/// What would leave there for the address is of a VLAN that the port is not in.
+#[test]
+fn an_address_goes_back_when_the_port_it_has_moved_to_leaves_its_vlan() {
+    let in_vlans = |of_a: VlanMode, of_b: VlanMode| {
+        with(|a, b| (a.vlan, b.vlan, b.guard_also) = (of_a.clone(), of_b.clone(), team(&[A])))
+    };
+    let mode = |text: &str| -> VlanMode { text.parse().unwrap() };
+    let cases = [
+        ("untagged", "untagged", "access=10", A),
+        ("access=10", "access=10", "access=20", A),
+        ("access=10", "access=10", "untagged", A),
+        ("access=10", "access=10", "trunk=10,20", B),
+        ("trunk=10", "access=10", "trunk=10-12", B),
+        ("isolated=100,101", "isolated=100,101", "promiscuous=100,101", B),
+        ("isolated=100,101", "isolated=100,101", "trunk=101", B),
+        ("isolated=100,101", "isolated=100,101", "trunk=102", A),
+    ];
+    for (of_a, of_b, then, stays) in cases {
+        let mut switch = installed(&in_vlans(mode(of_a), mode(of_b)));
+        send(&mut switch, B, mac(1));
+        assert_eq!(at(&switch, mac(1)), Some(B), "{of_a}, {of_b}");
+        install(&mut switch, &in_vlans(mode(of_a), mode(then)));
+        assert_eq!(at(&switch, mac(1)), Some(stays), "{of_a}, {of_b}, {then}");
+    }
+}
+
+/// A binding from before the address was given to a trunk hides the trunk's.
+#[test]
+fn an_address_moves_from_behind_a_binding_with_the_frame_that_ends_the_binding() {
+    let (trunk, access) = (VlanMode::Trunk(Trunk::all()), VlanMode::Access(10));
+    let with_a = |of_a| {
+        let learns = GuardAlso { learn: 1, ..GuardAlso::default() };
+        let z = PortPolicy { guard_also: learns, vlan: access.clone(), ..vnic(5) };
+        let mut ports = with(|a, b| {
+            (a.mac, a.vlan) = (of_a, trunk.clone());
+            (b.vlan, b.guard_also) = (access.clone(), team(&[A]));
+        });
+        ports.push((PortIndex(3), z));
+        ports
+    };
+    let mut switch = installed(&with_a(None));
+    send(&mut switch, PortIndex(3), mac(1));
+    install(&mut switch, &with_a(Some(mac(1))));
+    let ports = |switch: &Switch| -> Vec<_> {
+        let of_it = |entry: &engine::Entry| (entry.mac == mac(1)).then_some((entry.vlan, entry.port));
+        entries(switch).iter().filter_map(of_it).collect()
+    };
+    assert_eq!(ports(&switch), [(None, A), (Some(10), PortIndex(3))]);
+    send(&mut switch, B, mac(1));
+    assert_eq!(ports(&switch), [(None, B)]);
+}

@@ -27,10 +27,12 @@ impl Naive {
     }
 
     fn advance_late(&mut self, now: u64) {
+        let most = self.capacity() + i128::from(self.rate.bits) * i128::from(SECOND / 4);
+        let most = most.min(i128::from(i64::MAX));
+        self.level = self.level.min(most);
         while self.at < now {
             self.at += 1;
-            let most = self.capacity() + i128::from(self.rate.bits) * i128::from(SECOND / 4);
-            self.level = (self.level + i128::from(self.rate.bits)).min(most.min(i128::from(i64::MAX)));
+            self.level = (self.level + i128::from(self.rate.bits)).min(most);
         }
     }
 }

@@ -112,3 +112,23 @@ fn who_asks_is_told_of_the_limit_and_uses_nothing_up() {
     let (steps, verdict) = explain(&switch);
     assert!(steps.contains(&Step::Storm { passes: false }) && verdict[0] == LIMITED, "{steps:?}");
 }
+
+#[test]
+fn a_port_in_the_place_of_one_that_is_gone_or_had_no_limit_meanwhile_begins_anew() {
+    for meanwhile in [0, 1] {
+        let mut switch = switch(2, true);
+        assert_eq!(process(&mut switch, &[GROUP; 3], 0)[2], LIMITED);
+        let with_limit = Arc::clone(switch.snapshot());
+        let mut ports: Vec<_> =
+            (0..3).map(|i| (PortIndex(i), with_limit.policy(PortIndex(i)).unwrap().clone())).collect();
+        match meanwhile {
+            0 => drop(ports.remove(0)),
+            _ => ports[0].1.limits.storm = 0,
+        }
+        for next in [Arc::new(with_limit.next(ports)), with_limit] {
+            switch.install(next, Millis(1));
+        }
+        let passed = process(&mut switch, &[GROUP; 3], 2);
+        assert!(matches!(passed[1], Verdict::Flood(..)) && passed[2] == LIMITED, "{passed:?}");
+    }
+}

@@ -22,7 +22,7 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
         if let Some(reason) = self.refusal(run) {
             return Some(Decision::drop(reason));
         }
-        if !self.take_in(admission, source, run)? {
+        if !self.take_in(admission, source, roaming, run)? {
             return Some(Decision::drop(DropReason::SpoofedMac));
         }
         Some(Decision { verdict: self.way_to(run), not_learned: false })
@@ -42,7 +42,13 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
     }
 
     /// Does what the guard lets a source do; false where there is no room for it.
-    fn take_in(&mut self, admission: Admission, source: Source, run: &Run) -> Option<bool> {
+    fn take_in(
+        &mut self,
+        admission: Admission,
+        source: Source,
+        roaming: &Roaming,
+        run: &Run,
+    ) -> Option<bool> {
         match admission {
             Admission::Known => Some(true),
             Admission::Learn => self.learn(run.src, source),
@@ -59,8 +65,17 @@ impl<M: Memory, const INSPECTS: bool> Way<'_, M, INSPECTS> {
                 self.memory.move_fixed(address, self.ingress)?;
                 self.memory.note(Step::Roamed(Roamed::From(from)));
                 self.memory.tell(EngineEvent::Moved { mac: run.src.key.mac(), from, to: self.ingress })?;
-                Some(true)
+                self.take_in_what_was_hidden(roaming, run)
             }
+        }
+    }
+
+    /// One that was bound elsewhere is gone when it has moved, and may have hidden one that is fixed to a trunk.
+    fn take_in_what_was_hidden(&mut self, roaming: &Roaming, run: &Run) -> Option<bool> {
+        let source = self.memory.source(run.src);
+        match self.admission(roaming, source, run) {
+            Some(again @ Admission::Move(_)) => self.take_in(again, source, roaming, run),
+            _ => Some(true),
         }
     }
 

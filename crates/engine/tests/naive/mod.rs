@@ -104,7 +104,7 @@ impl NaiveSwitch {
                 for (mac, kind) in pinned.chain(policy.allow_macs.iter().map(|mac| (*mac, MacKind::Static))) {
                     let was_at =
                         former.iter().find(|(address, ..)| *address == (vlan, mac)).map(|entry| entry.1);
-                    let at = was_at.filter(|at| self.may_have(*at, mac)).unwrap_or(index);
+                    let at = was_at.filter(|at| self.may_have(*at, vlan, mac)).unwrap_or(index);
                     self.fix((vlan, mac), at, kind);
                 }
             }

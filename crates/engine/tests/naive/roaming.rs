@@ -1,6 +1,6 @@
 //! Guards that let more in than the port's own addresses: VRRP, learning N, teams.
 
-use super::{NaiveSwitch, is_guarded};
+use super::{NaiveSwitch, is_guarded, vlans};
 use engine::{EngineEvent, PortIndex, PortPolicy};
 use model::DropReason;
 use wire::MacAddr;
@@ -51,10 +51,12 @@ impl NaiveSwitch {
         named.iter().filter_map(move |mate| guarded(mate)?.mac)
     }
 
-    /// True where an address of another port may be on the port.
-    pub fn may_have(&self, port: PortIndex, mac: MacAddr) -> bool {
-        let guarded = self.ports.get(&port).filter(|policy| is_guarded(policy));
-        guarded.is_some_and(|policy| policy.up && self.roams(port, policy) && self.uses(port, policy, mac))
+    /// True where an address of another port may be on the port, in a VLAN or as one of a trunk.
+    pub fn may_have(&self, port: PortIndex, vlan: Option<u16>, mac: MacAddr) -> bool {
+        let Some(policy) = self.ports.get(&port).filter(|policy| is_guarded(policy)) else { return false };
+        let is_in = |vlan| (0..4095).any(|id| self.learns_in(id) == vlan && vlans::has(policy, id));
+        let takes_over = policy.up && self.roams(port, policy) && self.uses(port, policy, mac);
+        takes_over && vlan.is_none_or(is_in)
     }
 
     fn uses(&self, port: PortIndex, policy: &PortPolicy, mac: MacAddr) -> bool {
@@ -119,6 +121,10 @@ impl NaiveSwitch {
             Passes::Moving(from) => {
                 self.move_to(ingress, mac, learned_in);
                 self.tell(EngineEvent::Moved { mac, from, to: ingress });
+                let policy = self.ports[&ingress].clone();
+                if let Some(again @ Passes::Moving(_)) = self.guard_lets(ingress, &policy, mac, vlan) {
+                    return self.take_in(again, ingress, mac, vlan);
+                }
                 true
             }
         };
