@@ -15,8 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the kernel is given to let a queue go.
-const RELEASE: Duration = Duration::from_millis(500);
+/// How long the kernel is given to let a queue go, which waits for the lock of all interfaces.
+const RELEASE: Duration = Duration::from_secs(2);
 /// Queues asked for where the interface does not tell how many it has.
 const MOST_QUEUES: u32 = 256;
 /// What comes in front of the MTU: Ethernet and two VLAN tags.
