@@ -63,7 +63,8 @@ fn fuzz(target: &str, seconds: u32) -> Result<()> {
     let mut command = cargo("run")?;
     command.args(["--bin", target, "--", &corpus, &format!("seeds/{target}")]);
     command.args([format!("-artifact_prefix={artifacts}"), format!("-max_total_time={seconds}")]);
-    command.args(["-timeout=5", "-print_final_stats=1", "-max_len=16384"]);
+    // Of time that passes, also where somebody else has the CPU: what does not end takes longer.
+    command.args(["-timeout=60", "-print_final_stats=1", "-max_len=16384"]);
     let advice = "the input that did it is in fuzz/artifacts: make a named test of it";
     steps::run(&mut command).with_context(|| format!("{target} found something; {advice}"))
 }

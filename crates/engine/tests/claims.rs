@@ -195,7 +195,7 @@ fn upper_speaks(h: &[u8], at: usize, kind: u8, source: &[u8], in_fragment: bool)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 80 * ProptestConfig::default().cases, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_ip_guard_judges_as_the_naive_judge_does(frame in frame()) {

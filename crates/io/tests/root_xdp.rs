@@ -457,6 +457,10 @@ fn root_the_descriptors_tell_of_frames_and_only_of_those() {
     let _alone = alone();
     let ns = namespace();
     ns.cable("near", "far", 1500);
+    // The kernel tells of a carrier a little after it is there, and that would be news.
+    while !ns.ip("link show near").contains("state UP") {
+        std::thread::yield_now();
+    }
     let mut port = open(&ns, "near").unwrap();
     let epoll = io::Epoll::new().unwrap();
     let mut ready = Vec::new();

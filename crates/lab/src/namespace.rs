@@ -1,6 +1,6 @@
 //! Network namespaces.
 
-use crate::run::{Finished, output, text, wait_until};
+use crate::run::{Finished, output, patience, text, wait_until};
 use crate::{leftovers, process::Process};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -138,10 +138,11 @@ impl Namespace {
         self.exec(&["sh", "-c", "printf %s \"$1\" >\"/proc/sys/$0\"", path, value]).map(drop)
     }
 
-    /// One echo that has to be answered within two seconds.
+    /// One echo that has to be answered.
     pub fn ping(&self, address: &str) -> Result<()> {
-        let got = self.try_ping(address, 1, 1.0)?;
-        if got.received != 1 {
+        let patience = patience(Duration::from_secs(2)).as_secs().to_string();
+        let done = self.try_exec(&["ping", "-q", "-c1", "-W", &patience, address])?;
+        if !done.status.success() {
             bail!("{address} does not answer a ping from {}", self.name);
         }
         Ok(())

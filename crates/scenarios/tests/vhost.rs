@@ -12,3 +12,9 @@ mod printed;
 mod sockets;
 #[path = "vhost/waking.rs"]
 mod waking;
+
+/// For tests that look at times, and those that take the CPU from others.
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -89,9 +89,7 @@ fn root_top_shows_ports_drops_and_workers_at_work_and_gives_the_terminal_back() 
         terminal.wait(r"^0 +any +[\d.]+ % [█░]{20} +[1-9]\d* +[1-9]\d* +\d\.\d$", PATIENCE)?;
         terminal.wait(r"^q quit", PATIENCE)?;
         terminal.type_in("t")?;
-        let screen = terminal.wait(r"by tx", PATIENCE)?;
-        let first = screen.lines().skip_while(|line| !line.starts_with("PORT")).nth(1);
-        ensure!(first.is_some_and(|line| line.starts_with("lan/vm2")), "{screen}");
+        terminal.wait(r"by tx[\s\S]*^PORT[^\n]*\nlan/vm2 ", PATIENCE)?;
         terminal.type_in("f")?;
         terminal.wait("switch lan, by tx", PATIENCE)?;
         terminal.type_in("q")?;
@@ -144,6 +142,7 @@ fn root_no_rate_is_negative_or_huge_while_ports_and_the_daemon_come_and_go() -> 
     })?;
     stage.daemon.kill9()?;
     terminal.wait("^Not now: vmswitchd does not answer", PATIENCE)?;
+    watching.wait_for_log("does not answer", PATIENCE)?;
     stage.daemon.launch()?;
     stage.while_frames_pass(|| plausible(&terminal.wait(r"^lan/vm1 +up +[1-9]", PATIENCE)?))?;
     terminal.type_in("q")?;
@@ -154,8 +153,6 @@ fn root_no_rate_is_negative_or_huge_while_ports_and_the_daemon_come_and_go() -> 
     // What is written when it is killed may be half a line.
     let whole = said.rsplit_once('\n').context("nothing was said")?.0;
     let documents: Vec<Value> = whole.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let others: Vec<_> = whole.lines().filter(|line| !line.starts_with('{')).collect();
-    ensure!(others.iter().any(|line| line.contains("does not answer")), "{others:?}");
     ensure!(documents.len() > 10, "{} documents:\n{said}", documents.len());
     documents.iter().try_for_each(rates_are_plausible)
 }

@@ -154,8 +154,10 @@ fn flows_stay_in_order(lab: &Lab) -> Result<()> {
     lab.introduce()?;
     let all = lab.all();
     let mut sinks = Vec::new();
+    let expected = (all.len() - 1) * FLOWS;
     for (number, (_, namespace)) in all.iter().enumerate() {
-        let mut sink = lab.flows(namespace, &["sink", "5"], &format!("sink{number}"))?;
+        let arguments = ["sink", &(expected * DATAGRAMS).to_string()];
+        let mut sink = lab.flows(namespace, &arguments, &format!("sink{number}"))?;
         sink.wait_for_log("listening", PATIENCE)?;
         sinks.push(sink);
     }
@@ -173,7 +175,7 @@ fn flows_stay_in_order(lab: &Lab) -> Result<()> {
         // Queues may overflow on a busy machine; what came has to be in order.
         let said = end(sink)?;
         let came: Vec<usize> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        let expected = (all.len() - 1) * FLOWS;
+        println!("{said}");
         ensure!(came.len() == 2 && came[0] == expected && came[1] > expected * DATAGRAMS / 2, "{said}");
     }
     sent?;

@@ -119,7 +119,7 @@ fn segmentation(bytes: &[u8], hdr: &VnetHdr) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(8 * ProptestConfig::default().cases))]
 
     #[test]
     fn arbitrary_bytes_are_survived((bytes, hdr) in arbitrary()) {

@@ -38,6 +38,14 @@ impl Connection {
         self.0.write_all(text.as_bytes()).unwrap();
     }
 
+    /// The same where the server may have ended the connection meanwhile.
+    pub fn write_to_the_end(&mut self, text: &str) {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+        if let Err(error) = self.0.write_all(text.as_bytes()) {
+            assert!(matches!(error.kind(), BrokenPipe | ConnectionReset), "{error}");
+        }
+    }
+
     /// Everything until the server closes the connection.
     pub fn rest(&mut self) -> String {
         let mut bytes = Vec::new();

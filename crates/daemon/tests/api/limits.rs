@@ -38,8 +38,8 @@ fn a_header_that_does_not_come_ends_the_connection() {
     let api = Api::limited(|limits| limits.header_time = SHORT);
     for text in ["", "GET /v1/switches HT"] {
         let (start, mut connection) = (Instant::now(), api.connect());
-        connection.write(text);
-        connection.rest();
+        connection.write_to_the_end(text);
+        connection.rest_until_reset();
         assert!((SHORT..PATIENCE).contains(&start.elapsed()), "'{text}'");
     }
 }

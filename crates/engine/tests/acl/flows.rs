@@ -227,8 +227,6 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
     /// Either side may open flows, for 20 s; so each is answered or not, runs out, or makes room.
     #[test]
     fn flows_come_and_go_as_in_a_naive_table(ops in vec(op(), 1..400), quota in 1..24u32) {

@@ -19,7 +19,7 @@ fn snapshot(lists: &[Arc<Acl>]) -> Arc<Snapshot> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 2))]
 
     #[test]
     fn they_are_what_the_lists_of_that_port_and_that_snapshot_find(

@@ -184,7 +184,7 @@ fn check(rules: &[AclRule], frames: &[Frame]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: 2 * ProptestConfig::default().cases, max_local_rejects: u32::MAX, ..ProptestConfig::default() })]
 
     #[test]
     fn lists_decide_as_a_naive_reading_of_their_rules_does(rules in rules(150), frames in vec(frame(), 1..80)) {

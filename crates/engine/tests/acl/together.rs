@@ -129,8 +129,6 @@ fn across(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
     /// Both have flows that come and go, so that what one remembers of the other's places, and what is assured, is true, or not any more.
     /// No wait ends in the second for which a flow is kept longer where that is assured.
     #[test]

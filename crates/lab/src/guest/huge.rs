@@ -22,6 +22,8 @@ impl HugePages {
         lock.lock()?;
         let before = fs::read_to_string(OVERCOMMIT).context("this kernel has no huge pages")?;
         let allowed: u32 = before.trim().parse().context("not a number of pages")?;
+        // It makes none where there is no room in one piece. That it cannot make some, who asks for them is told.
+        let _ = fs::write("/proc/sys/vm/compact_memory", "1");
         fs::write(OVERCOMMIT, (allowed + mib.div_ceil(MIB_A_PAGE)).to_string())?;
         Ok(HugePages { before, _lock: lock })
     }

@@ -7,7 +7,7 @@ use super::console::Console;
 use super::{Guest, GuestOptions, image, qemu};
 use crate::namespace::Namespace;
 use crate::process::Process;
-use crate::run::wait_until;
+use crate::run::{patience, wait_until};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
@@ -74,7 +74,7 @@ impl Monitor {
     pub fn connect(socket: &Path) -> Result<Monitor> {
         let stream =
             UnixStream::connect(socket).with_context(|| format!("no QEMU at {}", socket.display()))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience(PATIENCE)))?;
         let mut monitor = Monitor { stream: BufReader::new(stream), events: Vec::new() };
         monitor.read()?;
         monitor.execute("qmp_capabilities", json!({}))?;

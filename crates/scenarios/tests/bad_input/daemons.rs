@@ -1,12 +1,9 @@
 //! A daemon that cannot start, or may not do what it is for.
 
-use crate::stage::{Stage, files, host, resting_host, same, says, unchanged};
+use crate::stage::{PATIENCE, Stage, files, host, resting_host, same, says, unchanged};
 use anyhow::{Context, Result, ensure};
 use lab::{Binaries, Daemon, DaemonOptions, Process, World, wait_until};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// vmswitchd started by hand, in directories that may be another's.
 struct Plain<'a> {
@@ -121,7 +118,7 @@ fn root_a_socket_path_that_is_somebodys_file_is_refused_before_anything_is_touch
     std::fs::write(&socket, "precious")?;
     std::fs::create_dir(&state)?;
     std::fs::write(state.join("state.toml"), EXTERNAL.replace("nic1", "nic0"))?;
-    let before = host(&world)?;
+    let before = resting_host(&world)?;
     let daemon = Plain { world: &world, before: &[], socket: socket.clone(), run, state };
     says(&daemon.fails()?, &["exists and is no socket", "choose another --socket"])?;
     assert_eq!(std::fs::read_to_string(socket)?, "precious");
@@ -137,7 +134,7 @@ fn root_a_nic_without_permission_is_refused() -> Result<()> {
     let world = World::new()?;
     let daemon = Daemon::prepare(&world.host, DaemonOptions::default())?;
     let (socket, run, state) = (daemon.socket(), daemon.run_dir(), daemon.state_dir());
-    let before = host(&world)?;
+    let before = resting_host(&world)?;
     let plain = Plain { world: &world, before: &UNPRIVILEGED, socket, run, state };
     let _process = plain.spawn(&daemon.scratch().join("log"))?;
     wait_until("answer of vmswitchd", PATIENCE, || Ok(daemon.cli(&["switch", "list"])?.status.success()))

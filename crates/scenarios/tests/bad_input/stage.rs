@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
 /// What the host looks like: interfaces, addresses, routes, filters, and the kernel's settings of each interface.
 const HOST: &str = "ip -j link; ip -j addr; ip -j route show table all; ip -6 -j route show table all; ip -j rule; \
     ip -j neigh show nud permanent; tc qdisc show; \

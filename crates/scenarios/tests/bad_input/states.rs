@@ -1,8 +1,8 @@
 //! Files for `apply`: wrong ones change nothing, right ones are what `export` prints.
 
-use crate::stage::{Stage, Traces, operable, same, says};
+use crate::stage::{PATIENCE, Stage, Traces, operable, resting_host, same, says};
 use anyhow::{Context, Result};
-use lab::{Namespace, Snapshot, World};
+use lab::{Namespace, Snapshot, World, wait_until};
 use serde_json::json;
 
 const HEAD: &str = "version = 1\n\n[[switch]]\nname = \"lan\"\nkind = \"external\"\n\n[[switch.port]]\nname = \"nic0\"\n\
@@ -161,10 +161,12 @@ fn root_what_export_prints_is_nothing_to_do_for_apply_and_outlives_a_restart() -
         assert_eq!(done, "Nothing to do: all is as the file says.\n");
         same(&before, &stage.traces()?)?;
     }
-    let web_before = operable(&web.ip("-j link")?);
+    let links = || -> Result<String> { Ok(operable(&web.ip("-j link")?)) };
+    let web_before = links()?;
     stage.daemon.restart()?;
+    resting_host(&stage.world)?;
     same(&before, &stage.traces()?)?;
-    assert_eq!(operable(&web.ip("-j link")?), web_before);
+    wait_until("the vNIC as it was", PATIENCE, || Ok(links()? == web_before))?;
     stage.world.host.ping(lab::FAR_IPV4)?;
     stage.finish()
 }

@@ -38,8 +38,15 @@ fn root_a_nic_that_comes_back_with_addresses_has_none_as_an_uplink() -> Result<(
     let stage = Stage::new()?;
     stage.world.unplug(NIC)?;
     stage.wait_down(NIC, "not there")?;
-    stage.world.plug(NIC, NIC_MAC, "p1")?;
-    stage.world.host.ip(&format!("addr add {HOST_IPV4}/24 dev {NIC}"))?;
+    // It has its address when it gets its name, as the switch may look at once.
+    stage.world.plug("new0", NIC_MAC, "p1")?;
+    for command in [
+        &format!("addr add {HOST_IPV4}/24 dev new0"),
+        "link set new0 down",
+        &format!("link set new0 name {NIC} up"),
+    ] {
+        stage.world.host.ip(command)?;
+    }
     stage.wait_up(NIC)?;
     lab::wait_until("silent NIC", PATIENCE, || Ok(stage.world.expect_silent_nic().is_ok()))?;
     stage.expect_reach()?;

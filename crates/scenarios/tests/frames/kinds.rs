@@ -2,8 +2,8 @@
 
 use crate::lan::{Lan, NOBODY, VM1, VM2, frame};
 use crate::round::Round;
-use anyhow::{Context, Result};
-use lab::{Capture, Daemon, NIC, NIC_MAC, Namespace, Process, wait_until};
+use anyhow::Result;
+use lab::{Capture, Daemon, NIC, NIC_MAC, Pinged, Pinger, wait_until};
 use std::time::Duration;
 
 const EVERYBODY: &str = "ff:ff:ff:ff:ff:ff";
@@ -87,36 +87,11 @@ fn root_frames_leave_while_a_converted_switch_is_external_and_not_before_or_afte
     lan.finish()
 }
 
-/// A ping that runs until it is asked what came of it.
-struct Pinging(Process);
-
-impl Pinging {
-    fn start(from: &Namespace, to: &str, daemon: &Daemon) -> Result<Pinging> {
-        // ping prints its counts when it is interrupted; the guard of a process terminates it.
-        let script = "trap 'kill -INT $!' TERM; ping -i 0.01 $0 & wait; wait";
-        let mut process = from.spawn(&["sh", "-c", script, to], &daemon.scratch().join("ping"))?;
-        process.wait_for_log("bytes from", Duration::from_secs(10))?;
-        Ok(Pinging(process))
-    }
-
-    fn answers(&self) -> usize {
-        self.0.log().matches("bytes from").count()
-    }
-
-    /// Waits until the ping has run for a while longer.
-    fn goes_on(&self) -> Result<()> {
-        let until = self.answers() + 20;
-        wait_until("answers", Duration::from_secs(10), || Ok(self.answers() >= until))
-    }
-
-    /// (echoes sent, answers received)
-    fn end(mut self) -> Result<(u64, u64)> {
-        self.0.terminate(Duration::from_secs(10))?;
-        let log = self.0.log();
-        let counts = log.lines().find(|line| line.contains("packets transmitted")).context(log.clone())?;
-        let mut numbers = counts.split(", ").filter_map(|part| part.split(' ').next()?.parse().ok());
-        numbers.next().zip(numbers.next()).context("two counts")
-    }
+/// Waits until some more echoes have been answered.
+fn goes_on(daemon: &Daemon) -> Result<()> {
+    let answers = || -> Result<u64> { Ok(lab::Snapshot::read(daemon, "lan")?.get("vm2", "rx_frames")) };
+    let until = answers()? + 20;
+    wait_until("answers", Duration::from_secs(10), || Ok(answers()? >= until))
 }
 
 #[test]
@@ -134,7 +109,7 @@ fn root_a_switch_converts_between_its_kinds_in_place_and_its_vms_notice_nothing(
     let (first, wire, before) =
         (vnic()?, Capture::start(&lan.world.phys, "p1")?, lab::Snapshot::take(&lan.daemon, "lan")?);
 
-    let pinging = Pinging::start(lan.namespace("vm1"), "10.8.0.2", &lan.daemon)?;
+    let pinger = Pinger::start(lan.namespace("vm1"), "10.8.0.2", Duration::from_millis(10))?;
     let steps = [
         (&["--internal"][..], &["lan", NIC][..]),
         (&["--external", NIC], &["lan", NIC]),
@@ -148,10 +123,11 @@ fn root_a_switch_converts_between_its_kinds_in_place_and_its_vms_notice_nothing(
         let mut found = lan.world.host.interfaces()?;
         found.sort();
         assert_eq!(found, interfaces, "after {kind:?}");
-        pinging.goes_on()?;
+        goes_on(&lan.daemon)?;
     }
-    let (sent, received) = pinging.end()?;
-    assert_eq!(sent, received, "echoes were lost");
+    let pinged = pinger.stop()?;
+    let sent = pinged.sent as u64;
+    assert_eq!(pinged, Pinged { twice: 0, lost: vec![], ..pinged.clone() });
 
     assert_eq!(vnic()?, first, "the vNIC is still the same");
     assert_eq!(left(wire)?, Vec::<Vec<u8>>::new());

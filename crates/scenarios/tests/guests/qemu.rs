@@ -124,8 +124,9 @@ fn moves_20_mb_on(kind: &str) -> Result<()> {
     assert!(forth.copies() < FLOODED, "{} copies of what the guest sent", forth.copies());
     assert!(back.mean("nic0", "rx") > LONGEST, "the far machine sent {} bytes", back.mean("nic0", "rx"));
     assert!(back.mean("vm1", "tx") <= LONGEST, "the guest was given {} bytes", back.mean("vm1", "tx"));
-    let segments = back.moved("vm1", "tx_frames");
-    assert!(back.copies() > segments / 2, "{} copies for {segments} frames", back.copies());
+    // Of a frame that is cut, all segments but the first are copies, whatever the guest's socket took of them.
+    let frames = back.moved("nic0", "rx_frames");
+    assert!(back.copies() > frames / 10, "{} copies of {frames} frames", back.copies());
     drop(guest);
     site.close()
 }

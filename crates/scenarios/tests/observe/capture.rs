@@ -44,7 +44,9 @@ fn root_a_capture_has_each_frame_at_each_port_with_direction_and_drop_reason() -
         seen("lan/vm1", "in", VM1, ""),
         seen("lan/vm2", "out", VM1, ""),
     ];
-    wait_until("packets in the file", PATIENCE, || Ok(packets(&file)?.len() >= expected.len()))?;
+    wait_until("packets in the file", PATIENCE, || {
+        Ok(packets(&file).is_ok_and(|found| found.len() >= expected.len()))
+    })?;
     let (_, said) = tap.stop()?;
     ensure!(said.contains("6 captured, 0 lost"), "{said}");
     let mut found = packets(&file)?;

@@ -19,6 +19,8 @@ fn root_a_reader_that_stands_still_loses_frames_and_is_told_and_traffic_goes_on(
     lan.vm("vm2", VM2, &[])?;
     lan.unwatch("vm1")?;
     lan.unwatch("vm2")?;
+    // What a worker cannot take at once, who has to share its CPU, waits.
+    lan.namespace("vm1").ip("link set eth0 txqueuelen 10000")?;
     let file = lan.daemon.scratch().join("slow.pcapng");
     let tap = Tap::start(&lan, "slow", &["capture", "lan", "-w", file.to_str().context("a path")?])?;
     signal("-STOP", tap.process.id())?;

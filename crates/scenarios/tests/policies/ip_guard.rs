@@ -181,10 +181,10 @@ fn root_a_vm_uses_what_it_leases_and_no_other_address_also_after_a_restart() -> 
 
 fn kept(daemon: &Daemon) -> Result<Vec<Value>> {
     let path = daemon.state_dir().join("leases/lan.json");
-    if !path.exists() {
-        return Ok(Vec::new());
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        text => Ok(serde_json::from_str(&text?)?),
     }
-    Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?)
 }
 
 /// A VM that serves leases to another, of addresses that are somebody else's: it is believed where it could take them itself.

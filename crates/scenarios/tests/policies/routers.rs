@@ -63,7 +63,10 @@ fn root_a_virtual_router_fails_over_between_two_guarded_ports() -> Result<()> {
     assert_eq!(place(&daemon)?.as_deref(), Some("r1"));
     assert_eq!(world.phys_fdb()?.get(VIRTUAL_MAC).map(String::as_str), Some("p1"));
     first.process.kill()?;
-    one.ip("link del vrrp7")?;
+    // What is left of it may end first, and takes its interface along.
+    let removed = one.ip("link del vrrp7");
+    let is_gone = || Ok(!one.interfaces()?.iter().any(|name| name == "vrrp7"));
+    wait_until("the first router's end", PATIENCE, is_gone).with_context(|| format!("{removed:?}"))?;
     wait_until("the second router", PATIENCE, || Ok(place(&daemon)?.as_deref() == Some("r2")))
         .with_context(|| second.process.log())?;
     world

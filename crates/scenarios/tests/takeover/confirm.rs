@@ -3,28 +3,41 @@
 use crate::state::{PATIENCE, Site, expect_hostless};
 use anyhow::{Context, Result, ensure};
 use lab::{Daemon, wait_until};
+use serde_json::Value;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-const CONFIRM: [&str; 2] = ["--confirm", "6s"];
+/// So long that what is looked at before it ends has been looked at.
+const CONFIRM: [&str; 2] = ["--confirm", "10s"];
 
 /// By when the daemon has seen that a time is over.
 const SEEN: Duration = Duration::from_secs(1);
 
 /// Until when `lan` may be confirmed, as the daemon wrote it down.
-pub fn deadline(daemon: &Daemon) -> Result<SystemTime> {
-    let text = std::fs::read_to_string(daemon.state_dir().join("pending/lan.json"))?;
-    let pending: serde_json::Value = serde_json::from_str(&text)?;
+fn deadline(daemon: &Daemon) -> Result<SystemTime> {
+    let text = std::fs::read_to_string(pending(daemon))?;
+    let pending: Value = serde_json::from_str(&text)?;
     let seconds = pending["confirm_by_s"].as_u64().context("no deadline")?;
     Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
-pub fn wait_until_past(deadline: SystemTime) -> Result<()> {
+/// Ends the time to confirm of a daemon that does not run: that it ends while one does is tested by itself.
+pub fn end_time(daemon: &Daemon) -> Result<()> {
+    let mut text: Value = serde_json::from_str(&std::fs::read_to_string(pending(daemon))?)?;
+    text["confirm_by_s"] = 1.into();
+    Ok(std::fs::write(pending(daemon), text.to_string())?)
+}
+
+fn pending(daemon: &Daemon) -> PathBuf {
+    daemon.state_dir().join("pending/lan.json")
+}
+
+fn wait_until_past(deadline: SystemTime) -> Result<()> {
     wait_until("end of the time to confirm", PATIENCE, || Ok(SystemTime::now() > deadline))
 }
 
 fn wait_for_roll_back(daemon: &Daemon) -> Result<()> {
-    let pending = daemon.state_dir().join("pending/lan.json");
-    wait_until("roll-back", PATIENCE, || Ok(!pending.exists()))
+    wait_until("roll-back", PATIENCE, || Ok(!pending(daemon).exists()))
 }
 
 #[test]
@@ -82,7 +95,7 @@ fn root_a_switch_can_be_confirmed_after_a_crash_in_time() -> Result<()> {
 fn root_a_conversion_that_nobody_confirms_is_put_back() -> Result<()> {
     let site = Site::new()?;
     site.add_switch(&[])?;
-    site.daemon.cli_ok(&["switch", "set", "lan", "--internal", "--confirm", "6s"])?;
+    site.daemon.cli_ok(&[&["switch", "set", "lan", "--internal"], &CONFIRM[..]].concat())?;
     site.expect_free()?;
     ensure!(site.daemon.cli_json(&["switch", "show", "lan"])?["kind"] == "internal");
     wait_for_roll_back(&site.daemon)?;
@@ -95,7 +108,7 @@ fn root_a_conversion_that_nobody_confirms_is_put_back() -> Result<()> {
 fn root_a_host_without_its_vnic_gets_it_back_unless_somebody_confirms() -> Result<()> {
     let site = Site::new()?;
     site.add_switch(&[])?;
-    site.daemon.cli_ok(&["switch", "set", "lan", "--host", "off", "--confirm", "2s"])?;
+    site.daemon.cli_ok(&[&["switch", "set", "lan", "--host", "off"], &CONFIRM[..]].concat())?;
     expect_hostless(&site.world, &site.daemon)?;
     wait_for_roll_back(&site.daemon)?;
     site.expect_bound()

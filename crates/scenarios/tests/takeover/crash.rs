@@ -4,7 +4,7 @@
 //! Which calls those are is not guessed: strace records one undisturbed run, and each call in it that changes something
 //! is a place to die at in a run of its own.
 
-use crate::confirm::{deadline, wait_until_past};
+use crate::confirm::end_time;
 use crate::state::{Site, expect_hostless};
 use anyhow::{Context, Result, ensure};
 use lab::{Call, Daemon, Fate, KillAt, Place, Strace, World};
@@ -226,9 +226,9 @@ fn root_a_recovery_of_a_host_vnic_that_came_is_killed_again_and_again_and_ends_w
 fn root_a_roll_back_that_is_killed_again_and_again_confirms_nothing() -> Result<()> {
     let mut site = site()?;
     for call in ["sendto", "rename", "unlink", "fsync"] {
-        site.daemon.cli_ok(&[ADD, &["--confirm", "1s"]].concat())?;
+        site.daemon.cli_ok(&[ADD, &["--confirm", "600s"]].concat())?;
         site.daemon.kill9()?;
-        wait_until_past(deadline(&site.daemon)?)?;
+        end_time(&site.daemon)?;
         let killed = site.recover_dying(call)?;
         ensure!(killed > 0, "not once killed at {call}");
         let gone = site.expect_gone();

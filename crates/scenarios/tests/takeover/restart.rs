@@ -1,6 +1,6 @@
 //! vmswitchd ends and starts again: everything is taken up where it was.
 
-use crate::confirm::{deadline, wait_until_past};
+use crate::confirm::end_time;
 use crate::state::{PATIENCE, Site, expect_hostless, settings};
 use crate::stream::Stream;
 use anyhow::{Result, ensure};
@@ -83,10 +83,10 @@ fn root_after_a_reboot_the_nic_is_taken_over_anew() -> Result<()> {
 #[test]
 fn root_after_a_reboot_an_unconfirmed_switch_is_not_made_again() -> Result<()> {
     let mut site = Site::new()?;
-    site.add_switch(&["--confirm", "1s"])?;
+    site.add_switch(&["--confirm", "600s"])?;
     site.daemon.kill9()?;
     site.reboot()?;
-    wait_until_past(deadline(&site.daemon)?)?;
+    end_time(&site.daemon)?;
     site.daemon.launch()?;
     site.expect_gone()
 }

@@ -92,6 +92,7 @@ fn root_the_host_hears_broadcasts_once_and_only_by_its_vnic() -> Result<()> {
     let bytes = expected
         .map(|(port, name, n)| (port, if name == "rx_frames" { "rx_bytes" } else { "tx_bytes" }, n * LENGTH));
     before.expect_delta(&daemon, &[&expected[..], &bytes, &[("*", "copies", 20)]].concat())?;
+    wait_until("all datagrams", PATIENCE, || Ok(listener.log().lines().count() >= 21))?;
     let heard = listener.log();
     let by_vnic = heard.lines().filter(|line| line.starts_with("came by lan ")).count();
     ensure!(by_vnic == 20 && heard.lines().count() == 21, "{heard}");

@@ -177,7 +177,7 @@ fn is_lifetime(key: &str) -> bool {
 
 fn coarse(value: &Value) -> Value {
     match value.as_u64() {
-        Some(seconds) if seconds != u64::from(u32::MAX) => ((seconds + 60) / 100).into(),
+        Some(seconds) if seconds != u64::from(u32::MAX) => ((seconds + 500) / 1000).into(),
         _ => value.clone(),
     }
 }

@@ -46,6 +46,7 @@ fn suffer(neighbours: &Neighbours, case: &'static Case, descriptors: usize) -> R
 
 #[test]
 fn root_each_wrong_stops_its_own_port_with_the_reason_and_leaves_nothing_behind() -> Result<()> {
+    let _alone = crate::alone();
     let mut neighbours = neighbours()?;
     let descriptors = settled_descriptors(&neighbours)?;
     for case in cases() {

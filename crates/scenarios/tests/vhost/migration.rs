@@ -28,7 +28,7 @@ const MEMORY_MIB: u32 = 256;
 const RING: u16 = 1024;
 const RATE: u64 = 1_000_000;
 /// How much it is sent: more than passes while it moves.
-const STREAM: u64 = 10 * RATE;
+const STREAM: u64 = 20 * RATE;
 const INTERVAL: Duration = Duration::from_millis(10);
 /// Beside the pause: until rings have stopped or run, and the physical switch knows, which may take the guest's own
 /// announcement. Measured: one to four requests, ten times; 29 once, where a guest under TCG had to wait for a CPU.
@@ -216,6 +216,7 @@ fn expect_lost_in_pause(pinged: &Pinged, pause: (Duration, Duration), migrated: 
 
 /// A guest that is sent a stream and pinged all the while moves from one host to the other.
 fn moves_while_pinged(kind: Kind) -> Result<()> {
+    let _alone = crate::alone();
     let mut lab = Lab::new(kind, &[])?;
     lab.expect_at("p1")?;
     let stream = lab.stream()?;
@@ -238,6 +239,7 @@ fn moves_while_pinged(kind: Kind) -> Result<()> {
 
 /// A guest moves that is sent a stream, and stays paused until its memory was compared.
 fn moves_with_its_memory(kind: Kind) -> Result<()> {
+    let _alone = crate::alone();
     let mut lab = Lab::new(kind, &["-S"])?;
     let stream = lab.stream()?;
     let pinger = Pinger::start(&lab.world.far, GUEST_IPV4, INTERVAL)?;

@@ -1,6 +1,6 @@
 //! The first frame after silence: what it waits for is the kernel, which wakes the worker, and little else.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use lab::{DaemonOptions, waking};
 use std::time::Duration;
 
@@ -11,9 +11,15 @@ const ADDED: Duration = Duration::from_micros(if cfg!(debug_assertions) { 900 } 
 
 #[test]
 fn root_the_first_frame_after_silence_comes_soon_after_what_waking_a_thread_takes() -> Result<()> {
-    let measured = waking::measure(DaemonOptions::default(), 0, 1, TURNS)?;
-    // Other tests run meanwhile.
-    let [thread, frame] = measured.quantile(25)?;
-    ensure!(frame <= thread + ADDED, "a thread wakes up in {thread:?}, but a frame takes {frame:?}");
-    Ok(())
+    let _alone = crate::alone();
+    let mut looks = Vec::new();
+    for _ in 0..3 {
+        // Other tests run meanwhile.
+        let [thread, frame] = waking::measure(DaemonOptions::default(), 0, 1, TURNS)?.quantile(25)?;
+        if frame <= thread + ADDED {
+            return Ok(());
+        }
+        looks.push(format!("a thread wakes up in {thread:?}, but a frame takes {frame:?}"));
+    }
+    bail!("at none of three looks: {looks:?}")
 }

@@ -93,7 +93,7 @@ fn datagrams(
         at.spawn(&argv, &dir.path().join(arguments[0]))
     };
     let frames = FLOWS * DATAGRAMS;
-    let mut sink = run(to.1, &["sink", "3"])?;
+    let mut sink = run(to.1, &["sink", &frames.to_string()])?;
     sink.wait_for_log("listening", PATIENCE)?;
     run(from.1, &["source", address, &FLOWS.to_string(), &DATAGRAMS.to_string()])?.wait(PATIENCE)?;
     sink.wait_for_log(&format!("flows {FLOWS} datagrams {frames}\n"), PATIENCE)?;

