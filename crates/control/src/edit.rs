@@ -114,17 +114,14 @@ impl<'a> Editor<'a> {
         let former = switch.kind;
         switch.kind =
             change.kind.unwrap_or(if change.uplinks.is_empty() { former } else { SwitchKind::External });
-        let io_on = |nic: &IfName| {
-            switch.ports.iter().find(|p| p.attach == Attachment::Uplink(nic.clone())).map(|p| p.io)
-        };
-        let io = change.io.or_else(|| change.uplinks.first().and_then(io_on));
+        let uplink = switch.ports.iter().find(|p| matches!(p.attach, Attachment::Uplink(_))).cloned();
         if switch.kind != SwitchKind::External || !change.uplinks.is_empty() {
             switch.ports.retain(|p| !matches!(p.attach, Attachment::Uplink(_)));
         }
         for nic in &change.uplinks {
-            switch.ports.insert(0, uplink_port(nic)?.into());
+            switch.ports.insert(0, moved_to(nic, uplink.as_ref())?);
         }
-        choose_io(&mut switch, io)?;
+        choose_io(&mut switch, change.io)?;
         self.settle_host(&mut switch, former, change.host)?;
         self.state.switches[place] = switch;
         Ok(self.state.validate_after(self.former)?)
@@ -294,6 +291,18 @@ pub fn takes_nic_mac(switch: &SwitchConfig, port: &PortConfig) -> bool {
 
 fn uplink_port(nic: &IfName) -> Result<PortConfig, EditError> {
     Ok(PortConfig::new(nic.as_str().parse()?, Attachment::Uplink(nic.clone())))
+}
+
+/// The uplink on a NIC. The one that there was keeps its policies; how frames pass the NIC was chosen for that NIC.
+fn moved_to(nic: &IfName, uplink: Option<&Arc<PortConfig>>) -> Result<Arc<PortConfig>, EditError> {
+    let fresh = uplink_port(nic)?;
+    Ok(match uplink {
+        Some(uplink) if uplink.attach == fresh.attach => uplink.clone(),
+        Some(uplink) => {
+            PortConfig { name: fresh.name, attach: fresh.attach, io: fresh.io, ..(**uplink).clone() }.into()
+        }
+        None => fresh.into(),
+    })
 }
 
 /// Gives names to rules of access lists that have none: those that the same rules had.

@@ -203,6 +203,21 @@ fn io_is_chosen_for_the_uplink_and_stays_with_its_nic() {
 }
 
 #[test]
+fn the_uplinks_policies_stay_when_its_nic_is_named_again_or_another_one_takes_its_place() {
+    let request = new(SwitchKind::External, &["eth0"]);
+    let made = Editor::new(&ValidState::default(), 1).add_switch(request).unwrap();
+    let policies = ChangePort { vlan: Some("trunk=10,20".parse().unwrap()), mtu: None, ..Default::default() };
+    let made = Editor::new(&made, 1).change_port("lan", "eth0", policies).unwrap();
+    let vlan = |state: &ValidState, port: &str| state.switch("lan").unwrap().port(port).unwrap().vlan();
+    let chosen = vlan(&made, "eth0");
+    for nic in ["eth0", "eth1"] {
+        let change = ChangeSwitch { uplinks: vec![name(nic)], ageing_s: Some(600), ..Default::default() };
+        let changed = Editor::new(&made, 1).change_switch("lan", &change).unwrap();
+        assert_eq!(vlan(&changed, nic), chosen, "{nic}");
+    }
+}
+
+#[test]
 fn io_is_refused_where_there_is_no_choice_of_it() {
     let lab = NewSwitch { io: Some(IoChoice::AfXdp), ..new(SwitchKind::Internal, &[]) };
     let refused = Editor::new(&ValidState::default(), 1).add_switch(lab).unwrap_err();

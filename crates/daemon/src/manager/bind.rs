@@ -1,16 +1,17 @@
 //! Taking a NIC over and giving it back: the steps that `control::takeover` planned, run in their order, with the journal
 //! written before each phase.
 
-use super::{Core, live::LivePort, refuse::refused};
+use super::{Core, live::LivePort, ports::fits, refuse::refused, sharing};
 use crate::{api::Refused, events::now_s, store::Kind};
 use control::{
     action::{Action, undo_all},
+    edit::EditError,
     facts::Facts,
     journal::{Journal, Now, Outcome, Phase, Recovery, recover},
     reconcile::Binding,
     takeover::{BindRequest, Plan, plan_bind},
 };
-use model::{IfName, Name, PortConfig, PortState};
+use model::{IfName, Invalid, Name, PortConfig, PortState, SwitchConfig};
 use netlink::Applied;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -52,17 +53,25 @@ impl Core {
         Ok(())
     }
 
-    /// The sentences of a take-over, for a dry run. Host vNICs that are `freed` will be gone by then.
+    /// The sentences of a take-over by a switch that is to be as `config` says, if nothing about its NIC is in the way. Host vNICs that
+    /// are `freed` will be gone by then.
     pub fn bind_sentences(
         &mut self,
-        switch: &Name,
+        config: &SwitchConfig,
         binding: &Binding,
         freed: &[IfName],
     ) -> Result<Vec<String>, Refused> {
-        let request = self.bind_request(switch, binding);
+        let request = self.bind_request(&config.name, binding);
         let mut facts = self.host.facts(&[&binding.nic])?;
         facts.links.retain(|link| !freed.contains(&link.name));
-        Ok(sentences(&plan_bind(&request, &facts)?))
+        let plan = plan_bind(&request, &facts)?;
+        io::check_choice(binding.nic.as_str(), binding.uplink.io)?;
+        if let Some(link) = facts.link(&binding.nic) {
+            config.ports.iter().try_for_each(|port| fits(port, &binding.nic, link.mtu))?;
+        }
+        check_host_mac(config, binding, &facts)?;
+        sharing::check_reservations(config)?;
+        Ok(sentences(&plan))
     }
 
     /// Recovers what a former run of the daemon left: a take-over that did not end, or one that is not `wanted` as it
@@ -266,6 +275,18 @@ impl Core {
             (port.state, port.reason) = (PortState::Down, Some(reason.into()));
         }
     }
+}
+
+/// The host vNIC has the NIC's MAC, which the desired state does not know: refused where another port has it already.
+pub fn check_host_mac(config: &SwitchConfig, binding: &Binding, facts: &Facts) -> Result<(), Refused> {
+    let (Some(host), Some(mac)) = (binding.host_port(), facts.link(&binding.nic).and_then(|link| link.mac))
+    else {
+        return Ok(());
+    };
+    let has_it = |port: &&Arc<PortConfig>| port.mac == Some(mac) || port.allow_macs.contains(&mac);
+    let Some(port) = config.ports.iter().find(has_it) else { return Ok(()) };
+    let (switch, first, second) = (config.name.clone(), host.name.clone(), port.name.clone());
+    Err(refused(EditError::from(Invalid::DuplicateMac { switch, mac, first, second })))
 }
 
 /// A plan as a dry run prints it, under the step that it belongs to.

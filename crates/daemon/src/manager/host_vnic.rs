@@ -6,7 +6,7 @@
 
 use super::{
     Core,
-    bind::{interfaces, sentences},
+    bind::{check_host_mac, interfaces, sentences},
 };
 use crate::{api::Refused, events::now_s, store::Kind};
 use control::{
@@ -17,7 +17,7 @@ use control::{
     takeover::{BindRequest, Plan, make_host, plan_add_host, plan_remove_host},
 };
 use io::{Tap, TapConfig};
-use model::{Name, PortConfig};
+use model::{Name, PortConfig, SwitchConfig};
 
 impl Core {
     /// Takes the host vNIC away from a NIC that stays bound.
@@ -93,13 +93,18 @@ impl Core {
     }
 
     /// What adding a host vNIC does, or taking it away, and what the reader should know, for a dry run.
-    pub fn host_sentences(&mut self, switch: &Name, added: Option<&Binding>) -> Result<Vec<String>, Refused> {
+    pub fn host_sentences(
+        &mut self,
+        switch: &Name,
+        added: Option<(&Binding, &SwitchConfig)>,
+    ) -> Result<Vec<String>, Refused> {
         let Some(journal) = self.store.load::<Journal>(Kind::Takeover, switch.as_str())? else {
             return Ok(vec![]);
         };
         let facts = self.host.facts(&interfaces(&journal.request))?;
         let plan = match added {
-            Some(binding) => {
+            Some((binding, config)) => {
+                check_host_mac(config, binding, &facts)?;
                 let request = self.bind_request(switch, binding);
                 let actions = make_host(&request, &facts, &journal.original_aged(now_s()));
                 Plan { actions, ..Plan::default() }

@@ -83,7 +83,8 @@ struct Core {
     /// Where sockets of vhost-user ports are made that were given no path.
     vhost_dir: PathBuf,
     events: Arc<EventLog>,
-    /// A port that cannot be opened is no error but waits: so at start, when others may not be there yet.
+    /// A port that cannot be opened is no error but waits: so at start, when others may not be there yet, and on a way back, when they
+    /// may not be there any more.
     lenient: bool,
 }
 
@@ -131,7 +132,8 @@ impl Core {
         let done = realized.and_then(|()| self.store.save_state(&self.state).map_err(refused));
         if let Err(error) = done {
             self.state = former;
-            if let Err(worse) = self.realize() {
+            // What cannot be opened any more waits, and keeps no other port from coming back.
+            if let Err(worse) = self.leniently(Self::realize) {
                 tracing::error!(%worse, "a change could not be undone");
             }
             // What could not be saved may be on the disk all the same, if only the last sync failed.
@@ -141,6 +143,14 @@ impl Core {
             return Err(error);
         }
         self.forget_pending_of_removed()
+    }
+
+    /// Does something in which a port that cannot be opened is no error but waits.
+    fn leniently<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        let was = std::mem::replace(&mut self.lenient, true);
+        let done = act(self);
+        self.lenient = was;
+        done
     }
 
     /// Runs the steps from what was reached to what was asked for. Policies go to the data path last, those of all ports of a
@@ -258,7 +268,9 @@ impl Core {
         edit: impl FnOnce(Editor<'_>) -> Result<ValidState, EditError>,
     ) -> Result<ValidState, Refused> {
         let seed = self.host.random()?;
-        edit(Editor::new(&self.state, seed)).map_err(refused)
+        let next = edit(Editor::new(&self.state, seed)).map_err(refused)?;
+        self.check_pending(&next)?;
+        Ok(next)
     }
 
     /// The plan for `next`, the steps of each take-over under its own.
@@ -266,12 +278,15 @@ impl Core {
         let old = self.state.desired();
         let steps = reconcile(old, next.desired());
         let freed: Vec<_> = steps.iter().filter_map(|step| step.freed(old)).cloned().collect();
+        let config = |switch: &Name| next.switch(switch.as_str()).ok_or_else(|| no_switch(switch.as_str()));
         let mut sentences = Vec::new();
         for step in steps {
             sentences.push(step.to_string());
             sentences.extend(match &step {
-                Step::Bind { switch, binding } => self.bind_sentences(switch, binding, &freed)?,
-                Step::AddHost { switch, binding } => self.host_sentences(switch, Some(binding))?,
+                Step::Bind { switch, binding } => self.bind_sentences(config(switch)?, binding, &freed)?,
+                Step::AddHost { switch, binding } => {
+                    self.host_sentences(switch, Some((binding, config(switch)?)))?
+                }
                 Step::RemoveHost { switch, .. } => self.host_sentences(switch, None)?,
                 Step::GiveBack { .. } | Step::Change(_) => vec![],
             });
@@ -311,6 +326,8 @@ impl Backend for Manager {
         let mut core = self.core();
         let switch = core.state.switch(name).ok_or_else(|| no_switch(name))?.name.clone();
         let next = core.edit(|editor| editor.change_switch(name, &change))?;
+        // What a NIC stands in the way of is refused before the one at hand is given back.
+        core.plan(&next)?;
         core.adopt_unless_unconfirmed(next, &switch, change.confirm_s)?;
         core.switch_status(name)
     }

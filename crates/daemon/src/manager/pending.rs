@@ -15,6 +15,9 @@ use crate::{
 use model::{DesiredState, EventKind, Name, SwitchConfig, ValidState};
 use serde::{Deserialize, Serialize};
 
+/// When a roll-back is tried again that failed.
+const AGAIN_S: u64 = 60;
+
 /// A change that waits to be confirmed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pending {
@@ -38,7 +41,7 @@ impl Core {
             return Err(Refused::new(RefusedKind::Conflict, detail));
         }
         let former = self.state.switch(switch.as_str()).cloned();
-        let pending = Pending { confirm_by_s: now_s() + confirm_s, former };
+        let pending = Pending { confirm_by_s: now_s().saturating_add(confirm_s), former };
         self.store.save(Kind::Pending, switch.as_str(), &pending)?;
         self.pending.insert(switch.clone(), pending);
         let done = self.adopt(next);
@@ -46,6 +49,20 @@ impl Core {
             self.forget_pending(switch)?;
         }
         done
+    }
+
+    /// Refuses a change that would keep another switch from being rolled back.
+    pub fn check_pending(&self, next: &ValidState) -> Result<(), Refused> {
+        let waiting = self.pending.iter().filter(|(switch, _)| next.switch(switch.as_str()).is_some());
+        for (switch, pending) in waiting {
+            if let Err(error) = replaced(next.desired(), switch, pending.former.clone()).validate() {
+                let detail = format!(
+                    "unless switch '{switch}' is confirmed it goes back to what it was, and then {error}: confirm it first"
+                );
+                return Err(Refused::new(RefusedKind::Conflict, detail));
+            }
+        }
+        Ok(())
     }
 
     pub fn confirm(&mut self, switch: &str) -> Result<(), Refused> {
@@ -81,7 +98,10 @@ impl Core {
         for (switch, former) in overdue {
             match self.roll_back(&switch, former) {
                 Ok(()) => self.events.tell(EventKind::SwitchRolledBack { switch }),
-                Err(error) => tracing::error!(%switch, %error, "cannot be rolled back; it is tried again"),
+                Err(error) => {
+                    tracing::error!(%switch, %error, "cannot be rolled back; it is tried again in a minute");
+                    self.pending.entry(switch).and_modify(|pending| pending.confirm_by_s = now + AGAIN_S);
+                }
             }
         }
     }
@@ -90,7 +110,7 @@ impl Core {
         let next = replaced(self.state.desired(), switch, former)
             .validate()
             .map_err(|e| refused(control::edit::EditError::from(e)))?;
-        self.adopt(next)?;
+        self.leniently(|core| core.adopt(next))?;
         self.forget_pending(switch)
     }
 }

@@ -42,9 +42,10 @@ struct Attached {
 
 impl Core {
     pub fn add_port(&mut self, switch: &Name, config: &Arc<PortConfig>) -> Result<(), Refused> {
-        let mtu = self.mtu(switch, config)?;
+        self.check_mtu(switch, config)?;
         self.check_macs(switch, config)?;
         self.check_reservations(switch)?;
+        let mtu = self.mtu(switch, config)?;
         self.live(switch)?.place(config, config.mac, mtu);
         self.publish(switch);
         match self.open(switch, &config.name) {
@@ -78,9 +79,12 @@ impl Core {
     }
 
     pub fn change_port(&mut self, switch: &Name, config: &Arc<PortConfig>) -> Result<(), Refused> {
-        let mtu = self.mtu(switch, config)?;
+        if self.port(switch, &config.name)?.config.mtu != config.mtu {
+            self.check_mtu(switch, config)?;
+        }
         self.check_macs(switch, config)?;
         self.check_reservations(switch)?;
+        let mtu = self.mtu(switch, config)?;
         let port = self.port(switch, &config.name)?;
         let former = (port.config.clone(), port.mac, port.mtu);
         port.configure(config.clone());
@@ -357,16 +361,23 @@ impl Core {
         Err(refused(EditError::from(Invalid::DuplicateMac { switch, mac, first, second })))
     }
 
-    /// The MTU of a port: its own, else the uplink's, and never above that.
-    fn mtu(&mut self, switch: &Name, config: &PortConfig) -> Result<u32, Refused> {
-        let nic = self.state.switch(switch.as_str()).and_then(|s| s.uplink()).cloned();
-        let uplink = if nic.is_some() { self.live(switch)?.uplink_mtu() } else { None };
-        match (config.mtu, uplink, nic) {
-            (Some(mtu), Some(limit), Some(nic)) if mtu > limit => {
-                Err(refused(Refusal::MtuAboveNic { nic, mtu, limit }))
-            }
-            (mtu, uplink, _) => Ok(mtu.or(uplink).unwrap_or(DEFAULT_MTU)),
+    /// A port's MTU is not above the uplink's, as far as that is known. At start a NIC that was exchanged, or is not there yet, is no
+    /// reason to leave the host without its switches: what is too long for it is dropped there.
+    fn check_mtu(&mut self, switch: &Name, config: &PortConfig) -> Result<(), Refused> {
+        let nic =
+            self.state.switch(switch.as_str()).and_then(|s| s.uplink()).filter(|_| !self.lenient).cloned();
+        let limit = self.live(switch)?.uplink().filter(|port| port.link.is_some()).map(|port| port.mtu);
+        match nic.zip(limit) {
+            Some((nic, limit)) => fits(config, &nic, limit).map_err(refused),
+            None => Ok(()),
         }
+    }
+
+    /// The MTU of a port: its own, else the uplink's.
+    fn mtu(&mut self, switch: &Name, config: &PortConfig) -> Result<u32, Refused> {
+        let is_external = self.state.switch(switch.as_str()).is_some_and(|s| s.uplink().is_some());
+        let uplink = if is_external { self.live(switch)?.uplink_mtu() } else { None };
+        Ok(config.mtu.or(uplink).unwrap_or(DEFAULT_MTU))
     }
 }
 
@@ -376,6 +387,14 @@ pub fn state_of(link: &Link) -> (PortState, Option<String>) {
         Link::Up => (PortState::Up, None),
         Link::Waits(reason) => (PortState::Down, Some((*reason).to_owned())),
         Link::Faulted(reason) => (PortState::Faulted, Some(reason.to_string())),
+    }
+}
+
+/// Refuses a port whose MTU is above that of the NIC.
+pub fn fits(port: &PortConfig, nic: &IfName, limit: u32) -> Result<(), Refusal> {
+    match port.mtu {
+        Some(mtu) if mtu > limit => Err(Refusal::MtuAboveNic { nic: nic.clone(), mtu, limit }),
+        _ => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@ impl Core {
     pub fn restore(&mut self) -> anyhow::Result<()> {
         let saved = self.store.load_state()?;
         let overdue = self.load_pending(&saved)?;
-        self.state = rolled_back(&saved, &overdue)?;
+        self.state = rolled_back(&saved, &overdue);
         self.put_vlan_tags_back()?;
         self.recover_journals()?;
         self.release_left_interfaces()?;
@@ -73,10 +73,16 @@ impl Core {
     }
 }
 
-/// The saved state without the changes that nobody confirmed in time: those are rolled back before they are made.
-fn rolled_back(saved: &ValidState, overdue: &[(Name, Pending)]) -> anyhow::Result<ValidState> {
-    let state = overdue
-        .iter()
-        .fold(saved.desired().clone(), |state, (switch, p)| replaced(&state, switch, p.former.clone()));
-    Ok(state.validate()?)
+/// The saved state without the changes that nobody confirmed in time: those are rolled back before they are made. One that cannot be, since
+/// somebody has changed the file meanwhile, stays.
+fn rolled_back(saved: &ValidState, overdue: &[(Name, Pending)]) -> ValidState {
+    overdue.iter().fold(saved.clone(), |state, (switch, pending)| {
+        match replaced(state.desired(), switch, pending.former.clone()).validate() {
+            Ok(rolled_back) => rolled_back,
+            Err(error) => {
+                tracing::error!(%switch, %error, "cannot be rolled back, though nobody confirmed it; it stays");
+                state
+            }
+        }
+    })
 }

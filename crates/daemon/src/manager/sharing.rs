@@ -38,14 +38,14 @@ impl Core {
     /// What ports are to count on has to be there: as far as the NIC tells its speed, and nothing was set. At start a NIC that
     /// was exchanged is no reason to leave the host without its switches.
     pub fn check_reservations(&self, switch: &Name) -> Result<(), Refused> {
-        let Some(config) = self.state.switch(switch.as_str()).filter(|_| !self.lenient) else {
-            return Ok(());
-        };
-        match status(config).and_then(|status| status.capacity) {
-            Some(capacity) => config
-                .check_reservations(capacity)
-                .map_err(|error| refused(control::edit::EditError::from(Invalid::from(error)))),
-            None => Ok(()),
-        }
+        let config = self.state.switch(switch.as_str()).filter(|_| !self.lenient);
+        config.map_or(Ok(()), check_reservations)
     }
+}
+
+/// The same for a switch that is to be so.
+pub fn check_reservations(config: &SwitchConfig) -> Result<(), Refused> {
+    let capacity = status(config).and_then(|status| status.capacity);
+    let checked = capacity.map_or(Ok(()), |capacity| config.check_reservations(capacity));
+    checked.map_err(|error| refused(control::edit::EditError::from(Invalid::from(error))))
 }

@@ -37,14 +37,20 @@ pub fn watch(manager: &Arc<Manager>, notices: mpsc::Receiver<Notice>) -> anyhow:
 }
 
 fn run(manager: &Weak<Manager>, notices: &mpsc::Receiver<Notice>, links_changed: &AtomicBool) {
+    let mut due = Instant::now() + TICK;
     loop {
-        let notice = notices.recv_timeout(TICK);
+        let notice = notices.recv_timeout(due.saturating_duration_since(Instant::now()));
         let Some(manager) = manager.upgrade() else { return };
         let mut core = manager.core();
         match notice {
             Ok(notice) => core.hear(notice),
-            Err(mpsc::RecvTimeoutError::Timeout) => core.look(links_changed.swap(false, Ordering::AcqRel)),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        }
+        // Also while there is something to hear all the time: a guest can see to that.
+        if Instant::now() >= due {
+            core.look(links_changed.swap(false, Ordering::AcqRel));
+            due = Instant::now() + TICK;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A trace as lines of JSON: one for each frame.
 
 use super::{stream::Format, summary};
-use dataplane::tap::{Direction, Event, Fate, Frame, TapReader, View};
+use dataplane::tap::{Direction, Event, Fate, Frame, Selection, TapReader, View};
 use engine::PortIndex;
 use model::{Name, TraceLine, TracedDrop, TracedFrame};
 use std::{collections::BTreeMap, sync::Arc};
@@ -12,11 +12,18 @@ pub const BYTES: usize = 128;
 /// The format of a trace.
 #[derive(Debug, Default)]
 pub struct Trace {
+    /// The only port that is asked about, where there is just one.
+    only: Option<PortIndex>,
     names: BTreeMap<u16, Name>,
     missed: u64,
 }
 
 impl Trace {
+    /// Of what the reader is given.
+    pub fn new(selection: &Selection) -> Self {
+        Self { only: selection.port, ..Self::default() }
+    }
+
     fn frame(&self, frame: &Frame<'_>) -> TracedFrame {
         let summary = summary::of(frame.bytes);
         let mut traced = TracedFrame {
@@ -54,7 +61,7 @@ impl Format for Trace {
 
     fn tell(&mut self, event: &Event<'_>, out: &mut Vec<u8>) -> bool {
         match event {
-            Event::Named(port, name) => self.rename(*port, name),
+            Event::Named(port, name) => return self.rename(*port, name),
             Event::Frame(frame) => line(out, &TraceLine::Frame(self.frame(frame))),
         }
         true
@@ -70,10 +77,11 @@ impl Format for Trace {
 }
 
 impl Trace {
-    fn rename(&mut self, port: PortIndex, name: &Arc<str>) {
-        if let Ok(name) = name.parse() {
-            self.names.insert(port.0, name);
-        }
+    /// False where the only port is gone, and another one has its number: that one's frames are somebody else's.
+    fn rename(&mut self, port: PortIndex, name: &Arc<str>) -> bool {
+        let Ok(name) = name.parse::<Name>() else { return true };
+        let former = self.names.insert(port.0, name.clone());
+        self.only != Some(port) || former.is_none_or(|former| former == name)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Interfaces that cannot become ports.
 
 use crate::stage::Stage;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::json;
 
 fn external(nic: &str) -> serde_json::Value {
@@ -18,6 +18,46 @@ fn root_an_interface_that_is_not_there_is_refused() -> Result<()> {
     stage.refused(1, "port add lab vm1 --netdev nope0", &parts)?;
     stage.refused(1, "switch set lab --external nope0", &parts)?;
     stage.finish()
+}
+
+/// Nothing is given back before it is known that the other NIC can be taken.
+#[test]
+fn root_a_switch_that_is_to_move_to_a_nic_that_is_not_there_stays_as_it_is() -> Result<()> {
+    let stage = Stage::new()?;
+    stage.daemon.cli_ok(&["switch", "add", "lan", "--external", "nic0"])?;
+    stage.daemon.cli_ok(&["switch", "add", "lab", "--internal"])?;
+    stage.world.host.add_address("lab", "10.77.0.1/24")?;
+    lab::Snapshot::take(&stage.daemon, "lan")?;
+    let parts = ["there is no interface 'nope0'", "`ip link` shows"];
+    let refused = stage.daemon.log().matches("take-over").count();
+    for switch in ["lan", "lab"] {
+        stage.refused(1, &format!("switch set {switch} --external nope0"), &parts)?;
+    }
+    ensure!(stage.daemon.log().matches("take-over").count() == refused, "{}", stage.daemon.log());
+    stage.world.host.ping(lab::FAR_IPV4)?;
+    stage.finish()
+}
+
+#[test]
+fn root_a_host_vnic_is_refused_while_a_vm_has_the_nics_mac() -> Result<()> {
+    let stage = Stage::new()?;
+    stage.daemon.cli_ok(&["switch", "add", "lan", "--external", "nic0", "--no-host"])?;
+    stage.daemon.cli_ok(&["port", "add", "lan", "vm1", "--tap", "tap1", "--mac", lab::NIC_MAC])?;
+    stage.refused(1, "switch set lan --host on", &[lab::NIC_MAC, "vm1"])?;
+    stage.finish()
+}
+
+#[test]
+fn root_a_nic_that_is_too_small_for_the_ports_is_refused() -> Result<()> {
+    let stage = Stage::new()?;
+    stage.world.plug("nic1", "02:00:00:09:00:09", "p9")?;
+    stage.world.host.ip("link set nic0 mtu 9000")?;
+    stage.daemon.cli_ok(&["switch", "add", "lan", "--external", "nic0"])?;
+    stage.daemon.cli_ok(&["port", "add", "lan", "vm1", "--tap", "tap1", "--mtu", "8000"])?;
+    let parts = ["MTU 8000 is above the 1500 of 'nic1'", "raise the NIC's first"];
+    stage.refused(1, "switch set lan --external nic1", &parts)?;
+    stage.daemon.cli_ok(&["port", "set", "lan/vm1", "--mtu", "1500"])?;
+    stage.daemon.cli_ok(&["switch", "set", "lan", "--external", "nic1"]).map(drop)
 }
 
 #[test]

@@ -77,6 +77,27 @@ fn root_a_file_that_fails_in_its_middle_is_undone_as_a_whole() -> Result<()> {
     stage.finish()
 }
 
+/// What had waited for its namespace goes on waiting, and keeps nobody else from coming back.
+#[test]
+fn root_ports_come_back_when_a_file_fails_though_one_of_them_cannot_be_opened() -> Result<()> {
+    let (stage, web) = (Stage::new()?, Namespace::new("web")?);
+    stage.daemon.cli_ok(&["switch", "add", "lab", "--private"])?;
+    stage.daemon.cli_ok(&["port", "add", "lab", "a", "--netns", web.name()])?;
+    stage.daemon.cli_ok(&["port", "add", "lab", "b", "--tap", "tap0"])?;
+    drop(web);
+    let state = |port: &str| -> Result<String> {
+        let shown = stage.daemon.cli_json(&["port", "show", &format!("lab/{port}")])?;
+        Ok(shown["state"].as_str().context("a state")?.to_owned())
+    };
+    wait_until("the namespace is missed", PATIENCE, || Ok(state("a")? == "down"))?;
+    let fails = "version = 1\n[[switch]]\nname = \"lab\"\nkind = \"private\"\n\n[[switch.port]]\nname = \"c\"\n\
+                 attach = { netns = { netns = \"nowhere\", ifname = \"eth0\" } }\n";
+    let message = stage.daemon.cli_refused(1, &["apply", &file(fails)?.path()])?;
+    says(&message, &["network namespace /run/netns/nowhere is not there"])?;
+    assert_eq!((state("a")?.as_str(), state("b")?.as_str()), ("down", "up"));
+    stage.finish()
+}
+
 #[test]
 fn root_a_dry_run_prints_the_plan_and_changes_nothing() -> Result<()> {
     let stage = Stage::new()?;

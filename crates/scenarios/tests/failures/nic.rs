@@ -1,7 +1,7 @@
 //! The NIC of the switch fails, and the host vNIC that stands in for it.
 
 use crate::stage::{PATIENCE, Stage};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use lab::{FAR_IPV4, HOST_IPV4, NIC, NIC_MAC};
 
 #[test]
@@ -91,5 +91,32 @@ fn root_a_nic_that_is_not_there_at_start_is_taken_over_when_it_comes() -> Result
     stage.world.host.add_address("lan", &format!("{HOST_IPV4}/24"))?;
     stage.world.host.wait_ping(FAR_IPV4, PATIENCE)?;
     stage.expect_reach()?;
+    stage.end()
+}
+
+/// Its frames may be too long for the NIC then, which drops and counts them; the switch is there all the same.
+#[test]
+fn root_a_port_that_asks_for_more_than_its_nic_carries_by_now_keeps_nobody_from_starting() -> Result<()> {
+    let mut stage = Stage::new()?;
+    stage.world.host.ip(&format!("link set {NIC} mtu 9000"))?;
+    lab::wait_until("the NIC's MTU", PATIENCE, || Ok(stage.port(NIC)?["mtu"] == 9000))?;
+    stage.daemon.cli_ok(&["port", "add", "lan", "vm3", "--tap", "tap3", "--mtu", "9000"])?;
+    for is_there in [true, false] {
+        stage.daemon.stop()?;
+        match is_there {
+            true => stage.world.host.ip(&format!("link set {NIC} mtu 1500")).map(drop)?,
+            false => stage.world.unplug(NIC)?,
+        }
+        stage.daemon.launch()?;
+        stage.wait_up("vm1")?;
+        ensure!(stage.port("vm3")?["mtu"] == 9000, "{}", stage.port("vm3")?);
+        // What is not about the MTU can be changed.
+        stage.daemon.cli_ok(&["port", "set", "lan/vm3", "--dhcp-guard", "on"])?;
+    }
+    stage.world.plug(NIC, NIC_MAC, "p1")?;
+    stage.wait_up(NIC)?;
+    let refused = stage.daemon.cli_refused(1, &["port", "set", "lan/vm3", "--mtu", "8000"])?;
+    ensure!(refused.contains("above the 1500"), "{refused}");
+    stage.daemon.cli_ok(&["port", "remove", "lan/vm3"])?;
     stage.end()
 }

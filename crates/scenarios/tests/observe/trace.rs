@@ -166,3 +166,17 @@ fn root_a_trace_names_the_frames_that_a_port_had_no_room_for_and_no_others() -> 
     ensure!(traced.lines().count() == usize::from(SLOTS), "{traced}");
     Ok(())
 }
+
+#[test]
+fn root_a_trace_of_a_port_ends_when_another_port_takes_its_place() -> Result<()> {
+    let mut lan = lan()?;
+    let mut tap = Tap::start(&lan, "gone", &["trace", "lan/vm1"])?;
+    lan.send("vm1", &frame(VM2, VM1))?;
+    lan.daemon.cli_ok(&["port", "remove", "lan/vm1"])?;
+    lan.vm("vm9", VM1, &[])?;
+    lan.send("vm9", &frame(VM2, VM1))?;
+    tap.process.wait(PATIENCE)?;
+    let log = tap.process.log();
+    ensure!(!log.contains("vm9"), "{log}");
+    Ok(())
+}

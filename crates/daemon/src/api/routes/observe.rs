@@ -61,7 +61,9 @@ pub(in crate::api) async fn trace(
             snaplen: tap::TRACE_BYTES,
         })
     });
-    Ok(stream(&shared, tapped.await?, Trace::default(), LINES))
+    let tapped = tapped.await?;
+    let format = Trace::new(tapped.reader.selection());
+    Ok(stream(&shared, tapped, format, LINES))
 }
 
 /// A filter is made on a thread that may block: it may name hosts.
