@@ -61,11 +61,12 @@ impl PortAcl {
     }
 }
 
-/// A packet's bytes in a frame that will be cut are those of all its segments.
-fn bytes_of(network: &Network<'_>, len: u32) -> u32 {
-    match network {
-        Network::Ip(packet) => packet.end.max(len),
-        _ => len,
+/// Of a frame that comes in and will be cut, what is known is the longest segment: its bytes are those that the packet says. One that leaves
+/// is whole, and what it says of itself is somebody else's word.
+fn bytes_of(looked: &Looked<'_>) -> u32 {
+    match (looked.way, looked.network) {
+        (AclWay::Out, Network::Ip(packet)) => packet.end.max(looked.frame.len),
+        _ => looked.frame.len,
     }
 }
 
@@ -353,6 +354,6 @@ fn count(acl: &Acl, meters: &[Counter], looked: &Looked<'_>, finding: &AclFindin
         && let Some(meter) = meters.get(at)
     {
         meter.frames.fetch_add(1, Relaxed);
-        meter.bytes.fetch_add(bytes_of(looked.network, looked.frame.len).into(), Relaxed);
+        meter.bytes.fetch_add(bytes_of(looked).into(), Relaxed);
     }
 }

@@ -350,3 +350,17 @@ fn meters_keep_their_counts_when_other_rules_change() {
         ]
     );
 }
+
+/// Another VM's word is no bytes that somebody pays for.
+#[test]
+fn a_meter_counts_what_leaves_and_not_what_the_packet_says_of_itself() {
+    let lists = Arc::new(acl(&["both meter remote 0.0.0.0/0"]));
+    let mut header = ip("10.0.0.1", "10.9.9.9", Upper::Udp(1, 2)).header();
+    header[16..18].copy_from_slice(&[0xff, 0xff]);
+    for (way, bytes) in [(AclWay::In, 60), (AclWay::Out, 14 + 65_535)] {
+        let mut state = AclState::new(Arc::clone(&lists), [1, 2]);
+        let _ = state.judge(way, &AclFrame { header: &header, len: 60, vlan: 0 }, Millis(0));
+        let counted: Vec<_> = state.meters().map(|(_, meter)| meter.bytes).collect();
+        assert_eq!(counted, [bytes], "{way:?}");
+    }
+}

@@ -107,8 +107,8 @@ impl Lists {
             let of_rule = |(rule, ..): &&mut (AclRule, u64, u64)| *rule == rules[at];
             let (_, frames, bytes) = self.meters.iter_mut().find(of_rule).unwrap();
             *frames += 1;
-            let is_ip = matches!(frame.carries, Carries::Ip(_));
-            *bytes += if is_ip { u64::from(len).max(frame.header().len() as u64) } else { len.into() };
+            let is_believed = way == AclWay::Out && matches!(frame.carries, Carries::Ip(_));
+            *bytes += if is_believed { u64::from(len).max(frame.header().len() as u64) } else { len.into() };
         }
         Ok(())
     }
