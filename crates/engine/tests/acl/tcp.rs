@@ -53,6 +53,28 @@ fn an_answer_has_to_acknowledge_the_syn() {
     }
 }
 
+/// TCP Fast Open (RFC 7413): data comes with the SYN, and without it where that is sent again.
+#[test]
+fn an_answer_may_acknowledge_what_came_with_a_syn_before_it_was_sent_again() {
+    for ack in [1001, 1051, 1101] {
+        let mut port = Port::stateful();
+        assert_eq!(port.send(Out, segment(Out, SYN, 1000, 0, 100)), None);
+        assert_eq!(port.send(Out, segment(Out, SYN, 1000, 0, 0)), None);
+        assert_eq!(port.send(In, segment(In, SYN | ACK, 5000, 1102, 0)), Some(OutOfState), "it was not sent");
+        assert_eq!(port.send(In, segment(In, SYN | ACK, 5000, ack, 0)), None, "{ack}");
+        assert_eq!(port.send(Out, segment(Out, ACK, ack, 5001, 100)), None, "{ack}");
+    }
+}
+
+#[test]
+fn an_answer_to_a_syn_does_not_acknowledge_what_came_with_one_of_another_number() {
+    let mut port = Port::stateful();
+    assert_eq!(port.send(Out, segment(Out, SYN, 1000, 0, 100)), None);
+    assert_eq!(port.send(Out, segment(Out, SYN, 1050, 0, 0)), None);
+    assert_eq!(port.send(In, segment(In, SYN | ACK, 5000, 1101, 0)), Some(OutOfState));
+    assert_eq!(port.send(In, segment(In, SYN | ACK, 5000, 1051, 0)), None);
+}
+
 #[test]
 fn a_refusal_passes_and_ends_the_connection() {
     let mut port = Port::stateful();

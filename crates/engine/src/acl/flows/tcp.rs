@@ -230,11 +230,21 @@ impl Connection {
         }
         if self.phase == Phase::SynSent {
             match Self::opened_by(segment) {
-                Some(connection) => *self = connection,
+                Some(connection) => *self = connection.repeating(self),
                 None => return Place::Foreign,
             }
         }
         Place::Within
+    }
+
+    /// The same where what was opened before may be answered yet: a SYN sent again need not bring the data of the first one (RFC 7413),
+    /// which the other end may have taken all the same.
+    fn repeating(mut self, former: &Self) -> Self {
+        let ([opener, _], [before, _]) = (&mut self.halves, &former.halves);
+        if opener.acked == before.acked {
+            opener.end = later(before.end, opener.end);
+        }
+        self
     }
 
     /// The first word of the other end. It has to acknowledge the SYN, or some of what came with it.
