@@ -1,7 +1,7 @@
 //! Flows of stateful rules that are no connections, and how many there may be.
 
 use crate::{
-    frames::{Ip, Part, SYN, Tcp, Upper},
+    frames::{ACK, FIN, Ip, Part, SYN, Tcp, Upper},
     port::{Port, ip, lists, segment},
 };
 use engine::{
@@ -171,6 +171,67 @@ fn at_the_quota_the_oldest_flow_without_answer_makes_room_and_no_other() {
     assert_eq!(port.send(In, udp(In, 1)), None);
     port.wait(255);
     assert_eq!(port.send(Out, udp(Out, 5)), None);
+}
+
+/// A segment of the connection that the VM's port of that number has with port 80: the VM counts from 10, the other end from 20.
+fn of_connection(number: u16, way: AclWay, flags: u8, seq: u32, ack: u32) -> Upper {
+    let ports = if way == Out { (number, 80) } else { (80, number) };
+    Upper::Tcp(Tcp { ports, flags, seq, ack, window: 1000, ..Tcp::default() })
+}
+
+/// Opens one by its whole handshake.
+fn open(port: &mut Port, number: u16) {
+    for (way, flags, seq, ack) in [(Out, SYN, 10, 0), (In, SYN | ACK, 20, 11), (Out, ACK, 11, 21)] {
+        assert_eq!(port.send(way, of_connection(number, way, flags, seq, ack)), None, "{number}");
+    }
+}
+
+/// Has both ends finish one.
+fn finish(port: &mut Port, number: u16) {
+    for (way, seq, ack) in [(Out, 11, 21), (In, 21, 12)] {
+        assert_eq!(port.send(way, of_connection(number, way, FIN | ACK, seq, ack)), None, "{number}");
+    }
+}
+
+/// What becomes of a FIN that the other end sends again.
+fn finishes_again(port: &mut Port, number: u16) -> Option<DropReason> {
+    port.send(In, of_connection(number, In, FIN | ACK, 21, 12))
+}
+
+#[test]
+fn at_the_quota_connections_that_both_ends_finished_make_room_oldest_first_and_no_live_one() {
+    let mut port = Port::new(&["out allow ip weight 1 stateful", "in deny ip weight 1"], 3);
+    [1, 2, 3].into_iter().for_each(|number| open(&mut port, number));
+    assert_eq!(port.send(Out, of_connection(4, Out, SYN, 10, 0)), Some(FlowTableFull), "all are live");
+    [2, 3, 1].into_iter().for_each(|number| finish(&mut port, number));
+    assert_eq!([1, 2, 3].map(|number| finishes_again(&mut port, number)), [None; 3], "no place is needed");
+    open(&mut port, 4);
+    assert_eq!(
+        [1, 2, 3].map(|number| finishes_again(&mut port, number)),
+        [None, Some(ExtAclDenied), None],
+        "the one finished first has gone"
+    );
+    open(&mut port, 5);
+    assert_eq!([1, 3].map(|number| finishes_again(&mut port, number)), [None, Some(ExtAclDenied)]);
+    open(&mut port, 6);
+    assert_eq!(port.send(Out, of_connection(7, Out, SYN, 10, 0)), Some(FlowTableFull), "all are live");
+    for number in [4, 5, 6] {
+        assert_eq!(port.send(In, of_connection(number, In, ACK, 21, 11)), None, "{number}");
+    }
+}
+
+#[test]
+fn at_the_quota_a_connection_finished_before_it_was_seen_to_open_makes_room_once() {
+    let mut port = Port::new(&["out allow ip weight 1 stateful", "in deny ip weight 1"], 2);
+    // The other end finishes at once, so that the flow is dispensable without a break.
+    for (way, flags, seq, ack) in
+        [(Out, SYN, 10, 0), (In, SYN | ACK, 20, 11), (In, FIN | ACK, 21, 11), (Out, FIN | ACK, 11, 22)]
+    {
+        assert_eq!(port.send(way, of_connection(1, way, flags, seq, ack)), None);
+    }
+    [2, 3].into_iter().for_each(|number| open(&mut port, number));
+    assert_eq!(port.send(Out, of_connection(4, Out, SYN, 10, 0)), Some(FlowTableFull));
+    assert_eq!(port.state.flows(), 2);
 }
 
 #[test]

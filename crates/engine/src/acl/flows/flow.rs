@@ -205,12 +205,13 @@ impl Flow {
         self.until.load(Relaxed) >> SLOT_BITS <= now.0
     }
 
-    /// True while a new flow may take its place.
+    /// True while a new flow may take its place: nobody has answered it yet, or it is over.
     #[inline]
-    pub(super) const fn is_unanswered(&self) -> bool {
+    pub(super) const fn is_dispensable(&self) -> bool {
         const SYN_SENT: u8 = PHASES + Phase::SynSent as u8;
         const SYN_RECEIVED: u8 = PHASES + Phase::SynReceived as u8;
-        matches!(self.stage(), UNANSWERED | FRAGMENTS | FRAGMENTS_OF_TCP | SYN_SENT | SYN_RECEIVED)
+        const CLOSING: u8 = PHASES + Phase::Closing as u8;
+        matches!(self.stage(), UNANSWERED | FRAGMENTS | FRAGMENTS_OF_TCP | SYN_SENT | SYN_RECEIVED | CLOSING)
     }
 
     /// True where a new flow of the same ends may begin.

@@ -354,7 +354,7 @@ impl Flows {
     fn take(&mut self, slot: Slot, way: AclWay, role: Role, packet: &Packet<'_>, now: Millis) -> Known {
         let Some(flow) = self.table.flow_mut(slot) else { return Known::No };
         let from = if flow.opened() == way { OPENER } else { RESPONDER };
-        let (was_unanswered, mut kind) = (flow.is_unanswered(), flow.kind());
+        let (was_dispensable, mut kind) = (flow.is_dispensable(), flow.kind());
         let place = match (&mut kind, role, &packet.transport) {
             (Kind::Tcp(connection), Role::Tcp, Transport::Tcp(segment)) => connection.take(from, segment),
             (kind @ (Kind::Unanswered | Kind::Answered), role, _) if may_send(role, from) => {
@@ -371,8 +371,10 @@ impl Flows {
             Place::Within => {
                 flow.set_kind(&kind);
                 flow.refresh(now);
-                if was_unanswered && !flow.is_unanswered() {
-                    self.table.keep(slot);
+                match (was_dispensable, flow.is_dispensable()) {
+                    (true, false) => self.table.keep(slot),
+                    (false, true) => self.table.offer(slot),
+                    _ => {}
                 }
             }
         }

@@ -45,7 +45,7 @@ impl Hot {
 pub(super) struct Cold {
     /// The rest of the key.
     key: [u64; 3],
-    /// Neighbours in the list of those that were not answered; of a free place, the next one.
+    /// Neighbours in the list of those whose places new flows may take; of a free place, the next one.
     pub(super) prev: Slot,
     pub(super) next: Slot,
 }

@@ -1,7 +1,7 @@
 //! The flows of a port: found by their key, forgotten when their time has come, never more than the port may have.
 //!
 //! Who fills the table harms nobody but the port: at its quota a new flow takes the place of the oldest one that has not been
-//! answered, so a flood of SYNs runs against itself; where all have been answered, there is no place.
+//! answered or is over, so a flood of SYNs runs against itself; where all have been answered and none is over, there is no place.
 //!
 //! Keys are hashed quickly, until one finds its place so far from home that somebody must have chosen it: then an index is made that is
 //! hashed strongly (`crate::hash`), and all move over to it as to a larger one.
@@ -75,8 +75,8 @@ pub(super) struct Table {
     former: Option<Keyed>,
     to_move: Range<Slot>,
     places: Places,
-    /// Flows that were not answered yet, oldest first.
-    unanswered: Ends,
+    /// Flows whose places new ones may take, in the order in which they came to be so.
+    dispensable: Ends,
     /// The place that is swept next.
     hand: usize,
     /// Another one begins whenever a flow goes before its time.
@@ -91,7 +91,7 @@ struct Ends {
 
 impl Table {
     pub(super) const fn new(seed: Seed, fetch: Fetch, quota: usize) -> Self {
-        let unanswered = Ends { head: NIL, tail: NIL };
+        let dispensable = Ends { head: NIL, tail: NIL };
         let places = Places::new();
         Self {
             seed,
@@ -104,7 +104,7 @@ impl Table {
             former: None,
             to_move: 0..0,
             places,
-            unanswered,
+            dispensable,
             hand: 0,
             epoch: 0,
         }
@@ -115,7 +115,7 @@ impl Table {
         let (mut excerpt, mut copied) = (Self::new(self.seed, |_| (), usize::MAX), Vec::new());
         for (key, slot) in keys.filter_map(|key| Some((key, self.place(&key)?))) {
             let Some(flow) = self.flow(slot).filter(|_| !copied.contains(&slot)) else { continue };
-            if excerpt.insert(&key, flow.clone(), Millis(0)) && !flow.is_unanswered() {
+            if excerpt.insert(&key, flow.clone(), Millis(0)) && !flow.is_dispensable() {
                 excerpt.place(&key).into_iter().for_each(|slot| excerpt.keep(slot));
             }
             copied.push(slot);
@@ -134,9 +134,9 @@ impl Table {
         let expired = |slot: &Slot| self.flow(*slot).is_some_and(|flow| flow.has_expired(now));
         let freed: BTreeSet<_> = swept.filter(|slot| !copied.contains(slot) && expired(slot)).collect();
         let next = |slot: &Slot| self.places.cold(*slot).map(|place| place.next);
-        let mut unanswered =
-            iter::successors(Some(self.unanswered.head), next).take_while(|slot| *slot != NIL);
-        if unanswered.any(|slot| !copied.contains(&slot) && !freed.contains(&slot)) {
+        let mut dispensable =
+            iter::successors(Some(self.dispensable.head), next).take_while(|slot| *slot != NIL);
+        if dispensable.any(|slot| !copied.contains(&slot) && !freed.contains(&slot)) {
             return None;
         }
         Some(self.quota.saturating_sub(self.len() - copied.len() - freed.len()))
@@ -271,7 +271,7 @@ impl Table {
             self.sweep(SWEEP_AT_QUOTA, now);
         }
         if self.len() >= self.quota {
-            match self.unanswered.head {
+            match self.dispensable.head {
                 NIL => return false,
                 oldest => {
                     self.epoch += 1;
@@ -347,32 +347,37 @@ impl Table {
         self.unlink(slot);
     }
 
+    /// Notes that a flow is over, which was kept: a new one may take its place again, after those of which that is known for longer.
+    pub(super) fn offer(&mut self, slot: Slot) {
+        self.append(slot);
+    }
+
     fn append(&mut self, slot: Slot) {
-        let tail = core::mem::replace(&mut self.unanswered.tail, slot);
+        let tail = core::mem::replace(&mut self.dispensable.tail, slot);
         match self.places.cold_mut(tail) {
             Some(last) => last.next = slot,
-            None => self.unanswered.head = slot,
+            None => self.dispensable.head = slot,
         }
         if let Some(place) = self.places.cold_mut(slot) {
             (place.prev, place.next) = (tail, NIL);
         }
     }
 
-    /// Takes a flow out of the list of those that were not answered, if it is in it.
+    /// Takes a flow out of the list of those whose places new ones may take, if it is in it.
     fn unlink(&mut self, slot: Slot) {
         let Some(place) = self.places.cold_mut(slot) else { return };
         let (prev, next) =
             (core::mem::replace(&mut place.prev, NIL), core::mem::replace(&mut place.next, NIL));
-        if prev == NIL && self.unanswered.head != slot {
+        if prev == NIL && self.dispensable.head != slot {
             return;
         }
         match self.places.cold_mut(prev) {
             Some(place) => place.next = next,
-            None => self.unanswered.head = next,
+            None => self.dispensable.head = next,
         }
         match self.places.cold_mut(next) {
             Some(place) => place.prev = prev,
-            None => self.unanswered.tail = prev,
+            None => self.dispensable.tail = prev,
         }
     }
 
