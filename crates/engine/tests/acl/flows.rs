@@ -235,6 +235,15 @@ fn at_the_quota_a_connection_finished_before_it_was_seen_to_open_makes_room_once
 }
 
 #[test]
+fn at_the_quota_a_connection_makes_room_of_which_nothing_came_but_an_ack_of_an_older_one() {
+    let mut port = Port::new(&["out allow ip weight 1 stateful", "in deny ip weight 1"], 1);
+    assert_eq!(port.send(Out, of_connection(1, Out, SYN, 10, 0)), None);
+    assert_eq!(port.send(In, of_connection(1, In, ACK, 99, 11)), None);
+    assert_eq!(port.send(Out, of_connection(2, Out, SYN, 10, 0)), None);
+    assert_eq!(port.send(In, of_connection(1, In, ACK, 99, 11)), Some(ExtAclDenied));
+}
+
+#[test]
 fn a_flood_of_syns_does_not_close_connections() {
     let mut port =
         Port::new(&["in allow tcp to any port 80 weight 9 stateful", "both deny ip weight 1"], 100);

@@ -75,6 +75,50 @@ fn an_answer_to_a_syn_does_not_acknowledge_what_came_with_one_of_another_number(
     assert_eq!(port.send(In, segment(In, SYN | ACK, 5000, 1051, 0)), None);
 }
 
+/// RFC 9293 section 3.5.1: the opener forgot a connection, or ended it, and so did the switch; the other end did not.
+#[test]
+fn a_connection_that_the_other_end_remembers_from_before_is_reset_and_begins_anew() {
+    for reset in [RST, RST | ACK] {
+        let mut port = Port::stateful();
+        assert_eq!(port.send(Out, segment(Out, SYN, 99, 0, 0)), None);
+        assert_eq!(port.send(In, segment(In, ACK, 5001, 1001, 0)), None, "it says what it remembers");
+        assert_eq!(port.send(Out, segment(Out, reset, 1001, 0, 0)), None, "it is told to forget that");
+        assert_eq!(port.state.flows(), 1);
+        assert_eq!(port.send(Out, segment(Out, SYN, 99, 0, 0)), None);
+        assert_eq!(port.send(In, segment(In, SYN | ACK, 90_000, 100, 0)), None);
+        assert_eq!(port.send(Out, segment(Out, ACK, 100, 90_001, 10)), None);
+    }
+}
+
+#[test]
+fn what_a_blind_ack_in_answer_to_a_syn_brings_about_neither_opens_nor_prolongs_a_connection() {
+    let mut port = Port::stateful();
+    assert_eq!(port.send(Out, segment(Out, SYN, 1000, 0, 0)), None);
+    for (flags, payload) in [(ACK, 1), (FIN | ACK, 0), (SYN, 0), (RST, 0), (RST | ACK, 0), (0, 0)] {
+        let blind = port.send(In, segment(In, flags, 5001, 77, payload));
+        assert_eq!(blind, Some(OutOfState), "{flags:#x} with {payload}");
+    }
+    port.wait(59);
+    for ack in [0, 77, 1000, 1001] {
+        assert_eq!(port.send(In, segment(In, ACK, 5001, ack, 0)), None);
+        assert_eq!(port.send(In, segment(In, ACK, 5001, ack, 10)), Some(OutOfState), "it opened nothing");
+    }
+    assert_eq!(port.send(Out, segment(Out, RST, 77, 0, 0)), None);
+    for flags in [ACK, FIN | ACK, RST | FIN] {
+        assert_eq!(port.send(Out, segment(Out, flags, 1001, 5001, 0)), Some(OutOfState), "{flags:#x}");
+    }
+    port.wait(1);
+    assert_eq!(port.send(In, segment(In, SYN | ACK, 5000, 1001, 0)), Some(ExtAclDenied), "its time was over");
+}
+
+#[test]
+fn a_reset_of_the_opener_ends_what_it_opened_where_it_stands_behind_its_syn() {
+    let mut port = Port::stateful();
+    assert_eq!(port.send(Out, segment(Out, SYN, 1000, 0, 0)), None);
+    assert_eq!(port.send(Out, segment(Out, RST, 1001, 0, 0)), None);
+    assert_eq!(port.state.flows(), 0);
+}
+
 #[test]
 fn a_refusal_passes_and_ends_the_connection() {
     let mut port = Port::stateful();

@@ -2,7 +2,7 @@
 
 use crate::{
     acl_naive::Naive,
-    frames::{Carries, Frame, Ip, Part, SYN, Tcp, Upper},
+    frames::{ACK, Carries, Frame, Ip, Part, SYN, Tcp, Upper},
 };
 use engine::AclWay;
 use model::{AclAction, AclRule, DropReason};
@@ -124,6 +124,8 @@ impl Lists {
         let flow = &mut self.flows[at];
         let by_opener = flow.opened == way;
         let belongs = match upper {
+            // By it who is asked says that it remembers an older connection. That is no answer, and prolongs nothing.
+            Upper::Tcp(tcp) if !by_opener && tcp.flags == ACK && tcp.payload == 0 => return Known::Belongs,
             Upper::Tcp(tcp) => by_opener && tcp.flags == SYN,
             Upper::Icmp(kind, ..) => by_opener == matches!(kind, 8 | 128),
             _ => true,

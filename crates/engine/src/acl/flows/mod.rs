@@ -368,6 +368,7 @@ impl Flows {
         match place {
             Place::Foreign => return Known::Foreign,
             Place::Last => self.table.remove(slot),
+            Place::Beside => {}
             Place::Within => {
                 flow.set_kind(&kind);
                 flow.refresh(now);

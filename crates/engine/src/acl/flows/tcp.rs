@@ -119,6 +119,8 @@ pub(super) enum Place {
     Within,
     /// Its end.
     Last,
+    /// It passes, and not even the flow's time begins anew: with it the ends find out which of them has forgotten a connection.
+    Beside,
     /// No part of it, or not where it should be.
     Foreign,
 }
@@ -151,6 +153,11 @@ const fn kind(segment: &Segment<'_>) -> u8 {
 #[inline]
 pub(super) const fn is_of_the_midst(segment: &Segment<'_>) -> bool {
     kind(segment) == TcpView::ACK
+}
+
+/// True for a reset that is neither the beginning nor the end of anything else.
+const fn is_lone_reset(segment: &Segment<'_>) -> bool {
+    kind(segment) & !TcpView::ACK == TcpView::RST
 }
 
 /// How far the windows of one end are shifted.
@@ -248,11 +255,21 @@ impl Connection {
     }
 
     /// The first word of the other end. It has to acknowledge the SYN, or some of what came with it.
+    ///
+    /// Or it remembers an older connection of the same ends, which the switch does not. Then it says so by an ACK of that (RFC 9293 section
+    /// 3.5.1, RFC 5961 section 4.2), at which the opener resets that and sends its SYN again. An ACK alone tells a stranger who sends it
+    /// nothing and opens nothing: who has sent a SYN takes no byte by it, and drops it or answers with a reset (RFC 9293 section 3.10.7.3).
     fn answer(&mut self, from: usize, segment: &Segment<'_>) -> Place {
         let [opener, _] = self.halves;
         if from == OPENER {
-            let is_reset = kind(segment) & !TcpView::ACK == TcpView::RST && segment.seq == opener.end;
-            return if is_reset { Place::Last } else { Place::Foreign };
+            return match is_lone_reset(segment) {
+                true if segment.seq == opener.end => Place::Last,
+                true => Place::Beside,
+                false => Place::Foreign,
+            };
+        }
+        if is_of_the_midst(segment) && segment.payload == 0 {
+            return Place::Beside;
         }
         if !before(opener.acked, segment.ack) || before(opener.end, segment.ack) {
             return Place::Foreign;
@@ -287,9 +304,8 @@ impl Connection {
 
     fn reset(&self, from: usize, segment: &Segment<'_>) -> Place {
         let (sender, receiver) = self.sides(from);
-        let is_alone = kind(segment) & !TcpView::ACK == TcpView::RST;
         let acknowledges = !has(segment, TcpView::ACK) || sender.acknowledges(receiver, segment);
-        if !is_alone || !acknowledges {
+        if !is_lone_reset(segment) || !acknowledges {
             return Place::Foreign;
         }
         if segment.seq == sender.end || segment.seq == receiver.acked {
