@@ -244,6 +244,33 @@ fn a_connection_is_forgotten_when_it_was_idle_for_too_long() {
     );
 }
 
+/// Both ends have forgotten it: the other one takes the SYN, but its answer is at no place of the connection that there was.
+#[test]
+fn syns_in_a_connection_do_not_keep_it_alive() {
+    let mut port = open();
+    for _ in 0..9 {
+        port.wait(11);
+        assert_eq!(port.send(Out, segment(Out, SYN, 800_000, 0, 0)), None);
+        assert_eq!(port.send(In, segment(In, SYN | ACK, 900_000, 800_001, 0)), Some(OutOfState));
+    }
+    port.wait(1);
+    assert_eq!(port.send(Out, segment(Out, SYN, 800_000, 0, 0)), None);
+    assert_eq!(port.send(In, segment(In, SYN | ACK, 900_000, 800_001, 0)), None, "its time has come");
+}
+
+#[test]
+fn a_handshake_goes_on_for_as_long_as_the_syn_is_answered() {
+    let mut port = Port::stateful();
+    for _ in 0..5 {
+        assert_eq!(port.send(Out, segment(Out, SYN, 1000, 0, 0)), None);
+        port.wait(10);
+        assert_eq!(port.send(In, segment(In, SYN | ACK, 5000, 1001, 0)), None);
+        port.wait(49);
+    }
+    assert_eq!(port.send(Out, segment(Out, ACK, 1001, 5001, 0)), None);
+    assert!(stands(&mut port));
+}
+
 #[test]
 fn a_handshake_that_nobody_answers_is_forgotten_after_a_minute() {
     let mut port = Port::stateful();

@@ -230,18 +230,21 @@ impl Connection {
         }
     }
 
-    /// A SYN for a connection that there is. Of its opener it may be sent again, and to one that stands it is a question.
+    /// A SYN for a connection that there is. Of its opener it may be sent again, and to one that was answered it is a question. That does
+    /// not prolong it: it is the other end's word that it still stands, and where both have forgotten it the SYNs get through once its
+    /// time has come.
     fn again(&mut self, from: usize, segment: &Segment<'_>) -> Place {
-        if from != OPENER || self.phase == Phase::Closing {
-            return Place::Foreign;
+        match (from, self.phase) {
+            (RESPONDER, _) | (_, Phase::Closing) => Place::Foreign,
+            (_, Phase::SynReceived | Phase::Open) => Place::Beside,
+            (_, Phase::SynSent) => match Self::opened_by(segment) {
+                Some(connection) => {
+                    *self = connection.repeating(self);
+                    Place::Within
+                }
+                None => Place::Foreign,
+            },
         }
-        if self.phase == Phase::SynSent {
-            match Self::opened_by(segment) {
-                Some(connection) => *self = connection.repeating(self),
-                None => return Place::Foreign,
-            }
-        }
-        Place::Within
     }
 
     /// The same where what was opened before may be answered yet: a SYN sent again need not bring the data of the first one (RFC 7413),
