@@ -42,7 +42,7 @@ pub const HEAD_BYTES: usize = 128;
 /// Destination and source MAC, behind which a tag goes (IEEE 802.1Q, 9.3).
 const ADDRESSES: usize = 12;
 /// Room in front for a VLAN tag that the kernel took out of the frame and that goes back in.
-const TAG: usize = 4;
+pub(crate) const TAG: usize = 4;
 /// A TCP segment's payload comes behind 10 bytes of vnet header and 66 of Ethernet, IPv4 and TCP with timestamps: it begins
 /// a cache line, as the kernel's copies from and to it are faster then.
 const HEADROOM: usize = 128 - VNET_HDR_LEN - 66;

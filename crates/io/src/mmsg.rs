@@ -3,6 +3,7 @@
 
 use crate::{
     BATCH_FRAMES, Batch, MAX_FRAME,
+    batch::TAG,
     interface::check,
     parts::{self, MAX_IOVECS, NO_IOVEC, Parts},
 };
@@ -16,8 +17,8 @@ use wire::VNET_HDR_LEN;
 
 /// For frames of two parts, as nearly all in a guest's memory are, and some of many.
 const IOVECS: usize = 2 * BATCH_FRAMES + MAX_IOVECS;
-/// The longest datagram.
-const LONGEST: usize = VNET_HDR_LEN + MAX_FRAME;
+/// The longest datagram: a frame may leave with a tag that it did not come with.
+const LONGEST: usize = VNET_HDR_LEN + MAX_FRAME + TAG;
 
 /// What the kernel says about a datagram beside its bytes.
 ///
@@ -144,7 +145,7 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     /// Sends the first few datagrams, up to [`BATCH_FRAMES`] and as many as there are iovecs for. Returns how many were
-    /// taken; an error is the first one's.
+    /// taken, one at least, so that who sends the rest in a loop comes to an end; an error is the first one's.
     pub fn send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -187,11 +188,15 @@ impl Outbox {
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), prepared as libc::c_uint, flags)
         })?;
-        Ok(count.unsigned_abs() as usize)
+        match count.unsigned_abs() as usize {
+            // There was nothing to send: the first one was too long to be put together.
+            0 => Err(io::Error::from_raw_os_error(libc::EMSGSIZE)),
+            count => Ok(count),
+        }
     }
 
     /// How many iovecs name the datagram; `None` where what is left of them, or of the room to put it together, is too
-    /// little, which for the first one it never is.
+    /// little, which for the first one it is only where that is above [`LONGEST`].
     fn name(&mut self, datagram: Parts<'_>, iovecs: &mut [libc::iovec], together: bool) -> Option<usize> {
         if !datagram.lies_in_pieces() || (datagram.stay_apart() && !together) {
             return parts::name(datagram, iovecs);
@@ -209,4 +214,30 @@ impl Outbox {
 fn no_messages() -> [libc::mmsghdr; BATCH_FRAMES] {
     // SAFETY: all zeroes is a valid `mmsghdr`: integers, and pointers that may be null where their length is zero.
     unsafe { zeroed() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::{fd::AsFd, unix::net::UnixDatagram};
+
+    /// Sends datagrams of these lengths, each in more pieces than the kernel is told of; how many were taken.
+    fn send(lengths: &[usize]) -> io::Result<usize> {
+        let memory = vec![b'x'; LONGEST + 1];
+        let cut = |len| memory[..len].chunks(len / 60).map(parts::piece).collect::<Vec<_>>();
+        let datagrams: Vec<_> = lengths.iter().map(|len| cut(*len)).collect();
+        // SAFETY: `memory` outlives the call.
+        let datagrams = datagrams.iter().map(|pieces| unsafe { Parts::in_pieces(&[], pieces) });
+        let (near, _far) = UnixDatagram::pair()?;
+        Outbox::default().send(near.as_fd(), None, datagrams)
+    }
+
+    #[test]
+    fn a_datagram_that_is_too_long_to_be_put_together_is_refused_and_keeps_none_before_it() {
+        assert_eq!(send(&[LONGEST]).unwrap(), 1);
+        assert_eq!(send(&[1000, LONGEST + 1]).unwrap(), 1);
+        for lengths in [&[LONGEST + 1][..], &[LONGEST + 1, 1000]] {
+            assert_eq!(send(lengths).unwrap_err().raw_os_error(), Some(libc::EMSGSIZE));
+        }
+    }
 }

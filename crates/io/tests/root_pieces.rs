@@ -99,3 +99,30 @@ fn root_segments_in_pieces_arrive_whole_with_their_vnet_header() {
         }
     }
 }
+
+/// A tag makes the longest frame longer still, and in so many pieces it is put together first.
+#[test]
+fn root_the_longest_segment_in_many_pieces_leaves_with_a_tag_more() {
+    let _alone = alone();
+    let ns = Namespace::default();
+    ns.cable("near", "far", 1500);
+    let vnet =
+        VnetHdr { flags: 1, gso_type: 1, hdr_len: 54, gso_size: 1448, csum_start: 34, csum_offset: 16 };
+    let mut frame = tcp_segment(65_490);
+    frame.resize(io::MAX_FRAME, b'x');
+    let (mut port, mut far, mut guest) = (packet(&ns, "near"), packet(&ns, "far"), Guest::new());
+    guest.send(vnet, &frame, &[999; 60]);
+    // Elsewhere, so that a call that never returns is met by the time limit.
+    let (done, outcome) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut batch = io::Batch::default();
+        guest.port.receive(&mut batch).unwrap();
+        let tagged = batch.retag(0, Some(7)).unwrap();
+        done.send(port.transmit(&batch, &[tagged]).unwrap()).unwrap();
+    });
+    let sent = outcome.recv_timeout(support::PATIENCE).unwrap();
+    assert_eq!((sent.frames, sent.bytes), (1, io::MAX_FRAME as u64 + 4));
+    // The kernel cuts what is above 64 KiB, also for one who takes segments.
+    let tagged = [&frame[..12], &[0x81, 0, 0, 7], &frame[12..16]].concat();
+    assert!(receive(&mut far, 1)[0].starts_with(&tagged));
+}
