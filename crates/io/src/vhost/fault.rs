@@ -98,11 +98,16 @@ impl Slot {
         let (start, len) = (self.start.load(Ordering::SeqCst), self.len.load(Ordering::SeqCst));
         let page = self.page.load(Ordering::SeqCst);
         let stable = version.is_multiple_of(2) && version == self.version.load(Ordering::SeqCst);
-        (stable && address.wrapping_sub(start) < len).then(|| {
-            let from = address & !(page - 1);
-            (from, (start + len) - from)
-        })
+        (stable && address.wrapping_sub(start) < len).then(|| rest_of(start, len, page, address))
     }
+}
+
+/// From the page of `address` to the end of the mapping, as (start, length). Pages are counted from the mapping's start:
+/// what a file system calls a block may be longer than what mappings of its files are aligned to, and what lies in front
+/// is not ours.
+const fn rest_of(start: usize, len: usize, page: usize, address: usize) -> (usize, usize) {
+    let skipped = (address - start) & !(page - 1);
+    (start + skipped, len - skipped)
 }
 
 fn blocks() -> impl Iterator<Item = &'static Block> {
@@ -199,6 +204,23 @@ unsafe fn hand_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut
                 std::mem::transmute::<usize, Handler>(handler)(signal, info, context);
             }
             handler => std::mem::transmute::<usize, extern "C" fn(libc::c_int)>(handler)(signal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_covered_lies_in_the_mapping_also_where_that_begins_no_block() {
+        const BLOCK: usize = 0x2_0000;
+        for start in [0x7f00_0000_0000, 0x7f00_0000_1000, 0x7f00_0001_f000] {
+            let end = start + 3 * BLOCK;
+            let covered = |at| rest_of(start, 3 * BLOCK, BLOCK, start + at);
+            for (at, from) in [(0, 0), (1, 0), (BLOCK - 1, 0), (BLOCK, BLOCK), (3 * BLOCK - 1, 2 * BLOCK)] {
+                assert_eq!(covered(at), (start + from, end - start - from), "{start:x} {at:x}");
+            }
         }
     }
 }
