@@ -8,12 +8,13 @@ use super::{
     memory::{GuestMemory, Window},
     ring::RingError,
 };
-use crate::piece::Piece;
+use crate::{BATCH_FRAMES, piece::Piece};
 use std::{iter::Zip, ops::Range, ptr::NonNull, slice::IterMut};
 
-/// No further chain is taken once so many pieces are in a batch. A frame of 64 KiB takes 17 pages and a header; a guest
+/// No further chain is taken once so many pieces are in a batch. A frame of 64 KiB takes 17 pages and a header, and Linux
+/// that does not merge buffers provides 19 for each frame: a batch of those has to fit, as what does not is lost. A guest
 /// that hands out its bytes one by one is served, but takes no more of a turn than others.
-pub(super) const PIECES: usize = 1024;
+const PIECES: usize = 32 * BATCH_FRAMES;
 
 /// One chain; 16 bytes, so that a line holds four.
 #[derive(Clone, Copy, Debug, Default)]

@@ -282,4 +282,4 @@ pub(super) fn prefetch(piece: crate::piece::Piece, writable: bool) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -304,3 +304,62 @@ fn scatter(mut pieces: impl Iterator<Item = Piece>, header: &[u8], head: Piece, 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vhost::ring::{
+        Direction,
+        tests::guest::{Buffer, Driver, Guest, HIGH, Shape},
+    };
+    use std::sync::Arc;
+
+    /// What Linux provides for a frame of up to 64 KiB where it does not merge buffers: pages in a chain, shorter ones here.
+    const CHAIN: u64 = 19;
+
+    fn chain(number: u64) -> Vec<Buffer> {
+        (0..CHAIN).map(|piece| (HIGH + (number * CHAIN + piece) * 128, 64)).collect()
+    }
+
+    #[test]
+    fn a_whole_batch_goes_into_chains_of_as_many_pieces_as_the_longest_frame_takes() {
+        let frame: Vec<u8> = (0..1000).map(|at| at as u8).collect();
+        let mut batch = Batch::default();
+        (0..BATCH_FRAMES).for_each(|_| batch.push_copy(&[&[0; VNET_HDR_LEN][..], &frame].concat()));
+        let all: Vec<u16> = (0..BATCH_FRAMES as u16).collect();
+        for packed in [false, true] {
+            let shape = Shape {
+                packed,
+                direction: Direction::Writable,
+                size: 256,
+                event_idx: false,
+                in_order: false,
+            };
+            let guest = Arc::new(Guest::default());
+            let mut driver = Driver::new(&guest, shape);
+            (0..all.len() as u64).for_each(|number| assert!(driver.post(&chain(number), true)));
+            let ring = Ring::new(&shape.config(), &guest.memory()).unwrap();
+            let queue = Queue {
+                ring: Some(ring),
+                memory: Some(guest.memory()),
+                features: Features::default().with(Features::VERSION_1),
+                enabled: true,
+                ..Queue::default()
+            };
+            let mut sent = Sent::default();
+            let mut queue = Arc::new(parking_lot::Mutex::new(queue)).lock_arc();
+            Sender::default().send_to(&mut queue, &batch, &all, &mut sent).unwrap();
+            assert_eq!((sent.frames, sent.full), (BATCH_FRAMES as u64, 0));
+            let used = driver.collect();
+            assert_eq!(used.len(), all.len());
+            for (posted, len) in used {
+                let bytes = posted.buffers.iter().flat_map(|(at, len)| guest.read(*at, *len as usize));
+                let expected = [&PLAIN[..], &frame].concat();
+                assert_eq!(
+                    (len, bytes.take(expected.len()).collect()),
+                    (Some(expected.len() as u32), expected)
+                );
+            }
+        }
+    }
+}

@@ -1,4 +1,4 @@
-mod guest;
+pub(in crate::vhost) mod guest;
 mod hostile;
 mod killed;
 mod threads;

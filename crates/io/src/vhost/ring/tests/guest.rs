@@ -144,6 +144,8 @@ pub const DRIVER: u64 = LOW + 0x10_000;
 pub const DEVICE: u64 = LOW + 0x20_000;
 /// Behind the ring's parts; each chain has its own place.
 pub const TABLES: u64 = LOW + 0x30_000;
+/// Room for a table of 32 descriptors.
+const TABLE: u64 = 512;
 
 impl Shape {
     pub fn config(&self) -> RingConfig {
@@ -239,7 +241,7 @@ impl Driver {
         }
         let table = indirect.then(|| self.write_table(buffers));
         let direct = match table {
-            Some(table) => vec![(TABLES + u64::from(table) * 256, 16 * buffers.len() as u32)],
+            Some(table) => vec![(TABLES + u64::from(table) * TABLE, 16 * buffers.len() as u32)],
             None => buffers.to_vec(),
         };
         let flags = if indirect { INDIRECT } else { self.shape.write_flag() };
@@ -258,7 +260,7 @@ impl Driver {
             let next = if at + 1 < buffers.len() && !self.shape.packed { NEXT } else { 0 };
             let flags = self.shape.write_flag() | next;
             let last = if self.shape.packed { [0, flags] } else { [flags, at as u16 + 1] };
-            self.guest.descriptor(TABLES + u64::from(table) * 256 + 16 * at as u64, *address, *len, last);
+            self.guest.descriptor(TABLES + u64::from(table) * TABLE + 16 * at as u64, *address, *len, last);
         }
         table
     }
