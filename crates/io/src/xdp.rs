@@ -42,6 +42,7 @@ mod partial;
 mod program;
 mod queue;
 mod ready;
+mod refused;
 mod ring;
 mod sender;
 mod umem;
@@ -67,6 +68,7 @@ use parking_lot::Mutex;
 use program::Program;
 use queue::Queue;
 use ready::Ready;
+use refused::Refused;
 use sender::Sender;
 use std::{
     fmt, io, mem,
@@ -180,6 +182,8 @@ pub struct XdpPort {
     /// Which sender each frame of the batch at hand is for.
     places: Vec<usize>,
     names: Names,
+    /// What was not sent, though it was counted.
+    late: Refused,
 }
 
 impl XdpPort {
@@ -223,6 +227,7 @@ impl XdpPort {
             scratch: Vec::new(),
             places: Vec::new(),
             names: Names::default(),
+            late: Refused::default(),
         }
     }
 
@@ -275,7 +280,7 @@ impl XdpPort {
         which: &[u16],
         sent: &mut Sent,
     ) -> Result<(), PortError> {
-        let Self { senders, scratch, places, hold, names, .. } = self;
+        let Self { senders, scratch, places, hold, names, late, .. } = self;
         let (mtu, sender) = (hold.mtu(), &mut *senders[number].lock());
         for (at, &index) in which.iter().enumerate() {
             if places.get(at).is_some_and(|place| *place != number) {
@@ -296,17 +301,17 @@ impl XdpPort {
                 taken
             });
         }
-        let refused = |at| names.refuse(at);
-        let flushed = flush(sender, sent, &mut self.ready, refused);
+        let flushed = flush(sender, late, &mut self.ready, |at| names.refuse(at));
+        late.settle(sent);
         names.note(batch);
         flushed.map_err(|error| self.hold.stop(why_closed(&error)))
     }
 
     /// Has the kernel send what it did not at once.
     fn send_again(&mut self) -> Result<(), PortError> {
-        let Self { senders, ready, hold, .. } = self;
+        let Self { senders, ready, hold, late, .. } = self;
         senders.iter().try_for_each(|sender| {
-            let flushed = flush(&mut sender.lock(), &mut Sent::default(), ready, |_| {});
+            let flushed = flush(&mut sender.lock(), late, ready, |_| {});
             flushed.map_err(|error| hold.stop(why_closed(&error)))
         })
     }
@@ -387,17 +392,15 @@ impl Port for XdpPort {
     }
 }
 
-/// Has the kernel send what was put into the ring, corrects `sent` by what it refused, and tells where that lay.
+/// Has the kernel send what was put into the ring, counts what it refused, and tells where that lay.
 fn flush(
     sender: &mut Sender,
-    sent: &mut Sent,
+    late: &mut Refused,
     ready: &mut Ready,
     mut refused: impl FnMut(u64),
 ) -> io::Result<()> {
     let flushed = sender.flush(|entry| {
-        sent.frames = sent.frames.saturating_sub(1);
-        sent.bytes = sent.bytes.saturating_sub(u64::from(entry.len));
-        sent.full += 1;
+        late.add(entry.len);
         refused(entry.addr);
     });
     if sender.is_stuck() {
