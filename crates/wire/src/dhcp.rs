@@ -27,6 +27,11 @@ pub fn is_likely(head: &[u8]) -> bool {
     datagram(head).is_some_and(|(is_v4, udp, _)| direction(is_v4, udp.ports().1).is_some())
 }
 
+/// True where a datagram between these ports may be of DHCP or DHCPv6.
+pub(crate) fn is_between(ports: (u16, u16)) -> bool {
+    [SERVER, CLIENT, SERVER6, CLIENT6].iter().any(|port| *port == ports.0 || *port == ports.1)
+}
+
 /// A message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dhcp<'a> {

@@ -34,9 +34,25 @@ fn hidden_echo() -> Vec<u8> {
     [&frame[..12], &[0x81, 0, 0, 0, 0, 64, 0xaa, 0xaa, 3, 0, 0, 0, 0x86, 0xdd], &frame[14..]].concat()
 }
 
+/// A neighbour's advertisement to nobody.
+fn advertisement() -> Vec<u8> {
+    let message = [&[136, 0, 0, 0, 0x60, 0, 0, 0][..], &[0xfe; 16]].concat();
+    let packet = [&[0x60, 0, 0, 0, 0, 24, 58, 255][..], &[0xfe; 32], &message].concat();
+    frames::ethernet(frames::mac(NOBODY), frames::mac(VM1), IPV6, &packet)
+}
+
+fn datagram_between(ports: [u16; 2], payload: &[u8]) -> Vec<u8> {
+    let at = |mac, n, port| Endpoint { mac: frames::mac(mac), ip: Ipv4Addr::new(10, 9, 0, n), port };
+    frames::udp4(at(NOBODY, 98, ports[1]), at(VM1, 99, ports[0]), payload)
+}
+
 fn datagram() -> Vec<u8> {
-    let at = |mac, n| Endpoint { mac: frames::mac(mac), ip: Ipv4Addr::new(10, 9, 0, n), port: 1000 };
-    frames::udp4(at(NOBODY, 98), at(VM1, 99), b"a datagram")
+    datagram_between([1000, 1000], b"a datagram")
+}
+
+/// A DHCP client's BOOTREQUEST, whose checksum begins with the two that makes it a BOOTREPLY.
+fn request() -> Vec<u8> {
+    datagram_between([68, 67], &[&[1, 1, 6, 0, 0xf6, 0xfd][..], &[0; 294]].concat())
 }
 
 /// The frame as it has to leave: untouched.
@@ -62,6 +78,10 @@ fn root_a_checksum_left_partial_cannot_rewrite_what_a_frame_was_judged_by() -> R
         (hidden_echo(), 66, 0),
         // The port that a datagram is for.
         (datagram(), 34, 2),
+        // Whom a neighbour's advertisement is about.
+        (advertisement(), 58, 4),
+        // The kind of a DHCP message.
+        (request(), 42, 0),
     ] {
         leaves_untouched(&mut lan, &frame, start, offset)?;
     }
