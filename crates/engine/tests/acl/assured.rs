@@ -178,6 +178,26 @@ fn whatever_is_installed_ends_what_was_assured() {
     assert_eq!(stage.asks(1000), Became::Refused(DropReason::ExtAclDenied));
 }
 
+#[test]
+fn what_was_assured_before_other_policies_does_not_hold_again_where_a_table_has_run_empty() {
+    let mut stage = Stage::assured(1000);
+    let runs_empty = |stage: &mut Stage| {
+        stage.switch.age(stage.now, 1000);
+        assert_eq!(stage.switch.flows(ANSWERER), 0);
+    };
+    stage.wait(1000 * IDLE + 2000);
+    runs_empty(&mut stage);
+    assert_eq!([(); 3].map(|()| stage.asks(1000)), [Judged, Judged, Assured]);
+    for port in &mut stage.policies[1..] {
+        port.1.acl = Some(lists(&["in deny ip weight 2", "out allow ip weight 1 stateful"], 1000));
+    }
+    stage.install();
+    for _ in 0..2 {
+        assert_eq!(stage.asks(1000), Became::Refused(DropReason::ExtAclDenied));
+        runs_empty(&mut stage);
+    }
+}
+
 /// The first segment of a connection to the answerer, and its refusal.
 fn tcp(way: AclWay, port: u16) -> Upper {
     let (ports, flags, ack) = if way == Out { ((port, 80), SYN, 0) } else { ((80, port), RST | ACK, 2) };

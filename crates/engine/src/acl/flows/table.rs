@@ -399,7 +399,8 @@ impl Table {
             }
         }
         if self.len() == 0 && self.index.is_some() && self.places.let_go(places / PLACES_A_CHUNK) {
-            *self = Self::new(self.seed, self.fetch, self.quota);
+            // What was assured in an epoch before this one must not hold again.
+            *self = Self { epoch: self.epoch, ..Self::new(self.seed, self.fetch, self.quota) };
         }
         freed
     }
