@@ -312,7 +312,7 @@ impl Uplink {
             return capacity
                 - (u128::from(capacity) * u128::from(behind) / u128::from(16 * INTERVAL.0)) as u64;
         }
-        capacity + capacity / 4 * ahead.min(burst) / burst.max(1)
+        capacity + (u128::from(capacity / 4) * u128::from(ahead.min(burst)) / u128::from(burst.max(1))) as u64
     }
 
     fn pour_out(&mut self, capacity: u64, now: Nanos) {
@@ -393,6 +393,13 @@ mod tests {
         let parts: Vec<_> = parts.iter().map(|&(weight, wants)| Part { weight, wants }).collect();
         let level = pour(capacity, parts.iter().copied());
         parts.iter().map(|part| part.wants.unwrap_or(u64::MAX).min(level.of(*part))).collect()
+    }
+
+    #[test]
+    fn of_the_fastest_uplink_that_is_full_ahead_a_quarter_more_is_due() {
+        let capacity = 1_000_000_000_000;
+        let uplink = Uplink::new(Shares { capacity: Some(capacity), others: 1 }, Nanos(0));
+        assert_eq!(uplink.due(capacity), capacity / 4 * 5);
     }
 
     #[test]
