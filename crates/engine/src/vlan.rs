@@ -7,8 +7,10 @@
 //! Decided here, as Hyper-V documents no more than the modes:
 //!
 //! * **Untagged and access ports** take frames without tag, or with a tag of VLAN 0, which only carries a priority. Whatever
-//!   else has a tag is refused, so nobody tags himself into a VLAN. That goes for service tags (802.1ad) from untagged ports
-//!   too: they would leave the uplink as they are. Other ports pass them whole, inside of their VLAN.
+//!   else has a tag is refused, so nobody tags himself into a VLAN.
+//! * **Service tags** (802.1ad) pass whole, inside of a VLAN. Where the port has none for what comes without customer tag, being
+//!   untagged or a trunk of some VLANs without native one, they are refused: they would leave the uplink as they are. From a trunk of
+//!   all VLANs, which is kept from nothing, and from the uplink they pass as they are.
 //! * **Two tags**: what is behind the first one is cargo. A frame that would leave a trunk without its first tag, so that the second
 //!   one would take its place and its VLAN, is dropped (`double_tag`), and so is one with a second tag behind one of VLAN 0.
 //! * **VLAN 4095** is reserved and passes nowhere.
@@ -80,7 +82,7 @@ pub(crate) struct Membership {
     tagged: Option<VlanSet>,
     /// The VLANs of frames that leave without tag; VLAN 0 only, where there is none.
     bare: Option<VlanSet>,
-    /// Service tags may come from here.
+    /// Service tags may come from here without a VLAN's tag in front.
     service_tags: bool,
     trusted: bool,
 }
@@ -98,7 +100,9 @@ impl Membership {
                 tagged.remove_all(&trunk.prune);
                 let native = (trunk.native != 0).then_some(trunk.native);
                 let bare = native.and_then(|native| bare(&mut [native].into_iter()));
-                Self { untagged: trunk.native, tagged: Some(tagged), bare, ..none }
+                let service_tags =
+                    native.is_some() || policy.role == Role::Uplink || tagged == VlanSet::all();
+                Self { untagged: trunk.native, tagged: Some(tagged), bare, service_tags, ..none }
             }
             VlanMode::Isolated(vlan) => {
                 Self { untagged: vlan.secondary, bare: bare(&mut [vlan.primary].into_iter()), ..none }

@@ -4,7 +4,10 @@ use engine::{
     EngineEvent, Flood, FrameIn, MAX_EVENTS, Millis, PortIndex, PortPolicy, Role, Snapshot, Switch,
     TableConfig, Verdict, Verdicts, Vlan,
 };
-use model::{DropReason, MacKind};
+use model::{
+    DropReason, MacKind,
+    policy::vlan::{Trunk, VlanMode},
+};
 use std::sync::Arc;
 use wire::MacAddr;
 
@@ -398,6 +401,38 @@ fn frames_longer_than_the_mtu_allows_are_dropped_and_tags_do_not_count() {
         assert!(snapshot.fits(OPEN, longest, &header) && !snapshot.fits(OPEN, longest + 1, &header));
     }
     assert!(!bench.switch.snapshot().fits(PortIndex(99), 60, &[]));
+}
+
+#[test]
+fn service_tags_pass_inside_of_a_vlan_and_without_one_from_the_uplink_and_trunks_of_all_vlans_only() {
+    let mut bench = Bench::new();
+    let service: &[u8] = &[0x88, 0xa8, 0, 5, 0x81, 0, 0, 5];
+    let [behind_priority, in_ten] =
+        [[0x81, 0, 0xe0, 0], [0x81, 0, 0, 10]].map(|tag| [&tag[..], service].concat());
+    let native = VlanMode::Trunk(Trunk { native: 10, ..Trunk::all() });
+    let mode = |vlan: &str| vlan.parse::<VlanMode>().unwrap();
+    let mut send = |port, vlan: &VlanMode, rest: &[u8]| {
+        bench.change(port, |policy| policy.vlan = vlan.clone());
+        bench.process(port, &[&mac(0).0[..], &mac(1).0, rest].concat(), 60).0
+    };
+    let (refused, passes) = (dropped(DropReason::VlanNotAllowed), |id, came_tagged| {
+        Verdict::Flood(Flood::Unknown, Vlan::new(id, came_tagged))
+    });
+    for vlan in ["untagged", "trunk=1-4093", "trunk=10"].map(mode) {
+        assert_eq!(send(OPEN, &vlan, service), refused, "{vlan:?}");
+        assert_eq!(send(OPEN, &vlan, &behind_priority), refused, "{vlan:?}");
+    }
+    for vlan in [mode("trunk=all"), mode("trunk=10"), native.clone()] {
+        assert_eq!(send(OPEN, &vlan, &in_ten), passes(10, true), "{vlan:?}");
+    }
+    for vlan in [mode("access=10"), native] {
+        assert_eq!(send(OPEN, &vlan, service), passes(10, false), "{vlan:?}");
+        assert_eq!(send(OPEN, &vlan, &behind_priority), passes(10, true), "{vlan:?}");
+    }
+    for (port, vlan) in [(UPLINK, "trunk=10"), (UPLINK, "trunk=all"), (OPEN, "trunk=all")] {
+        assert_eq!(send(port, &mode(vlan), service), passes(0, false));
+        assert_eq!(send(port, &mode(vlan), &behind_priority), passes(0, true));
+    }
 }
 
 #[test]

@@ -15,7 +15,9 @@ fn is_trusted(policy: &PortPolicy) -> bool {
 }
 
 pub fn differ(one: &PortPolicy, other: &PortPolicy) -> bool {
-    one.vlan != other.vlan || is_trusted(one) != is_trusted(other)
+    one.vlan != other.vlan
+        || is_trusted(one) != is_trusted(other)
+        || refuses_service_tags(one) != refuses_service_tags(other)
 }
 
 /// The VLAN in which the port sends what has no tag.
@@ -66,15 +68,21 @@ fn tag(header: &[u8]) -> Option<(u16, Option<u16>)> {
     (number(12) == Some(0x8100)).then(|| (number(14).unwrap_or_default(), number(16)))
 }
 
+/// A service tag that is in no VLAN would leave the uplink as it is: nobody may send one but a trunk that is the uplink, or of all VLANs.
+fn refuses_service_tags(policy: &PortPolicy) -> bool {
+    let is_kept_from_nothing = (1..4095).all(|id| passes_tagged(policy, id));
+    untagged(policy) == 0 && !is_kept_from_nothing && !(policy.role == Role::Uplink && is_trunk(policy))
+}
+
 pub fn classify(policy: &PortPolicy, header: &[u8]) -> Result<Vlan, DropReason> {
-    let plain = policy.vlan == VlanMode::Untagged;
+    let refused = refuses_service_tags(policy);
     match tag(header) {
-        None if plain && header[12..14] == [0x88, 0xa8] => Err(DropReason::VlanNotAllowed),
+        None if refused && header[12..14] == [0x88, 0xa8] => Err(DropReason::VlanNotAllowed),
         None => Ok(Vlan::new(untagged(policy), false)),
         Some((_, None)) => Err(DropReason::Runt),
         Some((tci, Some(inner))) => match tci & 0xfff {
             0 if inner == 0x8100 => Err(DropReason::DoubleTag),
-            0 if inner == 0x88a8 && plain => Err(DropReason::VlanNotAllowed),
+            0 if inner == 0x88a8 && refused => Err(DropReason::VlanNotAllowed),
             0 => Ok(Vlan::new(untagged(policy), true)),
             vlan if passes_tagged(policy, vlan) => Ok(Vlan::new(vlan, true)),
             _ => Err(DropReason::VlanNotAllowed),

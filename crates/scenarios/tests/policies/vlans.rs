@@ -190,6 +190,18 @@ fn root_service_tags_pass_whole_inside_of_a_vlan() -> Result<()> {
             .reaches(&["ten2"])
             .reaches_as(&tagged(&service, 0, 10), &[NIC]),
     )?;
+    // A trunk without native VLAN has them in the VLANs of its tags only.
+    lan.vm("trunk", "02:00:00:00:00:05", TRUNK)?;
+    let trunks = tagged_as(0x88a8, &frame(NOBODY, "02:00:00:00:00:05"), 1, 200);
+    lan.run(
+        Round::default()
+            .sends("trunk", &tagged(&trunks, 0, 30))
+            .reaches(&[NIC])
+            .sends("trunk", &trunks)
+            .drops("trunk", "vlan_not_allowed")
+            .sends("trunk", &tagged(&trunks, 0, 0))
+            .drops("trunk", "vlan_not_allowed"),
+    )?;
     lan.finish()
 }
 
