@@ -189,7 +189,7 @@ impl Membership {
         };
         if leaves_with.is_none() && came_with.is_some() && self.is_trunk() {
             let next = ethertype(header, TYPE_OFFSET + vlan::TAG_LEN);
-            if next == Some(vlan::TPID_8021Q) {
+            if next.is_some_and(vlan::is_tpid) {
                 return Err(DropReason::DoubleTag);
             }
         }

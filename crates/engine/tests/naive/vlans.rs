@@ -106,7 +106,7 @@ pub fn retag(from: &PortPolicy, to: &PortPolicy, vlan: Vlan, header: &[u8]) -> R
         true => None,
     };
     match (came_with, leaves_with) {
-        (Some((_, Some(0x8100))), None) if is_trunk(to) => Err(DropReason::DoubleTag),
+        (Some((_, Some(0x8100 | 0x88a8))), None) if is_trunk(to) => Err(DropReason::DoubleTag),
         (Some((tci, _)), Some(new)) if tci == new => Ok(Retag::Keep),
         (None, None) => Ok(Retag::Keep),
         (_, None) => Ok(Retag::Untagged),

@@ -168,13 +168,17 @@ fn root_nobody_tags_himself_into_a_vlan() -> Result<()> {
 
     // The tag behind the first one is cargo, and does not become a tag by the native VLAN's being without one.
     let (inner, outer) = (tagged(&trunks, 0, 20), tagged(&tagged(&trunks, 0, 20), 0, 10));
-    let from_outside = tagged(&tagged(&frame("02:00:00:00:00:05", OUTSIDE), 0, 20), 0, 10);
+    let for_trunk = frame("02:00:00:00:00:05", OUTSIDE);
+    let [customers, services] =
+        [0x8100, 0x88a8].map(|tpid| tagged(&tagged_as(tpid, &for_trunk, 0, 20), 0, 10));
     lan.run(
         Round::default()
             .sends("trunk", &outer)
             .reaches(&[NIC])
             .reaches_as(&inner, &["ten", "ten2"])
-            .sends(NIC, &from_outside)
+            .sends(NIC, &customers)
+            .drops("trunk", "double_tag")
+            .sends(NIC, &services)
             .drops("trunk", "double_tag"),
     )?;
     lan.finish()
