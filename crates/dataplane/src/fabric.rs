@@ -184,7 +184,7 @@ impl Fabric {
     }
 
     /// Shows `tap` every frame from now on.
-    pub(crate) fn listen(&mut self, tap: Arc<Tap>) {
+    pub fn listen(&mut self, tap: Arc<Tap>) {
         self.observer.add(tap);
     }
 

@@ -43,19 +43,20 @@ impl Observer {
         self.taps.push(tap);
     }
 
-    /// A batch begins: the one look at whether somebody listens.
+    /// A batch begins: the one look at whether somebody listens. The batch is told in any case, as it served other switches
+    /// before, to which others may listen.
     #[inline]
     pub fn begin(&mut self, batch: &mut Batch) {
         if !self.taps.is_empty() {
-            self.prepare(batch);
+            self.prepare();
         }
+        batch.watch(self.watches);
     }
 
     #[cold]
-    fn prepare(&mut self, batch: &mut Batch) {
+    fn prepare(&mut self) {
         self.taps.retain(|tap| !tap.is_closed());
         self.watches = !self.taps.is_empty();
-        batch.watch(self.watches);
         self.refused = [None; BATCH_FRAMES];
         self.fates.clear();
     }

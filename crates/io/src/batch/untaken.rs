@@ -24,9 +24,11 @@ pub(super) struct Notes {
 }
 
 impl Batch {
-    /// Has frames that ports do not take be noted from now on, or no more.
+    /// Has frames that ports do not take be noted from now on, or no more. What was noted before is forgotten: its numbers are
+    /// those of other frames.
     pub fn watch(&mut self, on: bool) {
         self.untaken.wanted = on;
+        self.untaken.noted.get_mut().clear();
     }
 
     /// True while frames that ports do not take are noted.
