@@ -454,7 +454,7 @@ impl Fabric {
             });
             self.copies += sent.map_or(0, |sent| sent.copies);
             if let (Some(uplink), Some(given), Some(from)) = (shared, given, ingress) {
-                uplink.carried(from, given, sent.map_or(0, |sent| sent.full));
+                uplink.carried(from, given, sent.map_or(0, |sent| sent.full), Instant::now());
             }
             if self.observer.watches() {
                 let origin = |index| self.forms.origin(batch, index);
@@ -496,7 +496,7 @@ impl Slot {
     /// have to tell, and left alone for as long as this says.
     #[cold]
     fn limit(&mut self, batch: &mut Batch) -> Option<Duration> {
-        match self.limiter.as_ref()?.limit(batch) {
+        match self.limiter.as_mut()?.limit(batch, Instant::now()) {
             Allowance::Bytes { rested, .. } => {
                 self.throttled &= !rested;
                 None
@@ -530,7 +530,7 @@ impl Slot {
         let Self { counters, leaving, limiter, .. } = self;
         let Some(limiter) = limiter else { return };
         let all = if observer.watches() { leaving.clone() } else { Vec::new() };
-        counters.drops.add(DropReason::RateLimited, limiter.police(batch, leaving));
+        counters.drops.add(DropReason::RateLimited, limiter.police(batch, leaving, Instant::now()));
         for index in all.iter().filter(|index| !leaving.contains(index)) {
             let frame = forms.origin(batch, *index).0;
             observer.dropped(frame..frame + 1, port, DropReason::RateLimited);

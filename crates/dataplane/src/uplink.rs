@@ -1,7 +1,7 @@
 //! An uplink that its switch's ports share by their minimum bandwidths.
 
 use crate::{limiter::nanos_since, sync::Mutex};
-use engine::{PortIndex, Role, Share, Snapshot, Uplink};
+use engine::{Nanos, PortIndex, Role, Share, Snapshot, Uplink};
 use io::Batch;
 use std::{sync::Arc, time::Instant};
 use wire::segment;
@@ -28,11 +28,11 @@ impl SharedUplink {
         let (port, _) = policies().find(|(_, policy)| policy.role == Role::Uplink)?;
         let shared = former.filter(|former| former.port == port).unwrap_or_else(|| {
             let begun = Instant::now();
-            Arc::new(Self { begun, port, uplink: Mutex::new(Uplink::new(shares, nanos_since(begun))) })
+            Arc::new(Self { begun, port, uplink: Mutex::new(Uplink::new(shares, Nanos(0))) })
         });
         let vnics = policies().filter(|(_, policy)| policy.role == Role::Vnic);
         let weights = vnics.map(|(index, policy)| (index, policy.limits.minimum));
-        shared.uplink.lock().follow(shares, weights, nanos_since(shared.begun));
+        shared.uplink.lock().follow(shares, weights, nanos_since(shared.begun, Instant::now()));
         Some(shared)
     }
 
@@ -41,8 +41,8 @@ impl SharedUplink {
         self.port
     }
 
-    pub(crate) fn share(&self, port: PortIndex) -> Share {
-        self.uplink.lock().share(port, nanos_since(self.begun))
+    pub(crate) fn share(&self, port: PortIndex, now: Instant) -> Share {
+        self.uplink.lock().share(port, nanos_since(self.begun, now))
     }
 
     pub(crate) fn was_read(&self, port: PortIndex, waits: bool) {
@@ -50,9 +50,9 @@ impl SharedUplink {
     }
 
     /// `port` had the uplink be given so many bytes in so many frames, of which it refused some.
-    pub(crate) fn carried(&self, port: PortIndex, (bytes, frames): (u64, u64), refused: u64) {
+    pub(crate) fn carried(&self, port: PortIndex, (bytes, frames): (u64, u64), refused: u64, now: Instant) {
         let refused = bytes / frames.max(1) * refused;
-        self.uplink.lock().carried(port, bytes, refused, nanos_since(self.begun));
+        self.uplink.lock().carried(port, bytes, refused, nanos_since(self.begun, now));
     }
 }
 

@@ -5,8 +5,9 @@
 //! capacity is poured out in proportion to the ports' weights, and what a port does not use goes to the others in the same
 //! proportion (weighted max-min fairness). A port whose bucket is empty is not read from, as with a maximum: so nothing is dropped.
 //!
-//! * A port that was made to wait is taken to want as much as it can get; of the others what they used lately is what they want.
-//!   They may use more at once, up to their part, so none waits for a part that it has a right to.
+//! * A port that was made to wait for the uplink is taken to want as much as it can get; of the others, and of those that their
+//!   own maximum holds back, what they used lately is what they want. They may use more at once, up to their part, so none waits
+//!   for a part that it has a right to.
 //! * Ports without a minimum are one class together with a weight of its own, and share that evenly.
 //! * What was sent too much or too little is made up for: the uplink has a bucket, too, and what is poured out follows its level.
 //! * The capacity is what is known of the uplink. Where it refuses frames nevertheless, it is what it took, and grows again
@@ -210,7 +211,7 @@ impl Uplink {
         }
     }
 
-    /// `port` was read from; `waits` where more may be left than it was let send.
+    /// `port` was read from; `waits` where more may be left than the uplink let it send.
     pub fn was_read(&mut self, port: PortIndex, waits: bool) {
         let limiting = self.limiting;
         if let Some(member) = self.member(port) {
