@@ -31,9 +31,18 @@ const TABLE: TableConfig = TableConfig { capacity: 64, ageing_ms: 300_000 };
 const NOW: Millis = Millis(0);
 
 fn in_any_order(test: impl Fn() + Send + Sync + 'static) {
+    in_orders(SCHEDULES, test);
+}
+
+/// For what takes the locks in one thread only: there is one order.
+pub(crate) fn alone(test: impl Fn() + Send + Sync + 'static) {
+    in_orders(1, test);
+}
+
+fn in_orders(schedules: usize, test: impl Fn() + Send + Sync + 'static) {
     let mut config = Config::new();
     config.stack_size = STACK;
-    Runner::new(RandomScheduler::new(SCHEDULES), config).run(test);
+    Runner::new(RandomScheduler::new(schedules), config).run(test);
 }
 
 const fn mac(n: u8) -> MacAddr {

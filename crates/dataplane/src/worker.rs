@@ -373,13 +373,18 @@ impl Worker {
         Ok(())
     }
 
+    /// The last batch may be of this port, also where its share stopped and is gone: until it is cleared it keeps the guest's
+    /// memory mapped, and a worker without work clears it with its next frames only.
     fn detach(&mut self, id: SwitchId, port: PortIndex) -> Option<Share> {
+        self.batch.clear();
         let share = self.switches.get_mut(&id)?.detach(port)?;
         forget(&self.epoll, &share);
         Some(share)
     }
 
+    /// The last batch may be of one of its ports, as when a single one is taken out.
     fn remove_switch(&mut self, id: SwitchId) -> Vec<Share> {
+        self.batch.clear();
         let Some(mut fabric) = self.switches.remove(&id) else { return Vec::new() };
         let shares = fabric.detach_all();
         shares.iter().for_each(|share| forget(&self.epoll, share));
@@ -400,4 +405,45 @@ const fn token(id: SwitchId, port: PortIndex) -> u64 {
 
 const fn place(token: u64) -> (SwitchId, PortIndex) {
     (SwitchId((token >> 16) as u32), PortIndex(token as u16))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{models::alone, share, tables::Tables};
+    use engine::{PortPolicy, Role, Snapshot, TableConfig};
+    use io::{Port, test_ports::LoopPort};
+
+    const ID: SwitchId = SwitchId(0);
+    const PORT: PortIndex = PortIndex(0);
+
+    /// A worker whose last batch came from the only port of a switch.
+    fn after_a_batch() -> Worker {
+        let (waker, notices) = (Arc::new(Waker::new().unwrap()), mpsc::channel().0);
+        let mut worker = Worker::new(Clock::start(), true, waker, mpsc::channel().1, notices).unwrap();
+        let tables = Arc::new(Tables::new(TableConfig::default(), [1, 2]));
+        let snapshot = Snapshot::new(vec![(PORT, PortPolicy::new(Role::Vnic))]);
+        tables.install(Arc::new(snapshot), Millis(0));
+        worker.execute(Command::AddSwitch(ID, tables));
+        let (port, mut peer) = LoopPort::pair().unwrap();
+        let share = share::deal(Box::new(port), 1).unwrap().remove(0);
+        worker.attach(ID, PORT, share).unwrap();
+        let mut sent = Batch::default();
+        sent.push_bytes(&[0xff; 60]);
+        peer.transmit(&sent, &[0]).unwrap();
+        assert_eq!(worker.turn(token(ID, PORT), Millis(0)), Turn::Frames);
+        assert!(!worker.batch.is_empty());
+        worker
+    }
+
+    #[test]
+    fn a_worker_keeps_nothing_of_the_frames_of_a_port_that_was_taken_out() {
+        alone(|| {
+            let mut worker = after_a_batch();
+            assert!(worker.detach(ID, PORT).is_some() && worker.batch.is_empty());
+            let mut worker = after_a_batch();
+            assert!(worker.remove_switch(ID).len() == 1 && worker.batch.is_empty());
+        });
+    }
 }
