@@ -57,7 +57,7 @@ pub use mirror::Mirror;
 pub use multicast::{Asker, Audience, MulticastMember, MulticastReport, MulticastSegment, Question};
 pub use pipeline::{FrameIn, List, Unheard, Verdict, Verdicts};
 pub use policy::{PortIndex, PortPolicy, Role};
-pub use rate::{Bucket, Limits, MAX_BURST, Nanos, Rate, Share, Shares, Uplink};
+pub use rate::{Bucket, LATEST, Limits, MAX_BURST, Nanos, Rate, Share, Shares, Uplink};
 pub use snapshot::{Flood, Snapshot};
 pub use step::{Roamed, Step};
 pub use switch::Switch;

@@ -7,7 +7,7 @@
 mod bucket;
 mod sharing;
 
-pub use bucket::{Bucket, MAX_BURST, Rate};
+pub use bucket::{Bucket, LATEST, MAX_BURST, Rate};
 pub use sharing::{Share, Shares, Uplink};
 
 /// A moment or a span, in nanoseconds: rates need it that fine. The caller's clock may start anywhere; 2^64 of them are 584 years.

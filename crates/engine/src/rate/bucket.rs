@@ -15,7 +15,7 @@ const BYTE: i64 = 8_000_000_000;
 pub const MAX_BURST: u64 = 1 << 30;
 
 /// For so long tokens of somebody who is served late are kept.
-const LATEST: Nanos = Nanos(250_000_000);
+pub const LATEST: Nanos = Nanos(250_000_000);
 
 /// So many bits a second, and so many bytes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
