@@ -24,7 +24,8 @@ where
         if media_type(request.headers()) != JSON {
             return Err(unsupported(JSON));
         }
-        from_json(&read(request, &Limits::from_ref(state)).await?).map(Self)
+        let limits = Limits::from_ref(state);
+        from_json(&read(request, limits.body_bytes, &limits).await?).map(Self)
     }
 }
 
@@ -42,7 +43,8 @@ where
             TOML => from_toml,
             _ => return Err(unsupported("application/toml or application/json")),
         };
-        parse(&read(request, &Limits::from_ref(state)).await?).map(Self)
+        let limits = Limits::from_ref(state);
+        parse(&read(request, limits.state_bytes, &limits).await?).map(Self)
     }
 }
 
@@ -68,8 +70,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     }
 }
 
-async fn read(request: Request, limits: &Limits) -> Result<Bytes, Failure> {
-    let most = limits.body_bytes;
+async fn read(request: Request, most: usize, limits: &Limits) -> Result<Bytes, Failure> {
     match tokio::time::timeout(limits.body_time, body::to_bytes(request.into_body(), most)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if is_too_long(&error) => Err(too_large(most)),

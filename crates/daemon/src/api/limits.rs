@@ -5,8 +5,10 @@ use std::time::Duration;
 /// Limits of the API: no client can hold its memory or its connections for longer than these say.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The longest body.
+    /// The longest body, but for a desired state.
     pub body_bytes: usize,
+    /// The longest desired state. One of a thousand ports with a hundred rules each has 7 MB, and what was exported can be applied.
+    pub state_bytes: usize,
     /// Time in which a request's header must have come; an idle connection is closed after it, too.
     pub header_time: Duration,
     /// Time in which a request's body must have come.
@@ -25,6 +27,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 1 << 20,
+            state_bytes: 32 << 20,
             header_time: Duration::from_secs(5),
             body_time: Duration::from_secs(10),
             request_time: Duration::from_secs(60),

@@ -16,6 +16,15 @@ fn a_body_of_more_than_a_mebibyte_is_refused() {
     api.send("POST", "/v1/switches", &body(1 << 20)).problem(422, "invalid");
 }
 
+/// What is exported can be applied, of many ports with many rules too.
+#[test]
+fn a_desired_state_may_be_longer() {
+    let api = Api::limited(|limits| limits.state_bytes = 3 << 20);
+    let state = |bytes: usize| format!("{{\"version\": 1{}}}", " ".repeat(bytes - 14));
+    assert_eq!(api.send("PUT", "/v1/state?dry_run=true", &state(3 << 20)).status, 200);
+    api.send("PUT", "/v1/state?dry_run=true", &state((3 << 20) + 1)).problem(413, "too-large");
+}
+
 #[test]
 fn a_body_without_end_is_refused() {
     let api = Api::limited(|limits| limits.body_bytes = 1024);

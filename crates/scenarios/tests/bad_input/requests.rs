@@ -35,9 +35,10 @@ fn root_a_request_that_is_too_large_is_refused() -> Result<()> {
     problem.expect(413, "too-large", &["1048576 bytes, the most that is read"])?;
     let toml = file.path().with_extension("toml").display().to_string();
     std::fs::rename(file.path(), &toml)?;
+    std::fs::write(&toml, vec![b' '; (32 << 20) + 1])?;
     let message = stage.daemon.cli_refused(1, &["apply", &toml])?;
     std::fs::rename(&toml, file.path())?;
-    ensure!(message.contains("1048576 bytes"), "{message}");
+    ensure!(message.contains("33554432 bytes"), "{message}");
     same(&before, &stage.traces()?)?;
     stage.finish()
 }
