@@ -157,6 +157,20 @@ fn root_what_one_of_three_does_not_use_goes_to_the_others_by_weight() -> Result<
 }
 
 #[test]
+fn root_what_one_may_not_send_by_its_own_maximum_goes_to_the_other() -> Result<()> {
+    let limited = "--min-bandwidth-weight 100 --max-bandwidth 5M";
+    let site = Site::new("weight", "50M", &[limited, "--min-bandwidth-weight 1"])?;
+    let floods = [site.flood(1, MORE)?, site.flood(2, MORE)?];
+    at_one_of_three_looks(|| {
+        let rates = site.rates()?;
+        near("vm1", rates[0], 5e6, PER_CENT)?;
+        near_all(&rates)
+    })?;
+    drop(floods);
+    site.close()
+}
+
+#[test]
 fn root_what_is_reserved_is_there_whatever_others_flood() -> Result<()> {
     let site = Site::new("absolute", "50M", &["--min-bandwidth 30M", ""])?;
     let floods = [site.flood(1, MORE)?, site.flood(2, MORE)?];
