@@ -194,8 +194,9 @@ fn root_service_tags_pass_whole_inside_of_a_vlan() -> Result<()> {
             .reaches(&["ten2"])
             .reaches_as(&tagged(&service, 0, 10), &[NIC]),
     )?;
-    // A trunk without native VLAN has them in the VLANs of its tags only.
-    lan.vm("trunk", "02:00:00:00:00:05", TRUNK)?;
+    // A trunk of some VLANs without native one has them in the VLANs of its tags only; one of all is kept from nothing.
+    lan.vm("trunk", "02:00:00:00:00:05", &["--vlan", "trunk=10,30"])?;
+    lan.vm("all", "02:00:00:00:00:06", TRUNK)?;
     let trunks = tagged_as(0x88a8, &frame(NOBODY, "02:00:00:00:00:05"), 1, 200);
     lan.run(
         Round::default()
@@ -204,7 +205,9 @@ fn root_service_tags_pass_whole_inside_of_a_vlan() -> Result<()> {
             .sends("trunk", &trunks)
             .drops("trunk", "vlan_not_allowed")
             .sends("trunk", &tagged(&trunks, 0, 0))
-            .drops("trunk", "vlan_not_allowed"),
+            .drops("trunk", "vlan_not_allowed")
+            .sends("all", &tagged_as(0x88a8, &frame(NOBODY, "02:00:00:00:00:06"), 1, 200))
+            .reaches(&[NIC]),
     )?;
     lan.finish()
 }
