@@ -31,8 +31,8 @@ pub(crate) struct Segment {
     waits_until: Millis,
     /// When all had the time to answer the first query.
     settled: Millis,
-    /// For so long an answer is believed.
-    lifetime_ms: u64,
+    /// The longest that any querier was taken to be there without being heard, and the longest that any gave hosts to answer.
+    longest: (u64, u64),
 }
 
 /// A querier that is not the switch.
@@ -56,13 +56,6 @@ const fn presence_ms(interval_ms: u64, response_ms: u64) -> u64 {
     ROBUSTNESS as u64 * interval_ms + response_ms / 2
 }
 
-/// Milliseconds for which a host's answer is believed. Longer than what routers do (RFC 3376 section 8.4), by so much that an
-/// answer to the next query is in time even where that comes at the last moment before the querier counts as gone: up to there
-/// the switch filters.
-const fn lifetime_ms(interval_ms: u64, response_ms: u64) -> u64 {
-    presence_ms(interval_ms, response_ms) + response_ms + SLACK_MS
-}
-
 const fn times(config: &MulticastConfig) -> (u64, u64) {
     (config.query_interval_s as u64 * 1000, config.query_response_s as u64 * 1000)
 }
@@ -81,7 +74,7 @@ impl Segment {
             own: None,
             waits_until: Millis(now.0 + wait),
             settled: Millis(0),
-            lifetime_ms: lifetime_ms(interval, response),
+            longest: (presence_ms(interval, response), response),
         }
     }
 
@@ -102,7 +95,14 @@ impl Segment {
 
     /// Until when an answer of this moment is believed.
     pub(crate) const fn believed_until(&self, now: Millis) -> Millis {
-        Millis(now.0 + self.lifetime_ms)
+        Millis(now.0 + self.lifetime_ms())
+    }
+
+    /// Milliseconds for which a host's answer is believed. Longer than what routers do (RFC 3376 section 8.4), by so much that an
+    /// answer to the next query is in time even where that comes at the last moment before the querier counts as gone, up to where
+    /// the switch filters, and is another's, who gives hosts longer to answer.
+    const fn lifetime_ms(&self) -> u64 {
+        self.longest.0 + self.longest.1 + SLACK_MS
     }
 
     /// Somebody else asks all hosts for all groups. Says until when a router is there, and by how many milliseconds answers are
@@ -122,9 +122,10 @@ impl Segment {
         let asked = asked.min(LONGEST_INTERVAL_MS);
         // What a query says makes these times longer only: one that is alone in asking more often is not worth forgetting sooner.
         let (interval, response) = (asked.max(interval), answers.max(response));
-        let until = Millis(now.0 + presence_ms(interval, response));
-        let longer = lifetime_ms(interval, response).saturating_sub(self.lifetime_ms);
-        self.lifetime_ms += longer;
+        let (presence, before) = (presence_ms(interval, response), self.lifetime_ms());
+        let until = Millis(now.0 + presence);
+        self.longest = (self.longest.0.max(presence), self.longest.1.max(response));
+        let longer = self.lifetime_ms() - before;
         if self.yields_to(query.source, own, config, now) {
             if self.other(now).is_none() && self.own.is_none() {
                 self.settled = Millis(now.0 + answers + SLACK_MS);

@@ -104,3 +104,17 @@ fn what_a_query_says_of_times_makes_nothing_be_forgotten_sooner() {
     );
     assert_eq!(until, Millis(7_205_000));
 }
+
+/// One after the other: the first asks rarely, the second lets hosts take their time.
+#[test]
+fn what_was_answered_to_one_querier_is_believed_until_an_answer_to_the_next_one_is_due() {
+    let config = config(Querier::Off);
+    let mut segment = v4(&config);
+    let rare = Query { interval_ms: Some(300_000), max_response_ms: 1000, ..query("192.0.2.2") };
+    let (gone, _) = segment.hear(&rare, PORT, ZERO, &config, Millis(0));
+    let believed = segment.believed_until(Millis(0));
+    let slow = Query { interval_ms: Some(100_000), max_response_ms: 60_000, ..query("192.0.2.1") };
+    let asked = Millis(gone.0 - 1);
+    let (_, longer) = segment.hear(&slow, PORT, ZERO, &config, asked);
+    assert!(segment.filters(asked) && believed.0 + longer > asked.0 + 60_000, "{believed:?} and {longer}");
+}
