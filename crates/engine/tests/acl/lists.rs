@@ -193,7 +193,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3))]
+    #![proptest_config(ProptestConfig { max_local_rejects: u32::MAX, ..ProptestConfig::with_cases(3) })]
 
     #[test]
     fn thousands_of_rules_decide_as_a_naive_reading_does(rules in rules(3000), frames in vec(frame(), 500)) {
