@@ -21,9 +21,11 @@ impl Core {
             self.store.save_state(&self.state)?;
         }
         // Only now: had it been forgotten before the state was saved, a crash in between would have confirmed it.
-        for (switch, _) in overdue {
+        for (switch, pending) in overdue {
             self.store.remove(Kind::Pending, switch.as_str())?;
-            self.events.tell(EventKind::SwitchRolledBack { switch });
+            if self.state.switch(switch.as_str()) == pending.former.as_ref() {
+                self.events.tell(EventKind::SwitchRolledBack { switch });
+            }
         }
         Ok(())
     }
